@@ -1,0 +1,275 @@
+//! The pool table: what is wanted, what is so, and the next step from one to the other.
+//!
+//! Core: no I/O, no clock (`now` comes in), no log. Every method is one critical section of the table's lock. `W` is what waits in the
+//! queue: a connection in the server, a number in the model tests.
+
+mod group;
+mod next_step;
+mod queue;
+mod snapshot;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::config::OnFailure;
+use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
+
+pub use group::Group;
+pub use snapshot::{GroupView, ProcessView, WalkView};
+
+/// All groups.
+#[derive(Debug)]
+pub struct Pool<W> {
+    groups: Vec<Group<W>>,
+    /// Walks asked for all apps run one after another, in this order.
+    in_turn: std::collections::VecDeque<GroupId>,
+}
+
+/// What a group must know of its app's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub processes: u16,
+    pub concurrency: u32,
+    pub queue_max: usize,
+    pub queue_timeout: Duration,
+    /// From the spawn to the answer to the probe.
+    pub ready_timeout: Duration,
+    pub probation: Duration,
+    pub drain_timeout: Duration,
+    pub stop_timeout: Duration,
+    pub on_failure: OnFailure,
+}
+
+/// The right to one session on one process. Whoever holds it gives it back with [`Group::finish`]; it cannot be copied.
+#[must_use = "a claim that is not given back leaks a slot"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Claim {
+    process: ProcessId,
+}
+
+impl Claim {
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+}
+
+/// Answer to a request for a slot.
+#[derive(Debug)]
+pub enum Admission<W> {
+    /// A slot on this process is taken.
+    Claimed(Claim, W),
+    /// It waits; the id takes it out again.
+    Queued(WaitId),
+    /// The queue is full: refuse.
+    Full(W),
+}
+
+/// One waiting request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct WaitId(pub u64);
+
+/// How a session ended, for the books.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The app sent a whole response with this status.
+    Answered(u16),
+    /// The app died, closed or sent what is no response.
+    AppFailed,
+    /// The client left, or a limit cut it.
+    Cut,
+    /// It never reached the app.
+    Unused,
+}
+
+/// Life of a process. Each state holds what only it needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Spawned, not yet ready.
+    Starting { since: Instant },
+    /// Answered the probe; takes no sessions yet (waits to take the place of an older one, or proves itself).
+    Ready { since: Instant },
+    /// Takes sessions.
+    Serving { ready: Instant },
+    /// Gets no new sessions; when it has none left it is stopped. After `cut_at` what is left is cut.
+    Draining { since: Instant, cut: bool },
+    /// Told to end (`signalled`), or gone while members of its process group are not.
+    Stopping { since: Instant, leader_gone: bool, killed: bool },
+}
+
+/// What can go wrong between the decision to start a process and its first session. `Display` is one sentence without the process's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// The last lines that the process printed, oldest first.
+    pub output: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FailureKind {
+    /// The release could not be resolved: step and reason.
+    Release(String),
+    /// rota could not start a process: step and reason (`"fork: Resource temporarily unavailable (os error 11)"`).
+    Spawn(String),
+    /// No such program, or it may not be executed.
+    Command(String),
+    /// No such user or group, or not allowed to become it.
+    User(String),
+    /// It ended before it was ready (also with status 0), or within its probation.
+    Exited { exit: Exit, after: Duration, in_probation: bool },
+    /// Not ready in time; the last thing that the probe saw (`"GET / answered 503"`, `"nothing listens on $PORT 41234"`).
+    NotReady { after: Duration, last: String },
+    /// Something else listens where it should.
+    WrongListener(String),
+    /// The I/O thread of the process panicked.
+    Thread(String),
+}
+
+/// How an OS process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    Status(i32),
+    Signal { signal: i32, core: bool },
+}
+
+/// Who asked for a walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    Boot,
+    Command,
+    Signal,
+}
+
+/// How a walk ended. `Display` is one sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Every process is of the wanted generation.
+    Done,
+    /// Nothing was replaced, or what was stays (`mixed`); the group resists or, with `continue`, went on past these.
+    Failed {
+        failure: Failure,
+        at: Number,
+        replaced: u16,
+        skipped: Vec<Number>,
+    },
+    /// As failed, and the replaced ones were walked back.
+    RolledBack {
+        failure: Failure,
+        at: Number,
+        replaced: u16,
+    },
+    Superseded {
+        by: Generation,
+    },
+    /// The group was told to stop.
+    Stopped,
+}
+
+/// One thing to do now. The table already shows it as begun, so that asking again names the next one.
+#[derive(Debug)]
+pub enum Step<W> {
+    /// Resolve the release of a generation that is asked for, then call [`Group::resolved`].
+    Resolve { group: GroupId, generation: Generation },
+    /// Start a process; then call [`Group::spawned`] or [`Group::start_failed`].
+    Spawn { id: ProcessId, name: ProcessName },
+    /// `id` serves from now on and `drains` (if any) gets nothing new: both are so already. Hand these over to it; tell `drains`.
+    Serve { id: ProcessId, granted: Vec<(Claim, W)>, drains: Option<ProcessId> },
+    /// `id` gets nothing new from now on: tell its I/O thread.
+    Drain { id: ProcessId },
+    /// The drain limit has passed: cut what `id` still has.
+    Cut { id: ProcessId },
+    /// Send a signal.
+    Signal { id: ProcessId, pid: u32, to: SignalTo, what: Signal },
+    /// The process and its group have ended and are out of the table; its I/O thread may end.
+    Gone { id: ProcessId, name: ProcessName },
+    /// For the log and those who wait for it.
+    WalkEnded { group: GroupId, generation: Generation, outcome: Outcome },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignalTo {
+    Leader,
+    Group,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// The app's stop signal.
+    Stop,
+    Kill,
+}
+
+impl<W> Pool<W> {
+    pub fn new() -> Self {
+        todo!()
+    }
+
+    /// A new group that wants its first generation at once.
+    pub fn add(&mut self, app: AppName, settings: Settings, now: Instant) -> GroupId {
+        let _ = (app, settings, now);
+        todo!()
+    }
+
+    pub fn group(&self, id: GroupId) -> &Group<W> {
+        &self.groups[id.0 as usize]
+    }
+
+    pub fn group_mut(&mut self, id: GroupId) -> &mut Group<W> {
+        &mut self.groups[id.0 as usize]
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = &Group<W>> {
+        self.groups.iter()
+    }
+
+    pub fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group<W>> {
+        self.groups.iter_mut()
+    }
+
+    pub fn find(&self, app: &str) -> Option<GroupId> {
+        let _ = app;
+        todo!()
+    }
+
+    /// Asks for a rolling restart of every group, one after another; gives the generation each will get.
+    pub fn restart_all(&mut self, trigger: Trigger, now: Instant) -> Vec<(GroupId, Generation)> {
+        let _ = (trigger, now);
+        todo!()
+    }
+
+    /// Every group ends: nothing new is started, all processes drain and stop.
+    pub fn stop(&mut self, now: Instant) {
+        let _ = now;
+        todo!()
+    }
+
+    /// The drain ends now: what is left is cut and stopped (second signal).
+    pub fn stop_now(&mut self, now: Instant) {
+        let _ = now;
+        todo!()
+    }
+
+    /// No process is left and none will be started.
+    pub fn is_stopped(&self) -> bool {
+        todo!()
+    }
+
+    /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.
+    pub fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
+        let _ = now;
+        todo!()
+    }
+
+    /// When `next_step` has to be asked again even if nothing happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        todo!()
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Status(status) => write!(f, "exit status {status}"),
+            Exit::Signal { signal, core } => write!(f, "signal {signal}{}", if *core { " (core dumped)" } else { "" }),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The bounded first-come queue of one group.
