@@ -1,127 +1,225 @@
-//! One running app: its processes, its queue and the books of its restarts.
+//! One running app: its processes, its queue and the books of its restarts. Here: the table itself and what requests ask of it; `events`
+//! takes in what happened to processes, `walk` keeps the books of restarts, `next_step` says what is to be done.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use super::backoff::{Backoff, Place};
+use super::process::{Limits, Process};
+use super::queue::Queue;
+use super::walk::{Ask, Resist, Walk};
 use super::*;
 
 #[derive(Debug)]
 pub struct Group<W> {
-    _w: std::marker::PhantomData<W>,
+    pub(super) id: GroupId,
+    pub(super) app: AppName,
+    pub(super) settings: Settings,
+
+    // What is wanted: of the walk's target if there is one, else of the good generation; and as many as the settings say, or none.
+    pub(super) ending: Ending,
+    /// The last generation that was accepted.
+    pub(super) good: Option<Generation>,
+    pub(super) walk: Option<Walk>,
+    /// Asked for; nothing has been done about it yet.
+    pub(super) asked: Option<Ask>,
+    /// Its release is being resolved; the walk that was there before goes on meanwhile.
+    pub(super) resolving: Option<Ask>,
+
+    // What is so.
+    pub(super) processes: Vec<Process>,
+    pub(super) queue: Queue<W>,
+
+    // Books.
+    pub(super) resists: Option<Resist>,
+    pub(super) backoff: Backoff,
+    /// One for each number, in their order.
+    pub(super) places: Vec<Place>,
+    pub(super) last_failure: Option<(ProcessName, Failure, Instant)>,
+    /// The newest last.
+    pub(super) outcomes: VecDeque<(Generation, Outcome)>,
+    /// Outcomes that no step has told yet.
+    pub(super) untold: VecDeque<(Generation, Outcome)>,
+    pub(super) last_generation: Generation,
+    pub(super) last_serial: u32,
+    /// Where the next search for a process begins, so that equals take turns.
+    turn: usize,
+}
+
+/// Whether the group shall end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    No,
+    /// When everything that came in has been answered.
+    Drained,
+    Now,
 }
 
 impl<W> Group<W> {
+    pub(super) fn new(id: GroupId, app: AppName, settings: Settings, now: Instant) -> Self {
+        let first = Ask { generation: Generation(1), trigger: Trigger::Boot, since: now, in_turn: false };
+        Self {
+            id,
+            app,
+            ending: Ending::No,
+            good: None,
+            walk: Some(Walk::new(first, false)),
+            asked: None,
+            resolving: None,
+            processes: Vec::with_capacity(usize::from(settings.processes) + 1),
+            queue: Queue::new(),
+            resists: None,
+            backoff: Backoff::default(),
+            places: vec![Place::default(); usize::from(settings.processes)],
+            last_failure: None,
+            outcomes: VecDeque::new(),
+            untold: VecDeque::new(),
+            last_generation: first.generation,
+            last_serial: 0,
+            turn: 0,
+            settings,
+        }
+    }
+
     pub fn id(&self) -> GroupId {
-        todo!()
+        self.id
     }
+
     pub fn app(&self) -> &AppName {
-        todo!()
+        &self.app
     }
+
     pub fn name_of(&self, id: ProcessId) -> Option<ProcessName> {
-        let _ = id;
-        todo!()
+        self.find(id).map(|process| self.name(process.number, process.generation))
     }
 
     // ── requests (I/O threads, master) ──
 
-    /// Takes a slot, at `home` if that serves and has one free, else at the best process with one; else it waits; else refused.
+    /// Takes a slot, at `home` if that serves and has one free, else at the best process with one; else it waits; else refused. A group
+    /// that ends refuses at once when no process is left that could come to serve it.
     pub fn admit(&mut self, home: Option<ProcessId>, waiting: W, now: Instant) -> Admission<W> {
-        let _ = (home, waiting, now);
-        todo!()
+        let concurrency = self.settings.concurrency;
+        let at_home = self.processes.iter().position(|process| Some(process.id) == home && process.has_room(concurrency));
+        let chosen = at_home.or_else(|| self.best(|process| process.has_room(concurrency)));
+        let admission = match chosen {
+            Some(index) => Admission::Claimed(self.claim(index), waiting),
+            None => {
+                let hopeless = self.ending != Ending::No && self.processes.iter().all(Process::is_leaving);
+                let max = if hopeless { 0 } else { self.settings.queue_max };
+                self.queue.push(waiting, max, now).map_or_else(Admission::Full, Admission::Queued)
+            }
+        };
+        self.checked();
+        admission
     }
 
     /// Gives a slot back. When something waits and the process still serves, the slot goes to the first of the queue in the same step.
+    /// The claim of a process that is out of the table ends here, and counts nowhere.
     pub fn finish(&mut self, claim: Claim, ended: Ended, now: Instant) -> Option<(Claim, W)> {
-        let _ = (claim, ended, now);
-        todo!()
+        let index = self.processes.iter().position(|process| process.id == claim.process)?;
+        self.processes[index].count(ended, now);
+        let granted = self.grant(index);
+        self.checked();
+        granted
     }
 
     /// The process that a connection without a claim goes to (its request body is still to be read): the best serving one that is not
-    /// `except`; else one that is starting or ready.
+    /// `except`; else one that is ready or starting.
     pub fn host(&mut self, except: Option<ProcessId>) -> Option<ProcessId> {
-        let _ = except;
-        todo!()
+        let index = self
+            .best(|process| process.is_serving() && Some(process.id) != except)
+            .or_else(|| self.best(|process| process.is_ready() && Some(process.id) != except))
+            .or_else(|| self.best(|process| process.is_coming() && Some(process.id) != except))?;
+        Some(self.processes[index].id)
     }
 
     /// A waiting client left.
     pub fn leave(&mut self, id: WaitId) -> Option<W> {
-        let _ = id;
-        todo!()
+        self.queue.remove(id)
     }
 
     /// Takes out what has waited for `queue_timeout` or longer.
     pub fn expire(&mut self, now: Instant) -> Vec<W> {
-        let _ = now;
-        todo!()
+        self.queue.expire(self.settings.queue_timeout, now)
     }
 
     /// When the first of the queue will be too old.
     pub fn queue_deadline(&self) -> Option<Instant> {
-        todo!()
+        self.queue.first_since().map(|since| since + self.settings.queue_timeout)
     }
 
     pub fn queue_len(&self) -> usize {
-        todo!()
+        self.queue.len()
     }
 
     /// Takes everything out of the queue (the group ends).
     pub fn drain_queue(&mut self) -> Vec<W> {
-        todo!()
+        self.queue.drain()
     }
 
-    // ── processes (restart thread, and the process's own I/O thread) ──
-
-    pub fn resolved(&mut self, generation: Generation, result: Result<(), Failure>, now: Instant) {
-        let _ = (generation, result, now);
-        todo!()
-    }
-    pub fn spawned(&mut self, id: ProcessId, pid: u32, now: Instant) {
-        let _ = (id, pid, now);
-        todo!()
-    }
-    /// The probe was answered.
-    pub fn ready(&mut self, id: ProcessId, now: Instant) {
-        let _ = (id, now);
-        todo!()
-    }
-    /// It will not become ready (no pid: it was never started). A living one is stopped.
-    pub fn start_failed(&mut self, id: ProcessId, failure: Failure, now: Instant) {
-        let _ = (id, failure, now);
-        todo!()
-    }
-    /// The leader ended. `output`: its last lines, for the failure's report.
-    pub fn exited(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, now: Instant) {
-        let _ = (id, exit, output, now);
-        todo!()
-    }
-    /// Nothing is left of its process group (asked after `exited`).
-    pub fn group_empty(&mut self, id: ProcessId, now: Instant) {
-        let _ = (id, now);
-        todo!()
-    }
-    /// Processes whose leader is gone and whose group may have members left: (id, pgid).
-    pub fn lingering(&self) -> impl Iterator<Item = (ProcessId, u32)> {
-        std::iter::empty()
-    }
-    pub fn find_pid(&self, pid: u32) -> Option<ProcessId> {
-        let _ = pid;
-        todo!()
+    /// To be asked after what requests do (`finish`, `leave`, `expire`, `drain_queue`), which seldom matters to the restart thread: wake
+    /// it, because a process that drains has no session left, or because the group ends and the last of its queue is gone.
+    pub fn wakes_restart(&self) -> bool {
+        self.processes.iter().any(Process::has_drained)
+            || (self.ending == Ending::Drained && self.queue.is_empty() && self.processes.iter().any(|process| !process.is_leaving()))
     }
 
-    // ── walks ──
+    // ── the table ──
 
-    /// Asks for a rolling restart; a request that has not begun is joined. Gives the generation that it will make.
-    pub fn restart(&mut self, trigger: Trigger, now: Instant) -> Generation {
-        let _ = (trigger, now);
-        todo!()
+    /// The one that is used least, the newest of those, each of those in turn. All have the same number of slots, so the number of
+    /// sessions compares their shares. Ties to the newest: ties to the oldest would keep a bad release out of sight.
+    fn best(&mut self, usable: impl Fn(&Process) -> bool) -> Option<usize> {
+        let count = self.processes.len();
+        let index = (0..count)
+            .map(|offset| (self.turn + offset) % count)
+            .filter(|index| usable(&self.processes[*index]))
+            .min_by_key(|index| (self.processes[*index].sessions, Reverse(self.processes[*index].generation)))?;
+        self.turn = index + 1;
+        Some(index)
     }
 
-    /// How the walk to `generation` ended; None while it is asked for or under way.
-    pub fn outcome(&self, generation: Generation) -> Option<&Outcome> {
-        let _ = generation;
-        todo!()
+    fn claim(&mut self, index: usize) -> Claim {
+        let process = &mut self.processes[index];
+        process.sessions += 1;
+        Claim { process: process.id }
     }
 
-    /// What the status shows.
-    pub fn view(&self, now: Instant) -> GroupView {
-        let _ = now;
-        todo!()
+    /// A free slot goes to the first of the queue in the same critical section in which it became free: no newcomer can overtake, and
+    /// nothing waits while a slot is free.
+    pub(super) fn grant(&mut self, index: usize) -> Option<(Claim, W)> {
+        if !self.processes[index].has_room(self.settings.concurrency) {
+            return None;
+        }
+        let first = self.queue.pop()?;
+        Some((self.claim(index), first))
+    }
+
+    pub(super) fn find(&self, id: ProcessId) -> Option<&Process> {
+        self.processes.iter().find(|process| process.id == id)
+    }
+
+    pub(super) fn find_mut(&mut self, id: ProcessId) -> Option<&mut Process> {
+        self.processes.iter_mut().find(|process| process.id == id)
+    }
+
+    pub(super) fn name(&self, number: Number, generation: Generation) -> ProcessName {
+        ProcessName { app: self.app.clone(), number, generation }
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = Number> + Clone + use<W> {
+        (1..=self.settings.processes).map(Number)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let Settings { ready_timeout, probation, drain_timeout, stop_timeout, .. } = self.settings;
+        // The I/O thread watches `ready_timeout`; the table only steps in when that thread says nothing at all.
+        Limits { ready: ready_timeout + READY_GRACE, probation, drain: drain_timeout, stop: stop_timeout }
+    }
+
+    pub(super) fn checked(&self) {
+        debug_assert_eq!(self.check(), Ok(()));
     }
 }
+
+/// What the I/O thread of a process has on top of `ready_timeout` to say that it is over.
+const READY_GRACE: Duration = Duration::from_secs(5);

@@ -3,26 +3,36 @@
 //! Core: no I/O, no clock (`now` comes in), no log. Every method is one critical section of the table's lock. `W` is what waits in the
 //! queue: a connection in the server, a number in the model tests.
 
+mod backoff;
+mod check;
+mod events;
 mod group;
 mod next_step;
+mod process;
 mod queue;
 mod snapshot;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod words;
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::OnFailure;
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
-pub use snapshot::{GroupView, ProcessView, WalkView};
+pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 
 /// All groups.
 #[derive(Debug)]
 pub struct Pool<W> {
     groups: Vec<Group<W>>,
     /// Walks asked for all apps run one after another, in this order.
-    in_turn: std::collections::VecDeque<GroupId>,
+    in_turn: VecDeque<(GroupId, Generation)>,
+    /// The last `now` at which nothing was to be done: what was due by then waits for an event, not for time.
+    seen: Option<Instant>,
 }
 
 /// What a group must know of its app's configuration.
@@ -89,11 +99,14 @@ pub enum State {
     /// Answered the probe; takes no sessions yet (waits to take the place of an older one, or proves itself).
     Ready { since: Instant },
     /// Takes sessions.
-    Serving { ready: Instant },
-    /// Gets no new sessions; when it has none left it is stopped. After `cut_at` what is left is cut.
-    Draining { since: Instant, cut: bool },
-    /// Told to end (`signalled`), or gone while members of its process group are not.
-    Stopping { since: Instant, leader_gone: bool, killed: bool },
+    Serving { since: Instant, ready: Instant },
+    /// Gets no new sessions; when it has none left it is stopped. `cut`: when what was left was told to end.
+    Draining { since: Instant, cut: Option<Instant> },
+    /// Told to end, or gone while members of its process group are not. `since`: the first signal, or the exit that nobody asked for.
+    /// `told`: who was sent the stop signal so far.
+    Stopping { since: Instant, told: Option<SignalTo>, leader_gone: bool, killed: bool },
+    /// Nothing is left of it; the next step takes it out of the table.
+    Ended { since: Instant },
 }
 
 /// What can go wrong between the decision to start a process and its first session. `Display` is one sentence without the process's name.
@@ -114,8 +127,10 @@ pub enum FailureKind {
     Command(String),
     /// No such user or group, or not allowed to become it.
     User(String),
-    /// It ended before it was ready (also with status 0), or within its probation.
+    /// It ended before it was ready (also with status 0; `after` the spawn), or within its probation (`after` it was ready).
     Exited { exit: Exit, after: Duration, in_probation: bool },
+    /// It ended untold after it had proved itself: no failed start, but what a status shows and a backoff counts. `after` it was ready.
+    Crashed { exit: Exit, after: Duration },
     /// Not ready in time; the last thing that the probe saw (`"GET / answered 503"`, `"nothing listens on $PORT 41234"`).
     NotReady { after: Duration, last: String },
     /// Something else listens where it should.
@@ -198,23 +213,30 @@ pub enum Signal {
     Kill,
 }
 
+impl<W> Default for Pool<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<W> Pool<W> {
     pub fn new() -> Self {
-        todo!()
+        Self { groups: Vec::new(), in_turn: VecDeque::new(), seen: None }
     }
 
     /// A new group that wants its first generation at once.
     pub fn add(&mut self, app: AppName, settings: Settings, now: Instant) -> GroupId {
-        let _ = (app, settings, now);
-        todo!()
+        let id = GroupId(u16::try_from(self.groups.len()).expect("a configuration has fewer than 65,536 apps"));
+        self.groups.push(Group::new(id, app, settings, now));
+        id
     }
 
     pub fn group(&self, id: GroupId) -> &Group<W> {
-        &self.groups[id.0 as usize]
+        &self.groups[usize::from(id.0)]
     }
 
     pub fn group_mut(&mut self, id: GroupId) -> &mut Group<W> {
-        &mut self.groups[id.0 as usize]
+        &mut self.groups[usize::from(id.0)]
     }
 
     pub fn groups(&self) -> impl Iterator<Item = &Group<W>> {
@@ -226,50 +248,63 @@ impl<W> Pool<W> {
     }
 
     pub fn find(&self, app: &str) -> Option<GroupId> {
-        let _ = app;
-        todo!()
+        self.groups.iter().find(|group| group.app().as_str() == app).map(Group::id)
     }
 
     /// Asks for a rolling restart of every group, one after another; gives the generation each will get.
     pub fn restart_all(&mut self, trigger: Trigger, now: Instant) -> Vec<(GroupId, Generation)> {
-        let _ = (trigger, now);
-        todo!()
+        let asked: Vec<_> = self.groups.iter_mut().map(|group| (group.id(), group.ask(trigger, true, now))).collect();
+        for turn in &asked {
+            if !self.in_turn.contains(turn) {
+                self.in_turn.push_back(*turn);
+            }
+        }
+        asked
     }
 
     /// Every group ends: nothing new is started, all processes drain and stop.
     pub fn stop(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        for group in &mut self.groups {
+            group.stop(now);
+        }
     }
 
-    /// The drain ends now: what is left is cut and stopped (second signal).
+    /// The drain ends now: what is left is cut and killed (second signal).
     pub fn stop_now(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        for group in &mut self.groups {
+            group.stop_now(now);
+        }
     }
 
-    /// No process is left and none will be started.
+    /// No process is left and none will be started. What still waits in a queue then waits for [`Group::drain_queue`].
     pub fn is_stopped(&self) -> bool {
-        todo!()
+        self.groups.iter().all(Group::is_stopped)
     }
 
     /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.
     pub fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
-        let _ = now;
-        todo!()
+        self.give_turn();
+        let step = self.groups.iter_mut().find_map(|group| group.next_step(now));
+        if step.is_none() {
+            self.seen = Some(now);
+        }
+        step
     }
 
-    /// When `next_step` has to be asked again even if nothing happens.
+    /// When `next_step` has to be asked again even if nothing happens. Always later than the `now` at which it last had nothing to say.
     pub fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+        let unseen = |at: &Instant| self.seen.is_none_or(|seen| *at > seen);
+        self.groups.iter().flat_map(Group::deadlines).filter(unseen).min()
     }
-}
 
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Exit::Status(status) => write!(f, "exit status {status}"),
-            Exit::Signal { signal, core } => write!(f, "signal {signal}{}", if *core { " (core dumped)" } else { "" }),
+    /// The first in turn whose walk has not ended may begin; the others wait.
+    fn give_turn(&mut self) {
+        while let Some(&(group, generation)) = self.in_turn.front() {
+            if self.group(group).is_open(generation) {
+                self.group_mut(group).take_turn(generation);
+                break;
+            }
+            self.in_turn.pop_front();
         }
     }
 }

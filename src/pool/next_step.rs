@@ -1,1 +1,282 @@
 //! Rolling restart, first start, crash repair and stopping as one question: given the table, what is the next thing to do?
+//!
+//! Nothing here remembers what was to come next. Each answer is found by looking at what is wanted and what is so, which makes a crash at
+//! any moment one more state of the table and no special case. Replacing a process, for whatever reason, is always the same: a new one is
+//! started, becomes ready, takes the place of the old one, and the old one drains and stops. At most one process more than wanted is in
+//! the table, counted in every state: the next is spawned when the last has gone.
+
+use super::group::Ending;
+use super::process::{Process, next_told};
+use super::walk::Walk;
+use super::*;
+
+impl<W> Group<W> {
+    pub(super) fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
+        self.prove(now);
+        let step = self
+            .tell()
+            .or_else(|| self.end_process(now))
+            .or_else(|| self.resolve(now))
+            .or_else(|| self.serve(now))
+            .or_else(|| self.retire(now))
+            .or_else(|| self.spawn(now))
+            .or_else(|| self.end_walk());
+        self.checked();
+        step
+    }
+
+    /// The times at which time alone may change the answer, also those that have passed.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let limits = self.limits();
+        let states = self.processes.iter().filter_map(move |process| process.deadline(&limits));
+        states.chain(self.backoff.until).chain(self.places.iter().filter_map(|place| place.until))
+    }
+
+    /// Processes that have outlived their probation by now have proved themselves and what they run.
+    pub(super) fn prove(&mut self, now: Instant) {
+        let probation = self.settings.probation;
+        for process in &mut self.processes {
+            if process.proven || process.ready_at().is_none_or(|ready| now < ready + probation) {
+                continue;
+            }
+            process.proven = true;
+            if let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == process.generation) {
+                walk.proven = true;
+            }
+            if self.good.is_none_or(|good| good == process.generation) {
+                self.backoff.reset();
+            }
+        }
+    }
+
+    fn tell(&mut self) -> Option<Step<W>> {
+        let (generation, outcome) = self.untold.pop_front()?;
+        Some(Step::WalkEnded { group: self.id, generation, outcome })
+    }
+
+    // ── the end of a process ──
+
+    fn end_process(&mut self, now: Instant) -> Option<Step<W>> {
+        (0..self.processes.len()).find_map(|index| match self.ending {
+            Ending::No | Ending::Drained => self.end_in_order(index, now),
+            Ending::Now => self.end_at_once(index, now),
+        })
+    }
+
+    /// Drain, cut, stop signal to the leader and then to what it left behind, kill, gone.
+    fn end_in_order(&mut self, index: usize, now: Instant) -> Option<Step<W>> {
+        let limits = self.limits();
+        let process = &mut self.processes[index];
+        let overdue = process.deadline(&limits).is_some_and(|deadline| now >= deadline);
+        let (id, pid) = (process.id, process.pid);
+        match &mut process.state {
+            State::Starting { .. } if overdue && pid.is_some() => {
+                let kind = FailureKind::NotReady { after: limits.ready, last: "no answer from its I/O thread".to_owned() };
+                self.start_failed(id, Failure { kind, output: Vec::new() }, now);
+                self.end_in_order(index, now)
+            }
+            State::Starting { .. } | State::Ready { .. } | State::Serving { .. } => None,
+            State::Draining { cut, .. } => {
+                if process.sessions == 0 || (cut.is_some() && overdue) {
+                    process.stop(now);
+                    return self.end_in_order(index, now);
+                }
+                if !overdue {
+                    return None;
+                }
+                *cut = Some(now);
+                Some(Step::Cut { id })
+            }
+            State::Stopping { since, told, leader_gone, killed } => {
+                let pid = pid?;
+                if *killed {
+                    return None;
+                }
+                if told.is_some() && overdue {
+                    *killed = true;
+                    return Some(Step::Signal { id, pid, to: SignalTo::Group, what: Signal::Kill });
+                }
+                let to = next_told(*told, *leader_gone)?;
+                if told.replace(to).is_none() {
+                    *since = now;
+                }
+                Some(Step::Signal { id, pid, to, what: Signal::Stop })
+            }
+            State::Ended { .. } => Some(self.remove(index)),
+        }
+    }
+
+    /// Cut, kill, gone.
+    fn end_at_once(&mut self, index: usize, now: Instant) -> Option<Step<W>> {
+        let process = &mut self.processes[index];
+        let id = process.id;
+        let leader_gone = match process.state {
+            State::Serving { .. } | State::Draining { cut: None, .. } => {
+                process.state = State::Draining { since: now, cut: Some(now) };
+                return Some(Step::Cut { id });
+            }
+            State::Ended { .. } => return Some(self.remove(index)),
+            State::Stopping { killed: true, .. } => return None,
+            State::Stopping { leader_gone, .. } => leader_gone,
+            State::Starting { .. } | State::Ready { .. } | State::Draining { cut: Some(_), .. } => false,
+        };
+        // Without a pid its spawn is still to be answered.
+        let pid = process.pid?;
+        process.state = State::Stopping { since: now, told: Some(SignalTo::Group), leader_gone, killed: true };
+        Some(Step::Signal { id, pid, to: SignalTo::Group, what: Signal::Kill })
+    }
+
+    fn remove(&mut self, index: usize) -> Step<W> {
+        let process = self.processes.remove(index);
+        Step::Gone { id: process.id, name: self.name(process.number, process.generation) }
+    }
+
+    // ── the way into service ──
+
+    fn resolve(&mut self, now: Instant) -> Option<Step<W>> {
+        if self.ending != Ending::No || self.resolving.is_some() {
+            return None;
+        }
+        let due = self.backoff.is_over(now);
+        let first = || self.walk.as_ref().filter(|walk| !walk.resolved && due).map(|walk| walk.ask());
+        let ask = self.asked.take_if(|ask| !ask.in_turn).or_else(first)?;
+        self.resolving = Some(ask);
+        Some(Step::Resolve { group: self.id, generation: ask.generation })
+    }
+
+    /// A ready process takes the place of the one that serves at its number, if one does: both in one step, so that neither a request too
+    /// many nor a slot too few is ever to be seen.
+    fn serve(&mut self, now: Instant) -> Option<Step<W>> {
+        let index = (0..self.processes.len()).find(|index| self.may_serve(&self.processes[*index]))?;
+        let (id, number) = (self.processes[index].id, self.processes[index].number);
+        let older = self.processes.iter_mut().find(|process| process.number == number && process.is_serving());
+        let drains = older.map(|older| {
+            older.drain(now);
+            older.id
+        });
+        self.processes[index].serve(now);
+        let granted = std::iter::from_fn(|| self.grant(index)).collect();
+        Some(Step::Serve { id, granted, drains })
+    }
+
+    /// Takes out of service, or off the way to it, what is not wanted there.
+    fn retire(&mut self, now: Instant) -> Option<Step<W>> {
+        let unwanted = |index: &usize| self.processes[*index].pid.is_some() && self.is_unwanted(&self.processes[*index]);
+        if let Some(index) = (0..self.processes.len()).find(unwanted) {
+            self.processes[index].stop(now);
+            return self.end_process(now);
+        }
+        if self.ending == Ending::No || !self.queue.is_empty() {
+            return None;
+        }
+        let process = self.processes.iter_mut().find(|process| process.is_serving())?;
+        process.drain(now);
+        Some(Step::Drain { id: process.id })
+    }
+
+    fn spawn(&mut self, now: Instant) -> Option<Step<W>> {
+        if self.ending != Ending::No || self.processes.len() > usize::from(self.settings.processes) {
+            return None;
+        }
+        let (number, generation) = self.to_fill(now).or_else(|| self.to_replace(now))?;
+        self.last_serial += 1;
+        let id = ProcessId { group: self.id, serial: self.last_serial };
+        self.processes.push(Process::new(id, number, generation, now));
+        Some(Step::Spawn { id, name: self.name(number, generation) })
+    }
+
+    fn end_walk(&mut self) -> Option<Step<W>> {
+        let walk = self.walk.as_ref().filter(|walk| walk.resolved)?;
+        let arrived = |process: &Process| process.is_serving() && process.generation == walk.target && process.proven;
+        let at_rest = self.processes.iter().all(|process| process.is_serving() || (process.is_coming() && walk.skips(process.number)));
+        let complete = self.numbers().all(|number| walk.skips(number) || self.at(number).any(arrived));
+        if !(at_rest && complete) {
+            return None;
+        }
+        self.complete_walk();
+        self.tell()
+    }
+
+    // ── looking at the table ──
+
+    /// A number at which nothing serves or is about to, and what to start there: the walk's target once that is known to work, else the
+    /// good release. So a bad release on the disk hurts no crash repair.
+    fn to_fill(&self, now: Instant) -> Option<(Number, Generation)> {
+        let number_and_generation = |number: Number| {
+            let walk = self.walk.as_ref().filter(|walk| !walk.skips(number) && self.is_accepted(walk));
+            Some((number, walk.map(|walk| walk.target).or(self.good)?))
+        };
+        let missing = self.numbers().filter(|number| self.is_missing(*number));
+        missing.filter_map(number_and_generation).find(|(number, generation)| self.may_spawn(*number, *generation, now))
+    }
+
+    fn to_replace(&self, now: Instant) -> Option<(Number, Generation)> {
+        let walk = self.walk.as_ref().filter(|walk| walk.resolved)?;
+        let number = self.next_number(walk)?;
+        self.may_spawn(number, walk.target, now).then_some((number, walk.target))
+    }
+
+    /// The next number of the walk: one at which nothing is, else the first that has another generation.
+    pub(super) fn next_number(&self, walk: &Walk) -> Option<Number> {
+        let of_target = |process: &Process| !process.is_leaving() && process.generation == walk.target;
+        let mut left = self.numbers().filter(|number| !walk.skips(*number) && !self.at(*number).any(of_target));
+        left.clone().find(|number| self.is_missing(*number)).or_else(|| left.next())
+    }
+
+    /// One boot at a time of a generation: a small machine boots two no sooner, and the first shows whether the second can work.
+    fn may_spawn(&self, number: Number, generation: Generation, now: Instant) -> bool {
+        let backs_off = self.good.is_none_or(|good| good == generation) && !self.backoff.is_over(now);
+        !backs_off
+            && self.places[usize::from(number.0 - 1)].is_over(generation, now)
+            && !self.processes.iter().any(|process| process.is_coming() && process.generation == generation)
+    }
+
+    fn may_serve(&self, process: &Process) -> bool {
+        if !process.is_ready() || self.is_unwanted(process) {
+            return false;
+        }
+        // The first of a generation proves itself before it takes the place of one that works; an empty place is better than none only
+        // when the release is known, or when there is nothing else at all.
+        let walk = self.walk.as_ref().filter(|walk| walk.target == process.generation);
+        walk.is_none_or(|walk| {
+            walk.proven || !self.any_serving() || (!self.at(process.number).any(Process::is_serving) && self.is_accepted(walk))
+        })
+    }
+
+    /// On the way into service for nothing: of a generation that nobody wants any more, or for a number that has been filled.
+    fn is_unwanted(&self, process: &Process) -> bool {
+        if !process.is_coming() {
+            return false;
+        }
+        let is_target = self.walk.as_ref().is_some_and(|walk| walk.target == process.generation);
+        match self.ending {
+            Ending::No if is_target => self.at(process.number).any(|other| other.is_serving() && other.generation == process.generation),
+            Ending::No => self.good != Some(process.generation) || self.at(process.number).any(Process::is_serving),
+            // What came in is answered first, by this one if there is no other.
+            Ending::Drained => self.queue.is_empty() || self.any_serving(),
+            Ending::Now => true,
+        }
+    }
+
+    /// The target of the walk works as far as can be seen: one of its processes has outlived its probation or is in service.
+    fn is_accepted(&self, walk: &Walk) -> bool {
+        walk.proven || self.serving_of(walk.target) > 0
+    }
+
+    pub(super) fn is_missing(&self, number: Number) -> bool {
+        self.at(number).all(Process::is_leaving)
+    }
+
+    fn any_serving(&self) -> bool {
+        self.processes.iter().any(Process::is_serving)
+    }
+
+    pub(super) fn serving_of(&self, generation: Generation) -> u16 {
+        let serving = self.processes.iter().filter(|process| process.is_serving() && process.generation == generation);
+        serving.fold(0, |count, _| count + 1)
+    }
+
+    fn at(&self, number: Number) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(move |process| process.number == number)
+    }
+}

@@ -1,1 +1,111 @@
 //! The bounded first-come queue of one group.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::WaitId;
+
+#[derive(Debug)]
+pub struct Queue<W> {
+    /// In the order of their ids and of their coming.
+    waiting: VecDeque<Waiting<W>>,
+    last: WaitId,
+    pub refused: u64,
+    pub expired: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<W> {
+    id: WaitId,
+    since: Instant,
+    what: W,
+}
+
+impl<W> Queue<W> {
+    pub fn new() -> Self {
+        Self { waiting: VecDeque::new(), last: WaitId(0), refused: 0, expired: 0 }
+    }
+
+    /// Err: `max` wait already.
+    pub fn push(&mut self, what: W, max: usize, now: Instant) -> Result<WaitId, W> {
+        if self.waiting.len() >= max {
+            self.refused += 1;
+            return Err(what);
+        }
+        self.last = WaitId(self.last.0 + 1);
+        self.waiting.push_back(Waiting { id: self.last, since: now, what });
+        Ok(self.last)
+    }
+
+    pub fn pop(&mut self) -> Option<W> {
+        self.waiting.pop_front().map(|first| first.what)
+    }
+
+    pub fn remove(&mut self, id: WaitId) -> Option<W> {
+        let place = self.waiting.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        self.waiting.remove(place).map(|waiting| waiting.what)
+    }
+
+    /// Takes out what has waited for `limit` or longer.
+    pub fn expire(&mut self, limit: Duration, now: Instant) -> Vec<W> {
+        let mut old = Vec::new();
+        while self.waiting.front().is_some_and(|first| now >= first.since + limit) {
+            old.extend(self.pop());
+        }
+        self.expired += old.len() as u64;
+        old
+    }
+
+    pub fn drain(&mut self) -> Vec<W> {
+        self.waiting.drain(..).map(|waiting| waiting.what).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Since when the first waits.
+    pub fn first_since(&self) -> Option<Instant> {
+        self.waiting.front().map(|first| first.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn first_come_first_served_up_to_the_bound() {
+        let (mut queue, now) = (Queue::new(), Instant::now());
+        assert!(queue.push("a", 2, now).is_ok());
+        assert!(queue.push("b", 2, now).is_ok());
+        assert_eq!(queue.push("c", 2, now), Err("c"));
+        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some("a"), Some("b"), None));
+        assert_eq!(queue.refused, 1);
+    }
+
+    #[test]
+    fn one_that_left_is_passed_over_and_its_id_finds_nothing_again() {
+        let (mut queue, now) = (Queue::new(), Instant::now());
+        let ids: Vec<WaitId> = ["a", "b", "c"].into_iter().map(|what| queue.push(what, 9, now).unwrap()).collect();
+        assert_eq!(queue.remove(ids[1]), Some("b"));
+        assert_eq!(queue.remove(ids[1]), None);
+        assert_eq!(queue.drain(), ["a", "c"]);
+    }
+
+    #[test]
+    fn what_waited_too_long_is_taken_out_and_nothing_else() {
+        let (mut queue, now) = (Queue::new(), Instant::now());
+        queue.push("old", 9, now).unwrap();
+        queue.push("young", 9, now + Duration::from_secs(1)).unwrap();
+        assert!(queue.expire(LIMIT, now + LIMIT - Duration::from_nanos(1)).is_empty());
+        assert_eq!(queue.expire(LIMIT, now + LIMIT), ["old"]);
+        assert_eq!((queue.len(), queue.expired), (1, 1));
+    }
+}

@@ -1,0 +1,86 @@
+//! What happened to processes: each event is booked where it belongs, and may come in any state. What follows from it is `next_step`'s.
+
+use super::process::Process;
+use super::*;
+
+impl<W> Group<W> {
+    // ── processes (restart thread, and the process's own I/O thread) ──
+
+    pub fn spawned(&mut self, id: ProcessId, pid: u32, now: Instant) {
+        let _ = now;
+        if let Some(process) = self.find_mut(id) {
+            process.pid = Some(pid);
+        }
+        self.checked();
+    }
+
+    /// The probe was answered.
+    pub fn ready(&mut self, id: ProcessId, now: Instant) {
+        if let Some(process) = self.find_mut(id)
+            && let State::Starting { .. } = process.state
+        {
+            process.state = State::Ready { since: now };
+        }
+        self.checked();
+    }
+
+    /// It will not become ready (no pid: it was never started), or cannot go on because its I/O thread is gone. A living one is stopped.
+    pub fn start_failed(&mut self, id: ProcessId, failure: Failure, now: Instant) {
+        self.lost(id, now, |_| failure, Process::stop);
+    }
+
+    /// The leader ended. `output`: its last lines, for the failure's report.
+    pub fn exited(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, now: Instant) {
+        let kind = |process: &Process| {
+            let after = now.saturating_duration_since(process.ready_at().unwrap_or(process.created));
+            match process.proven {
+                true => FailureKind::Crashed { exit, after },
+                false => FailureKind::Exited { exit, after, in_probation: process.ready_at().is_some() },
+            }
+        };
+        self.lost(id, now, |process| Failure { kind: kind(process), output }, Process::leader_ended);
+    }
+
+    /// Nothing is left of its process group (asked after `exited`).
+    pub fn group_empty(&mut self, id: ProcessId, now: Instant) {
+        if let Some(process) = self.find_mut(id)
+            && process.leader_gone()
+        {
+            process.state = State::Ended { since: now };
+        }
+        self.checked();
+    }
+
+    /// Processes whose leader is gone and whose group may have members left: (id, pgid).
+    pub fn lingering(&self) -> impl Iterator<Item = (ProcessId, u32)> {
+        let lingering = |process: &&Process| process.leader_gone() && !process.has_ended();
+        self.processes.iter().filter(lingering).filter_map(|process| Some((process.id, process.pid?)))
+    }
+
+    /// The process whose leader this is. A leader that is gone has no pid any more: the system may have given it to another.
+    pub fn find_pid(&self, pid: u32) -> Option<ProcessId> {
+        self.processes.iter().find(|process| process.pid == Some(pid) && !process.leader_gone()).map(|process| process.id)
+    }
+
+    /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
+    /// itself; a crash after that.
+    fn lost(&mut self, id: ProcessId, now: Instant, why: impl FnOnce(&Process) -> Failure, end: impl FnOnce(&mut Process, Instant)) {
+        self.prove(now);
+        let Some(process) = self.find_mut(id) else { return };
+        let (number, generation) = (process.number, process.generation);
+        let failure = (!process.is_leaving()).then(|| why(process));
+        let uptime = process.ready_at().filter(|_| process.proven).map(|ready| now.saturating_duration_since(ready));
+        match process.pid {
+            Some(_) => end(process, now),
+            None => process.state = State::Ended { since: now },
+        }
+        if let Some(failure) = failure {
+            self.last_failure = Some((self.name(number, generation), failure.clone(), now));
+            match uptime {
+                Some(uptime) => self.places[usize::from(number.0 - 1)].crash(generation, uptime, now),
+                None => self.start_failure(number, generation, failure, now),
+            }
+        }
+        self.checked();
+    }
+}

@@ -1,0 +1,180 @@
+//! One line of the table: a process, how far its life has come, and what it has in hand.
+
+use std::time::{Duration, Instant};
+
+use super::{Ended, SignalTo, State};
+use crate::ids::{Generation, Number, ProcessId};
+
+#[derive(Debug)]
+pub struct Process {
+    pub id: ProcessId,
+    pub number: Number,
+    pub generation: Generation,
+    /// None until the spawn has been answered.
+    pub pid: Option<u32>,
+    pub created: Instant,
+    pub state: State,
+    /// It has outlived its probation.
+    pub proven: bool,
+    pub sessions: u32,
+    pub processed: u64,
+    pub errors: u64,
+    pub last_used: Option<Instant>,
+}
+
+impl Process {
+    pub fn new(id: ProcessId, number: Number, generation: Generation, now: Instant) -> Self {
+        Self {
+            id,
+            number,
+            generation,
+            pid: None,
+            created: now,
+            state: State::Starting { since: now },
+            proven: false,
+            sessions: 0,
+            processed: 0,
+            errors: 0,
+            last_used: None,
+        }
+    }
+
+    /// On its way into service.
+    pub fn is_coming(&self) -> bool {
+        match self.state {
+            State::Starting { .. } | State::Ready { .. } => true,
+            State::Serving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Ended { .. } => false,
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    pub fn is_serving(&self) -> bool {
+        matches!(self.state, State::Serving { .. })
+    }
+
+    /// On its way out of the table.
+    pub fn is_leaving(&self) -> bool {
+        !self.is_coming() && !self.is_serving()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.state, State::Stopping { .. } | State::Ended { .. })
+    }
+
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
+    }
+
+    pub fn leader_gone(&self) -> bool {
+        match self.state {
+            State::Starting { .. } | State::Ready { .. } | State::Serving { .. } | State::Draining { .. } => false,
+            State::Stopping { leader_gone, .. } => leader_gone,
+            State::Ended { .. } => true,
+        }
+    }
+
+    pub fn has_room(&self, concurrency: u32) -> bool {
+        self.is_serving() && self.sessions < concurrency
+    }
+
+    /// Nothing holds it back from being stopped any more.
+    pub fn has_drained(&self) -> bool {
+        matches!(self.state, State::Draining { .. }) && self.sessions == 0
+    }
+
+    /// When it became ready; None before, and of no interest once it drains.
+    pub fn ready_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Ready { since } => Some(since),
+            State::Serving { ready, .. } => Some(ready),
+            State::Starting { .. } | State::Draining { .. } | State::Stopping { .. } | State::Ended { .. } => None,
+        }
+    }
+
+    pub fn since(&self) -> Instant {
+        match self.state {
+            State::Starting { since }
+            | State::Ready { since }
+            | State::Serving { since, .. }
+            | State::Draining { since, .. }
+            | State::Stopping { since, .. }
+            | State::Ended { since } => since,
+        }
+    }
+
+    pub fn serve(&mut self, now: Instant) {
+        self.state = State::Serving { since: now, ready: self.ready_at().unwrap_or(now) };
+    }
+
+    pub fn drain(&mut self, now: Instant) {
+        self.state = State::Draining { since: now, cut: None };
+    }
+
+    /// It shall end; the signal is the next step.
+    pub fn stop(&mut self, now: Instant) {
+        if !self.is_stopping() {
+            self.state = State::Stopping { since: now, told: None, leader_gone: false, killed: false };
+        }
+    }
+
+    /// Its leader ended, told or not.
+    pub fn leader_ended(&mut self, now: Instant) {
+        self.state = match self.state {
+            State::Stopping { since, told, killed, .. } => State::Stopping { since, told, leader_gone: true, killed },
+            State::Ended { since } => State::Ended { since },
+            State::Starting { .. } | State::Ready { .. } | State::Serving { .. } | State::Draining { .. } => {
+                State::Stopping { since: now, told: None, leader_gone: true, killed: false }
+            }
+        };
+    }
+
+    /// Books the end of a session.
+    pub fn count(&mut self, ended: Ended, now: Instant) {
+        self.sessions -= 1;
+        let error = match ended {
+            Ended::Answered(status) => status >= 500,
+            Ended::AppFailed => true,
+            Ended::Cut => false,
+            Ended::Unused => return,
+        };
+        self.processed += 1;
+        self.errors += u64::from(error);
+        self.last_used = Some(now);
+    }
+
+    /// When time alone changes what is to be done with it.
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match self.state {
+            State::Starting { since } => Some(since + limits.ready),
+            State::Ready { since: ready } | State::Serving { ready, .. } => (!self.proven).then(|| ready + limits.probation),
+            State::Draining { since, cut: None } => Some(since + limits.drain),
+            State::Draining { cut: Some(cut), .. } => Some(cut + CUT_GRACE),
+            State::Stopping { since, killed, .. } => (!killed).then(|| since + limits.stop),
+            State::Ended { .. } => None,
+        }
+    }
+}
+
+/// The bounds of each state.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub ready: Duration,
+    pub probation: Duration,
+    pub drain: Duration,
+    pub stop: Duration,
+}
+
+/// What was cut has this long to give its claim back; then the process is stopped regardless.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Whom the stop signal goes to next; None: everyone who is there has it.
+pub fn next_told(told: Option<SignalTo>, leader_gone: bool) -> Option<SignalTo> {
+    match (told, leader_gone) {
+        (None, false) => Some(SignalTo::Leader),
+        (None | Some(SignalTo::Leader), true) => Some(SignalTo::Group),
+        (Some(SignalTo::Leader), false) | (Some(SignalTo::Group), _) => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! The pool by example: each test is one story, told by the steps that the table names.
+
+mod failures;
+mod requests;
+mod restarts;
+mod status;
+mod stopping;
+
+use super::*;
+
+/// One app `blog` and its world: every spawn succeeds at once, every release resolves unless said otherwise.
+struct Rig {
+    pool: Pool<&'static str>,
+    group: GroupId,
+    now: Instant,
+    /// Processes by their short names, `"2 g7"`; the pid of a process is its serial plus 100.
+    ids: Vec<(String, ProcessId)>,
+    releases: Result<(), Failure>,
+    spawns: Result<(), Failure>,
+}
+
+const SETTINGS: Settings = Settings {
+    processes: 2,
+    concurrency: 1,
+    queue_max: 3,
+    queue_timeout: Duration::from_secs(30),
+    ready_timeout: Duration::from_secs(60),
+    probation: Duration::from_secs(2),
+    drain_timeout: Duration::from_secs(30),
+    stop_timeout: Duration::from_secs(10),
+    on_failure: OnFailure::Resist,
+};
+
+impl Rig {
+    fn new(settings: Settings) -> Self {
+        let (mut pool, now) = (Pool::new(), Instant::now());
+        let group = pool.add(AppName::new("blog").unwrap(), settings, now);
+        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()) }
+    }
+
+    /// All of generation 1 serve and have proved themselves.
+    fn serving(settings: Settings) -> Self {
+        let processes = settings.processes;
+        let mut rig = Self::new(settings);
+        rig.steps();
+        for number in 1..=processes {
+            rig.ready(&format!("{number} g1"));
+            rig.steps();
+        }
+        rig.after(2.0);
+        assert_eq!(rig.steps(), ["g1: every process is replaced"]);
+        rig
+    }
+
+    fn group(&mut self) -> &mut Group<&'static str> {
+        self.pool.group_mut(self.group)
+    }
+
+    fn id(&self, name: &str) -> ProcessId {
+        self.ids.iter().rev().find(|(other, _)| other == name).unwrap_or_else(|| panic!("no process {name}")).1
+    }
+
+    fn short(&self, id: ProcessId) -> String {
+        self.ids.iter().find(|(_, other)| *other == id).map(|(name, _)| name.clone()).unwrap()
+    }
+
+    fn after(&mut self, seconds: f64) {
+        self.now += Duration::from_secs_f64(seconds);
+    }
+
+    /// What is to be done now, one line each.
+    fn steps(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(step) = self.pool.next_step(self.now) {
+            lines.push(self.carry_out(step));
+            self.pool.check().unwrap();
+            assert!(lines.len() < 100, "no end of steps: {lines:#?}");
+        }
+        assert!(self.pool.next_deadline().is_none_or(|deadline| deadline > self.now), "it would be asked again and again");
+        lines
+    }
+
+    /// Goes from deadline to deadline, for `seconds` in all.
+    fn steps_for(&mut self, seconds: f64) -> Vec<String> {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        let mut lines = self.steps();
+        while let Some(deadline) = self.pool.next_deadline().filter(|deadline| *deadline <= end) {
+            self.now = deadline;
+            lines.extend(self.steps());
+        }
+        self.now = end;
+        lines
+    }
+
+    fn carry_out(&mut self, step: Step<&'static str>) -> String {
+        let now = self.now;
+        match step {
+            Step::Resolve { generation, .. } => {
+                let result = self.releases.clone();
+                self.group().resolved(generation, result, now);
+                format!("resolve {generation}")
+            }
+            Step::Spawn { id, name } => {
+                let short = format!("{} {}", name.number, name.generation);
+                self.ids.push((short.clone(), id));
+                match self.spawns.clone() {
+                    Ok(()) => self.group().spawned(id, id.serial + 100, now),
+                    Err(failure) => self.group().start_failed(id, failure, now),
+                }
+                format!("spawn {short}")
+            }
+            Step::Serve { id, granted, drains } => {
+                let mut line = format!("serve {}", self.short(id));
+                if let Some(drains) = drains {
+                    line += &format!(", drain {}", self.short(drains));
+                }
+                for (claim, waiting) in granted {
+                    assert_eq!(claim.process(), id);
+                    line += &format!(", grant {waiting}");
+                }
+                line
+            }
+            Step::Drain { id } => format!("drain {}", self.short(id)),
+            Step::Cut { id } => format!("cut {}", self.short(id)),
+            Step::Signal { id, pid, to, what } => {
+                assert_eq!(pid, id.serial + 100);
+                format!("{what:?} {to:?} {}", self.short(id)).to_lowercase()
+            }
+            Step::Gone { id, .. } => format!("gone {}", self.short(id)),
+            Step::WalkEnded { generation, outcome, .. } => {
+                assert_eq!(self.group().outcome(generation), Some(&outcome));
+                format!("{generation}: {outcome}")
+            }
+        }
+    }
+
+    fn restart(&mut self) -> Generation {
+        let now = self.now;
+        self.group().restart(Trigger::Command, now)
+    }
+
+    fn ready(&mut self, name: &str) {
+        let (id, now) = (self.id(name), self.now);
+        self.group().ready(id, now);
+    }
+
+    fn start_failed(&mut self, name: &str, kind: FailureKind) {
+        let (id, now) = (self.id(name), self.now);
+        self.group().start_failed(id, Failure { kind, output: Vec::new() }, now);
+    }
+
+    /// The leader ends; others of its group stay.
+    fn leader_exits(&mut self, name: &str, status: i32) {
+        let (id, now) = (self.id(name), self.now);
+        self.group().exited(id, Exit::Status(status), Vec::new(), now);
+    }
+
+    fn group_empty(&mut self, name: &str) {
+        let (id, now) = (self.id(name), self.now);
+        self.group().group_empty(id, now);
+    }
+
+    /// The process ends with all its children.
+    fn exits(&mut self, name: &str, status: i32) {
+        self.leader_exits(name, status);
+        self.group_empty(name);
+    }
+
+    /// One number is replaced in good order, from the readiness of its new process on.
+    fn swap(&mut self, new: &str, old: &str) -> Vec<String> {
+        self.ready(new);
+        let mut lines = self.steps_for(2.0);
+        self.exits(old, 0);
+        lines.extend(self.steps());
+        lines
+    }
+
+    fn claim(&mut self, what: &'static str) -> Claim {
+        let now = self.now;
+        match self.group().admit(None, what, now) {
+            Admission::Claimed(claim, _) => claim,
+            other => panic!("{what} got no slot: {other:?}"),
+        }
+    }
+
+    fn wait(&mut self, what: &'static str) -> WaitId {
+        let now = self.now;
+        match self.group().admit(None, what, now) {
+            Admission::Queued(id) => id,
+            other => panic!("{what} does not wait: {other:?}"),
+        }
+    }
+
+    fn finish(&mut self, claim: Claim) -> Option<(Claim, &'static str)> {
+        let now = self.now;
+        self.group().finish(claim, Ended::Answered(200), now)
+    }
+
+    fn view(&mut self) -> GroupView {
+        let now = self.now;
+        self.group().view(now)
+    }
+
+    /// Every process in the table and its state: `"1 g2 serving"`.
+    fn table(&mut self) -> Vec<String> {
+        let line = |process: &ProcessView| format!("{} {} {}", process.name.number, process.name.generation, process.state);
+        self.view().processes.iter().map(line).collect()
+    }
+}
+
+fn no_memory() -> Failure {
+    Failure { kind: FailureKind::Spawn("fork: Cannot allocate memory (os error 12)".to_owned()), output: Vec::new() }
+}

@@ -1,0 +1,130 @@
+//! How exits, failures and outcomes read: one sentence each, without the process's name.
+
+use std::fmt;
+
+use super::{Exit, Failure, FailureKind, Outcome};
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Status(status) => write!(f, "exit status {status}"),
+            Exit::Signal { signal, core } => write!(f, "signal {signal}{}", if *core { " (core dumped)" } else { "" }),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailureKind::Release(why) => write!(f, "no release to start: {why}"),
+            FailureKind::Spawn(why) => write!(f, "could not be started: {why}"),
+            FailureKind::Command(why) => write!(f, "its command cannot be run: {why}"),
+            FailureKind::User(why) => write!(f, "its user cannot be taken: {why}"),
+            FailureKind::Exited { exit, after, in_probation: false } => {
+                write!(f, "{} after {:.2} s, before it was ready", Died(*exit), after.as_secs_f64())
+            }
+            FailureKind::Exited { exit, after, in_probation: true } => {
+                write!(f, "{} {:.2} s after it was ready, within its probation", Died(*exit), after.as_secs_f64())
+            }
+            FailureKind::Crashed { exit, after } => write!(f, "{} {:.2} s after it was ready", Died(*exit), after.as_secs_f64()),
+            FailureKind::NotReady { after, last } if last.is_empty() => write!(f, "not ready after {} s", seconds(after)),
+            FailureKind::NotReady { after, last } => write!(f, "not ready after {} s ({last})", seconds(after)),
+            FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
+            FailureKind::Thread(why) => write!(f, "its I/O thread failed: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Done => write!(f, "every process is replaced"),
+            Outcome::Failed { failure, at, replaced, skipped } if skipped.is_empty() => {
+                write!(f, "failed at process {at}, {replaced} replaced: {failure}")
+            }
+            Outcome::Failed { failure, replaced, skipped, at } => {
+                let all: Vec<String> = skipped.iter().map(ToString::to_string).collect();
+                write!(f, "{replaced} replaced, not replaced: {}; process {at}: {failure}", all.join(", "))
+            }
+            Outcome::RolledBack { failure, at, replaced } => {
+                write!(f, "failed at process {at}, {replaced} replaced and rolled back: {failure}")
+            }
+            Outcome::Superseded { by } => write!(f, "superseded by {by}"),
+            Outcome::Stopped => write!(f, "stopped"),
+        }
+    }
+}
+
+/// An exit as the beginning of a sentence.
+struct Died(Exit);
+
+impl fmt::Display for Died {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Exit::Status(status) => write!(f, "exited with status {status}"),
+            Exit::Signal { .. } => write!(f, "killed by {}", self.0),
+        }
+    }
+}
+
+/// Whole seconds without a fraction, others with two digits.
+fn seconds(duration: &std::time::Duration) -> String {
+    match duration.subsec_millis() {
+        0 => duration.as_secs().to_string(),
+        _ => format!("{:.2}", duration.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ids::{Generation, Number};
+
+    #[test]
+    fn a_failure_names_the_step_and_the_number() {
+        let after = Duration::from_millis(420);
+        let killed = Exit::Signal { signal: 9, core: false };
+        let says = |kind: FailureKind| Failure { kind, output: vec!["boom".to_owned()] }.to_string();
+        assert_eq!(
+            says(FailureKind::Exited { exit: Exit::Status(1), after, in_probation: false }),
+            "exited with status 1 after 0.42 s, before it was ready"
+        );
+        assert_eq!(
+            says(FailureKind::Exited { exit: killed, after, in_probation: true }),
+            "killed by signal 9 0.42 s after it was ready, within its probation"
+        );
+        assert_eq!(says(FailureKind::Crashed { exit: Exit::Status(0), after }), "exited with status 0 0.42 s after it was ready");
+        assert_eq!(
+            says(FailureKind::NotReady { after: Duration::from_secs(60), last: "GET /up answered 503".to_owned() }),
+            "not ready after 60 s (GET /up answered 503)"
+        );
+        assert_eq!(
+            says(FailureKind::Spawn("fork: Resource temporarily unavailable (os error 11)".to_owned())),
+            "could not be started: fork: Resource temporarily unavailable (os error 11)"
+        );
+    }
+
+    #[test]
+    fn an_outcome_is_one_sentence() {
+        let failure = Failure { kind: FailureKind::Thread("panicked".to_owned()), output: Vec::new() };
+        let failed = |skipped| Outcome::Failed { failure: failure.clone(), at: Number(3), replaced: 2, skipped };
+        assert_eq!(failed(vec![]).to_string(), "failed at process 3, 2 replaced: its I/O thread failed: panicked");
+        assert_eq!(
+            failed(vec![Number(3), Number(4)]).to_string(),
+            "2 replaced, not replaced: 3, 4; process 3: its I/O thread failed: panicked"
+        );
+        assert_eq!(
+            Outcome::RolledBack { failure: failure.clone(), at: Number(3), replaced: 2 }.to_string(),
+            "failed at process 3, 2 replaced and rolled back: its I/O thread failed: panicked"
+        );
+        assert_eq!(Outcome::Superseded { by: Generation(9) }.to_string(), "superseded by g9");
+    }
+}
