@@ -70,8 +70,7 @@ fn show(plan: Plan, interrupted: &AtomicBool) -> Result<bool, Broke> {
     let ended = Story::new(plan, begun, &place, &mut server, &mut screen, interrupted).play();
     screen.close()?;
     if let Err(Broke::Server(_)) = &ended {
-        eprintln!("the last lines of the server's log:");
-        place.log_tail().iter().for_each(|line| eprintln!("        | {line}"));
+        place.log_tail().iter().for_each(|line| eprintln!("rota serve | {line}"));
     }
     let (tally, restarts) = ended?;
     screen.say(&format!("\n{}", report::closing(&tally, &restarts)))?;

@@ -160,7 +160,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 fn plain(view: &View) -> String {
-    let mut line = format!("{:>4} s  {}", view.elapsed.as_secs(), counts(view));
+    let mut line = format!("{:>6.1} s  {}", view.elapsed.as_secs_f32(), counts(view));
     let all = answers(view);
     for &(version, count) in &view.versions {
         let _ = write!(line, "  version {version}: {} %", percent(count, all));
@@ -258,8 +258,8 @@ mod tests {
         });
         assert_eq!(
             text,
-            "  12 s  requests 6,021  failed 0  540 req/s  version 1: 75 %  version 2: 25 %\n\
-             version 2 is current\n  13 s  requests 6,021  failed 0  0 req/s\n"
+            "  12.3 s  requests 6,021  failed 0  540 req/s  version 1: 75 %  version 2: 25 %\n\
+             version 2 is current\n  13.0 s  requests 6,021  failed 0  0 req/s\n"
         );
     }
 

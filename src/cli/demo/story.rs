@@ -119,7 +119,7 @@ impl<'a, W: Write> Story<'a, W> {
     pub fn play(mut self) -> Result<(Tally, Vec<Restart>), Broke> {
         self.await_first_answer()?;
         let address = self.stage.address();
-        self.screen.say(&format!("{}the app answers at http://{address}/ (open it in a browser and watch)", self.time()))?;
+        self.screen.say(&format!("{}http://{address}/ answers: open it in a browser and watch", self.time()))?;
         self.load = Some(Load::start(address, &self.versions)?);
         self.await_all_processes()?;
 
@@ -194,11 +194,11 @@ impl<'a, W: Write> Story<'a, W> {
         let what = match release {
             Release::Works => {
                 self.versions.offer(version);
-                "a new release"
+                "new release"
             }
-            Release::Broken => "a release that fails at boot",
+            Release::Broken => "broken release (fails at boot)",
         };
-        self.screen.say(&format!("{}version {version}, {what}: current -> releases/{version}; {COMMAND} {APP}", self.time()))?;
+        self.screen.say(&format!("{}{what}: current -> releases/{version}; {COMMAND} {APP}", self.time()))?;
 
         // The window opens before the command runs and closes after it, so that it has every request that could meet the restart.
         let begun = Instant::now();
@@ -253,7 +253,7 @@ impl<'a, W: Write> Story<'a, W> {
         };
         let means = match (restart.ended_as_expected(), restart.release) {
             (true, Release::Works) => format!("every process runs version {}", restart.version),
-            (true, Release::Broken) => "refused, the old version goes on answering".to_owned(),
+            (true, Release::Broken) => "refused, the old version answers".to_owned(),
             (false, Release::Works | Release::Broken) => format!("expected {}", restart.expected()),
         };
         self.screen.say(&format!("{}restart: {ended}: {means}", self.time()))?;

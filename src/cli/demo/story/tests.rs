@@ -123,7 +123,7 @@ fn a_server_that_does_its_job_fails_nobody_and_refuses_the_broken_release() {
     assert_eq!(broken, restarts.len() - 2, "one good release after it");
     assert!(tally.steady.requests > 0 && tally.restarting.requests > 0);
     assert!(shown.contains("        | ModuleNotFoundError: No module named 'stripe'\n"), "{shown}");
-    assert!(shown.contains("refused, the old version goes on answering"), "{shown}");
+    assert!(shown.contains("refused, the old version answers"), "{shown}");
 }
 
 #[test]
