@@ -1,10 +1,46 @@
-//! The configuration: built only by parsing, so that a value of these types cannot be wrong. Core: reads text, no sockets, no clock.
+//! The configuration: built only by parsing, so that a value of these types cannot be wrong. Core: reads files, no sockets, no clock.
 
+mod parse;
+mod reader;
+mod report;
+
+use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ids::AppName;
+
+pub use parse::parse;
+pub use report::{Finding, Report, SourceFile};
+
+/// Reads a main file and, beside it, `apps.d/*.toml` with one app each, in the order of their names.
+pub fn load(path: &Path) -> Result<Config, Report> {
+    let (mut files, mut unread) = (Vec::new(), Vec::new());
+    let apps_d = path.parent().map(|dir| dir.join("apps.d")).unwrap_or_default();
+    let mut paths = Vec::new();
+    match fs::read_dir(&apps_d) {
+        Ok(entries) => paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_app_file(path))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => unread.push(format!("{}: {error}", apps_d.display())),
+    }
+    paths.sort();
+    paths.insert(0, path.to_owned());
+    for path in paths {
+        match fs::read_to_string(&path) {
+            Ok(text) => files.push(SourceFile { path, text }),
+            Err(error) => unread.push(format!("{}: {error}", path.display())),
+        }
+    }
+    if unread.is_empty() { parse(files) } else { Err(Report { files, findings: Vec::new(), unread }) }
+}
+
+/// Editors leave other files beside the ones that they edit.
+fn is_app_file(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && path.extension().is_some_and(|extension| extension == "toml")
+}
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +119,37 @@ pub struct AppConfig {
     pub timeouts: AppTimeouts,
     /// Bytes of a request body; larger: 413.
     pub max_body: u64,
+}
+
+impl AppConfig {
+    /// The Host of requests that came without one, and of probes: the first exact name.
+    pub fn default_host(&self) -> &str {
+        let exact = self.routes.iter().find_map(|route| match &route.host {
+            HostPattern::Exact(host) => Some(host.as_str()),
+            HostPattern::Suffix(_) | HostPattern::Any => None,
+        });
+        exact.unwrap_or("localhost")
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(addr) => addr.fmt(f),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = match &self.host {
+            HostPattern::Exact(host) => host.clone(),
+            HostPattern::Suffix(suffix) => format!("*{suffix}"),
+            HostPattern::Any => "any host".to_owned(),
+        };
+        write!(f, "{host} {}", self.path)
+    }
 }
 
 /// All that a start of a process depends on; pinned with the generation.
