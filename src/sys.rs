@@ -1,0 +1,247 @@
+//! System calls and /proc behind safe names. No policy: what a number means is the caller's business.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
+
+pub use rustix::process::Signal;
+
+/// Cannot be caught.
+pub const KILL: Signal = Signal::KILL;
+
+use crate::pool::Exit;
+
+/// Orphans of our children become ours (prctl(2), PR_SET_CHILD_SUBREAPER).
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// The end of any child that has ended; None: no other has.
+pub fn reap_any() -> Option<(u32, Exit)> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                let exit = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(status), _) => Exit::Status(status),
+                    (None, Some(signal)) => Exit::Signal { signal, core: status.as_raw() & 0x80 != 0 },
+                    // Stopped or continued: not an end.
+                    (None, None) => continue,
+                };
+                return Some((pid.as_raw_nonzero().get().unsigned_abs(), exit));
+            }
+            Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+pub fn signal_process(pid: u32, signal: Signal) -> io::Result<()> {
+    Ok(rustix::process::kill_process(as_pid(pid)?, signal)?)
+}
+
+/// To every process of a group.
+pub fn signal_group(pgid: u32, signal: Signal) -> io::Result<()> {
+    Ok(rustix::process::kill_process_group(as_pid(pgid)?, signal)?)
+}
+
+/// No process is left in the group, not even a zombie.
+pub fn group_is_empty(pgid: u32) -> bool {
+    as_pid(pgid).is_ok_and(|pid| rustix::process::test_kill_process_group(pid) == Err(Errno::SRCH))
+}
+
+/// Raises the soft limit of open descriptors to the hard one; gives what it was.
+pub fn raise_nofile() -> io::Result<u64> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.current.unwrap_or(u64::MAX))
+}
+
+/// A file without a name that ends with its descriptor (open(2), O_TMPFILE).
+pub fn open_unlinked_temp(dir: &Path) -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::openat(CWD, dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+        Ok(file) => Ok(file.into()),
+        // Not every file system has it.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let mut random = [0u8; 16];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+            let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            let path = dir.join(format!(".rota-{name}"));
+            let file = rustix::fs::openat(CWD, &path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC, mode)?;
+            fs::remove_file(&path)?;
+            Ok(file.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whose listening socket a loopback port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerOwner {
+    Ours,
+    /// Ours, and it listens on every address.
+    OursOnWildcard,
+    Foreign,
+    /// /proc does not say.
+    Unknown,
+}
+
+/// Who listens on `port`, where `session` is the session of the process that should.
+pub fn listener_owner(port: u16, session: u32) -> ListenerOwner {
+    let listeners: Vec<Listening> = listening().into_iter().filter(|listening| listening.addr.port() == port).collect();
+    if listeners.is_empty() {
+        return ListenerOwner::Unknown;
+    }
+    let (inodes, all_read) = sockets_of_session(session);
+    match listeners.iter().find(|listening| inodes.contains(&listening.inode)) {
+        Some(ours) if ours.addr.ip().is_unspecified() => ListenerOwner::OursOnWildcard,
+        Some(_) => ListenerOwner::Ours,
+        None if all_read => ListenerOwner::Foreign,
+        None => ListenerOwner::Unknown,
+    }
+}
+
+/// Where the processes of a session listen on TCP.
+pub fn listening_ports(session: u32) -> Vec<SocketAddr> {
+    let (inodes, _) = sockets_of_session(session);
+    let mut ports: Vec<SocketAddr> =
+        listening().into_iter().filter(|listening| inodes.contains(&listening.inode)).map(|listening| listening.addr).collect();
+    ports.sort();
+    ports.dedup();
+    ports
+}
+
+/// The processes of a session (proc(5), field 6 of stat).
+pub fn session_members(session: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| stat_field(*pid, SESSION).is_some_and(|found| found == u64::from(session))).collect()
+}
+
+/// What a process uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in ticks of 10 ms, user and system.
+    pub cpu_ticks: u64,
+    /// Proportional set size, or resident size where that cannot be read (bytes).
+    pub memory: u64,
+}
+
+/// What the kernel reports processor time in (proc(5); sysconf(_SC_CLK_TCK) is 100 on every Linux).
+pub const TICKS_PER_SECOND: f64 = 100.0;
+
+/// None: it is gone, or its files may not be read.
+pub fn process_usage(pid: u32) -> Option<Usage> {
+    let cpu_ticks = stat_field(pid, UTIME)? + stat_field(pid, UTIME + 1)?;
+    let pss = || {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
+    };
+    let memory = pss().or_else(|| Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64))?;
+    Some(Usage { cpu_ticks, memory })
+}
+
+fn as_pid(pid: u32) -> io::Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Field `number` (from 1, as in proc(5)) of /proc/PID/stat, from the state on: the name before it may hold anything.
+fn stat_field(pid: u32, number: usize) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+}
+
+struct Listening {
+    addr: SocketAddr,
+    inode: u64,
+}
+
+/// All listening TCP sockets of this network namespace.
+fn listening() -> Vec<Listening> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(listening_line).collect()
+}
+
+/// `sl local_address rem_address st ... inode`, of which only listening ones (st 0A).
+fn listening_line(line: &str) -> Option<Listening> {
+    let mut words = line.split_ascii_whitespace();
+    let local = words.nth(1)?;
+    if words.nth(1)? != "0A" {
+        return None;
+    }
+    let inode = words.nth(5)?.parse().ok()?;
+    let (address, port) = local.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    // Groups of four bytes in the byte order of the machine.
+    let word = |at: usize| Some(u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let ip = if address.len() == 8 {
+        IpAddr::V4(Ipv4Addr::from(word(0)?))
+    } else {
+        let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
+        IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))
+    };
+    Some(Listening { addr: SocketAddr::new(ip, port), inode })
+}
+
+/// Inodes of the sockets that the processes of a session have open, and whether all of their descriptors could be read.
+fn sockets_of_session(session: u32) -> (HashSet<u64>, bool) {
+    let (mut inodes, mut all_read) = (HashSet::new(), true);
+    for pid in session_members(session) {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            all_read = false;
+            continue;
+        };
+        let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        inodes.extend(links.filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()));
+    }
+    (inodes, all_read)
+}
+
+/// Fields of /proc/PID/stat (proc(5)).
+const SESSION: usize = 6;
+const UTIME: usize = 14;
+const RSS: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek, Write};
+
+    #[test]
+    fn a_listener_of_our_session_is_ours_and_init_s_is_not() {
+        let session = stat_field(std::process::id(), SESSION).unwrap() as u32;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(listener_owner(port, session), ListenerOwner::Ours);
+        assert!(listening_ports(session).contains(&listener.local_addr().unwrap()));
+        let everywhere = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        assert_eq!(listener_owner(everywhere.local_addr().unwrap().port(), session), ListenerOwner::OursOnWildcard);
+        let nobody = 0x7fff_fff0;
+        assert_eq!(listener_owner(port, nobody), ListenerOwner::Foreign);
+    }
+
+    #[test]
+    fn a_temporary_file_has_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = open_unlinked_temp(dir.path()).unwrap();
+        file.write_all(b"x").unwrap();
+        file.rewind().unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), dir.path().read_dir().unwrap().count()), ("x", 0));
+    }
+
+    #[test]
+    fn we_use_memory() {
+        let usage = process_usage(std::process::id()).unwrap();
+        assert!(usage.memory > 100_000, "{usage:?}");
+    }
+}
