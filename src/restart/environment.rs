@@ -1,0 +1,161 @@
+//! The environment and the command line that a process gets. Pure: values in, values out.
+
+use std::path::Path;
+
+use super::release::Release;
+use crate::config::Bind;
+use crate::ids::ProcessName;
+
+/// Where the process listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its private directory.
+    pub dir: &'a Path,
+    pub socket: Option<&'a Path>,
+    pub port: Option<u16>,
+}
+
+/// Variables in the order in which they are set; a later one replaces an earlier. `own`: rota's own environment.
+pub fn variables(
+    own: impl Iterator<Item = (String, String)>,
+    name: &ProcessName,
+    release: &Release,
+    place: &Place<'_>,
+) -> Vec<(String, String)> {
+    let mut env: Vec<(String, String)> = own.filter(|(key, _)| !is_ours(key)).collect();
+    let mut set = |key: &str, value: String| env.push((key.to_owned(), value));
+    if let Some(user) = &release.user {
+        set("HOME", user.home.display().to_string());
+        set("USER", user.name.clone());
+        set("LOGNAME", user.name.clone());
+        set("SHELL", user.shell.display().to_string());
+    }
+    set("PWD", release.root.display().to_string());
+    // Else each gunicorn of a user claims the same control socket.
+    set("XDG_RUNTIME_DIR", place.dir.display().to_string());
+    set("PYTHONUNBUFFERED", "1".to_owned());
+    match release.bind {
+        Bind::Port => {
+            set("PORT", place.port.unwrap_or_default().to_string());
+            // Many servers listen on every address unless they are told.
+            set("HOST", "127.0.0.1".to_owned());
+            set("HOSTNAME", "127.0.0.1".to_owned());
+            set("FORWARDED_ALLOW_IPS", "127.0.0.1".to_owned());
+        }
+        Bind::Unix => {
+            set("SOCKET", place.socket.map(|path| path.display().to_string()).unwrap_or_default());
+            set("FORWARDED_ALLOW_IPS", "*".to_owned());
+        }
+        Bind::Fd => {
+            set("LISTEN_FDS", "1".to_owned());
+            set("FORWARDED_ALLOW_IPS", "*".to_owned());
+        }
+    }
+    set("ROTA_APP", name.app.to_string());
+    set("ROTA_PROCESS", name.number.to_string());
+    set("ROTA_GENERATION", name.generation.0.to_string());
+    set("ROTA_RELEASE", release.root.display().to_string());
+    for key in ["NODE_ENV", "RAILS_ENV", "RACK_ENV"] {
+        if !env.iter().any(|(known, _)| known == key) {
+            env.push((key.to_owned(), "production".to_owned()));
+        }
+    }
+    env.extend(release.env.iter().cloned());
+    env
+}
+
+/// What speaks to rota and must not speak to its apps.
+fn is_ours(key: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "JOURNAL_STREAM",
+        "INVOCATION_ID",
+        // Turns Puma into a cluster and multiplies the workers of gunicorn and uvicorn.
+        "WEB_CONCURRENCY",
+        "PORT",
+        "SOCKET",
+        "OLDPWD",
+    ];
+    NAMES.contains(&key) || key.starts_with("ROTA_")
+}
+
+/// The command with `$PORT`, `$SOCKET` and `$ROOT` (also in braces) replaced; any other `$` stays.
+pub fn command(release: &Release, place: &Place<'_>) -> Vec<String> {
+    let port = place.port.map(|port| port.to_string()).unwrap_or_default();
+    let socket = place.socket.map(|path| path.display().to_string()).unwrap_or_default();
+    let root = release.root.display().to_string();
+    let values = [("PORT", port.as_str()), ("SOCKET", socket.as_str()), ("ROOT", root.as_str())];
+    release.command.iter().map(|word| substitute(word, &values)).collect()
+}
+
+fn substitute(word: &str, values: &[(&str, &str)]) -> String {
+    let (mut out, mut rest) = (String::new(), word);
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let name = &rest[at + 1..];
+        let found = values.iter().find_map(|(key, value)| {
+            let braced = name.strip_prefix('{').and_then(|name| name.strip_prefix(key)).and_then(|name| name.strip_prefix('}'));
+            let plain = || name.strip_prefix(key).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+            braced.or_else(plain).map(|rest| (*value, rest))
+        });
+        match found {
+            Some((value, after)) => {
+                out.push_str(value);
+                rest = after;
+            }
+            None => {
+                out.push('$');
+                rest = name;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AppName, Generation, Number};
+
+    fn release(bind: Bind, command: &[&str]) -> Release {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        Release { root: "/srv/blog/7".into(), command, bind, env: vec![("RAILS_ENV".into(), "staging".into())], user: None }
+    }
+
+    fn last<'a>(env: &'a [(String, String)], key: &str) -> Option<&'a str> {
+        env.iter().rfind(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn names_are_replaced_whole_and_nothing_else_is() {
+        let release = release(Bind::Port, &["a:$PORT", "${PORT}x", "$PORTX", "$HOME", "$ROOT/bin", "$", "$$PORT"]);
+        let place = Place { dir: Path::new("/run/x"), socket: None, port: Some(41234) };
+        assert_eq!(command(&release, &place), ["a:41234", "41234x", "$PORTX", "$HOME", "/srv/blog/7/bin", "$", "$41234"]);
+    }
+
+    #[test]
+    fn what_speaks_to_rota_does_not_reach_the_app_and_the_app_s_own_wins() {
+        let own = [("PATH", "/bin"), ("NOTIFY_SOCKET", "/x"), ("WEB_CONCURRENCY", "4"), ("ROTA_FAULT_PANIC", "1"), ("NODE_ENV", "test")];
+        let own = own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let name = ProcessName { app: AppName::new("blog").unwrap(), number: Number(2), generation: Generation(7) };
+        let place = Place { dir: Path::new("/run/x"), socket: Some(Path::new("/run/x/app.sock")), port: None };
+        let env = variables(own, &name, &release(Bind::Unix, &[]), &place);
+        assert_eq!(last(&env, "PATH"), Some("/bin"));
+        assert_eq!((last(&env, "NOTIFY_SOCKET"), last(&env, "WEB_CONCURRENCY"), last(&env, "ROTA_FAULT_PANIC")), (None, None, None));
+        assert_eq!(last(&env, "SOCKET"), Some("/run/x/app.sock"));
+        assert_eq!(
+            (last(&env, "NODE_ENV"), last(&env, "RAILS_ENV"), last(&env, "RACK_ENV")),
+            (Some("test"), Some("staging"), Some("production"))
+        );
+        assert_eq!(
+            (last(&env, "ROTA_PROCESS"), last(&env, "ROTA_GENERATION"), last(&env, "ROTA_RELEASE")),
+            (Some("2"), Some("7"), Some("/srv/blog/7"))
+        );
+    }
+}

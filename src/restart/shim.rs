@@ -1,0 +1,216 @@
+//! `rota __spawn`: the child's side of a start. Single-threaded; reads its orders, becomes what the app needs, and executes the app.
+//!
+//! The order of steps matters: descriptors and limits while still root, then the user for good, and only then the parent-death signal, which a
+//! change of user would clear (prctl(2)); after it the parent is looked at once more, in case it died before.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nix::sys::signal::SigSet;
+use nix::unistd::{Gid, Uid};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::FdFlags;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::spawn::ShimOrder;
+use crate::pool::FailureKind;
+
+/// Why the app was not executed; sent to the parent as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ShimError {
+    kind: ErrorKind,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum ErrorKind {
+    Command,
+    User,
+    Other,
+}
+
+impl ShimError {
+    /// Reads what the shim said; a message that cannot be read is passed on as it is.
+    pub fn parse(message: &[u8]) -> Self {
+        serde_json::from_slice(message)
+            .unwrap_or_else(|_| Self { kind: ErrorKind::Other, text: String::from_utf8_lossy(message).into_owned() })
+    }
+
+    pub fn into_failure_kind(self) -> FailureKind {
+        match self.kind {
+            ErrorKind::Command => FailureKind::Command(self.text),
+            ErrorKind::User => FailureKind::User(self.text),
+            ErrorKind::Other => FailureKind::Spawn(self.text),
+        }
+    }
+}
+
+/// Runs until the app takes its place. Returns the exit status for when that fails.
+pub fn run() -> u8 {
+    let parent = match take_stdin() {
+        Ok(parent) => parent,
+        Err(error) => {
+            eprintln!("rota __spawn is for rota itself: {error}");
+            return 2;
+        }
+    };
+    let error = become_app(&parent);
+    let message = serde_json::to_vec(&error).unwrap_or_default();
+    // A parent that is gone needs no report.
+    let _ = (&parent).write_all(&message);
+    127
+}
+
+/// The socket to the parent, out of the way of the app's descriptors; standard input becomes /dev/null.
+fn take_stdin() -> io::Result<UnixStream> {
+    let parent = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), FIRST_FREE)?;
+    let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(UnixStream::from(parent))
+}
+
+fn become_app(parent: &UnixStream) -> ShimError {
+    match prepare(parent) {
+        Ok((order, _socket)) => execute(&order),
+        Err(error) => error,
+    }
+}
+
+/// Everything but the execution. What it gives back must live until then.
+fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimError> {
+    let (mut order, socket) = receive_order(parent).map_err(|error| other("orders", &error))?;
+    rustix::process::setsid().map_err(|error| other("setsid", &error.into()))?;
+    reset_signals().map_err(|error| other("signals", &error))?;
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let soft = hard.map_or(order.nofile, |hard| hard.min(order.nofile));
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: hard })
+        .map_err(|error| other("RLIMIT_NOFILE", &error.into()))?;
+    let socket = if order.pass_socket {
+        let socket = socket.ok_or_else(|| other("orders", &io::ErrorKind::NotFound.into()))?;
+        order.env.push(("LISTEN_PID".to_owned(), std::process::id().to_string()));
+        Some(as_third(socket).map_err(|error| other("descriptor 3", &error))?)
+    } else {
+        socket
+    };
+    close_strangers(&[parent.as_raw_fd()], socket.as_ref()).map_err(|error| other("/proc/self/fd", &error))?;
+    if let Some((name, uid, gid)) = &order.user {
+        become_user(name, Uid::from_raw(*uid), Gid::from_raw(*gid))?;
+    }
+    std::env::set_current_dir(&order.root).map_err(|error| other(&format!("root {}", order.root.display()), &error))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| other("PR_SET_PDEATHSIG", &error.into()))?;
+    let alive = rustix::process::getppid().map(Pid::as_raw_nonzero).is_some_and(|pid| pid.get().unsigned_abs() == order.parent);
+    if !alive {
+        return Err(other("parent", &io::Error::other("rota has ended")));
+    }
+    Ok((order, socket))
+}
+
+fn execute(order: &ShimOrder) -> ShimError {
+    let Some((program, arguments)) = order.command.split_first() else {
+        return ShimError { kind: ErrorKind::Command, text: "command: it is empty".to_owned() };
+    };
+    let env = order.env.iter().map(|(key, value)| (key, value));
+    let error = Command::new(program).args(arguments).env_clear().envs(env).exec();
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound if program.contains('/') => format!(" (looked in {}; or its interpreter is missing)", order.root.display()),
+        io::ErrorKind::NotFound => {
+            let path = order.env.iter().rfind(|(key, _)| key == "PATH").map_or("", |(_, value)| value);
+            format!(" (looked in PATH {path})")
+        }
+        _ => String::new(),
+    };
+    ShimError { kind: ErrorKind::Command, text: format!("{program}: {error}{hint}") }
+}
+
+/// One line of JSON, perhaps in several pieces, with at most one descriptor.
+fn receive_order(parent: &UnixStream) -> io::Result<(ShimOrder, Option<OwnedFd>)> {
+    let mut text = vec![0; FIRST_PIECE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut with = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::net::recvmsg(parent, &mut [IoSliceMut::new(&mut text)], &mut with, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    text.truncate(got);
+    let socket = with.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    let mut piece = [0; 4096];
+    while text.last() != Some(&b'\n') {
+        match (&*parent).read(&mut piece)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if text.len() > MAX_ORDER => return Err(io::ErrorKind::InvalidData.into()),
+            count => text.extend_from_slice(&piece[..count]),
+        }
+    }
+    Ok((serde_json::from_slice(&text)?, socket))
+}
+
+/// An ignored signal and a blocked one stay so over an exec (execve(2)), a handled one does not: so every ignored one gets a handler.
+fn reset_signals() -> io::Result<()> {
+    SigSet::empty().thread_set_mask()?;
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let ignored = ignored.ok_or(io::ErrorKind::InvalidData)?;
+    // 32 and 33 are the C library's own (signal(7)); it sets them anew in every program.
+    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1 && ![32, 33].contains(signal)) {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(())
+}
+
+/// The socket as descriptor 3, which stays open over the exec.
+fn as_third(socket: OwnedFd) -> io::Result<OwnedFd> {
+    let third = if socket.as_raw_fd() == 3 { socket } else { rustix::io::fcntl_dupfd_cloexec(&socket, 3)? };
+    if third.as_raw_fd() != 3 {
+        return Err(io::Error::other("it is in use"));
+    }
+    rustix::io::fcntl_setfd(&third, FdFlags::empty())?;
+    Ok(third)
+}
+
+/// Closes what rota was started with beyond the standard streams; rota's own are close-on-exec.
+fn close_strangers(ours: &[i32], socket: Option<&OwnedFd>) -> io::Result<()> {
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open {
+        if fd > 2 && !ours.contains(&fd) && socket.is_none_or(|socket| socket.as_raw_fd() != fd) {
+            // The directory's own descriptor is in the list and already closed.
+            let _ = nix::unistd::close(fd);
+        }
+    }
+    Ok(())
+}
+
+fn become_user(name: &str, uid: Uid, gid: Gid) -> Result<(), ShimError> {
+    if nix::unistd::geteuid() == uid && nix::unistd::getegid() == gid && !uid.is_root() {
+        return Ok(());
+    }
+    let failed = |step: &str, error: nix::Error| ShimError { kind: ErrorKind::User, text: format!("user {name}: {step}: {error}") };
+    let c_name = CString::new(name).map_err(|_| failed("name", nix::Error::EINVAL))?;
+    // In this order: afterwards there is no right to the others.
+    nix::unistd::initgroups(&c_name, gid).map_err(|error| failed("initgroups", error))?;
+    nix::unistd::setgid(gid).map_err(|error| failed("setgid", error))?;
+    nix::unistd::setuid(uid).map_err(|error| failed("setuid", error))?;
+    if !uid.is_root() && nix::unistd::setuid(Uid::from_raw(0)).is_ok() {
+        return Err(ShimError { kind: ErrorKind::User, text: format!("user {name}: root could be had back") });
+    }
+    Ok(())
+}
+
+fn other(step: &str, error: &io::Error) -> ShimError {
+    ShimError { kind: ErrorKind::Other, text: format!("{step}: {error}") }
+}
+
+/// Where the socket to the parent is put, so that descriptor 3 stays free.
+const FIRST_FREE: i32 = 10;
+const FIRST_PIECE: usize = 64 * 1024;
+const MAX_ORDER: usize = 4 * 1024 * 1024;
