@@ -1,0 +1,437 @@
+//! Drives a connection while it needs no app: reads heads and request bodies, answers what is refused, writes what waits, closes in two steps.
+//!
+//! The same code on the master (first heads) and on the I/O threads (kept connections). It never blocks and never looks at the pool: the
+//! event loop that called it takes a whole request to a process.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::spool::{Spool, SpoolError};
+use super::{Conn, Phase, Request};
+use crate::deadlines::Deadlines;
+use crate::http::exchange::{self, BodyReader};
+use crate::http::framing::RequestBody;
+use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
+use crate::http::refusal::Refusal;
+use crate::http::rewrite::{self, ForwardContext};
+use crate::table::Shared;
+
+/// What the event loop lends to a turn of a connection.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pub shared: &'a Shared,
+    pub now: Instant,
+    /// For the Date field.
+    pub date: &'a str,
+    pub deadlines: &'a mut Deadlines,
+    /// The loop's name for the connection in `deadlines`.
+    pub token: usize,
+    /// Read into; nothing in it outlives the turn.
+    pub buffer: &'a mut [u8],
+    /// Written into; cleared by whoever uses it.
+    pub out: &'a mut Vec<u8>,
+    pub spare: &'a mut Spare,
+}
+
+/// Requests that are done, kept for their memory.
+#[derive(Debug, Default)]
+pub struct Spare(Vec<Box<Request>>);
+
+/// What a connection wants after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// An event, or its deadline.
+    Wait,
+    /// Another turn, after the others had theirs.
+    Again,
+    /// Its request body is being read; it may go to a process's thread for that.
+    Body,
+    /// A slot: its request is whole.
+    Slot,
+    /// Nothing any more: drop it.
+    Close,
+}
+
+/// Lets the connection do what it can.
+pub fn advance(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
+    for _ in 0..STEPS {
+        let next = match conn.phase {
+            Phase::Head => read_head(conn, turn),
+            Phase::Body => read_body(conn, turn),
+            Phase::App => return Next::Slot,
+            Phase::Flush { close } => flush(conn, close, turn),
+            Phase::Linger { left } => linger(conn, left, turn),
+        };
+        if let Some(next) = next {
+            return next;
+        }
+    }
+    Next::Again
+}
+
+/// Answers with an error. The connection goes on when that is safe, else it is closed in two steps.
+pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
+    let (mut keep, mut head_only) = (!refusal.must_close() && !turn.shared.stopping.load(Ordering::Relaxed), false);
+    match &conn.request {
+        Some(request) => {
+            keep = keep && request.facts.keep_alive && request.reader.is_done();
+            head_only = request.facts.head_only;
+            log::debug!("{} from {}: {} ({})", request.line(), Peer(conn), refusal.status(), refusal.reason());
+        }
+        None => {
+            keep = false;
+            log::debug!("head from {}: {} ({})", Peer(conn), refusal.status(), refusal.reason());
+        }
+    }
+    turn.out.clear();
+    refusal.write(turn.out, turn.date, head_only, keep);
+    answered(conn, keep, turn);
+}
+
+/// The answer in `turn.out` is the last of this request.
+fn answered(conn: &mut Conn, keep: bool, turn: &mut Turn<'_>) {
+    let sent = conn.send(turn.out, &[], &turn.shared.spool);
+    // A refusal is small; a client whose socket takes not even that has lost its answer.
+    request_done(conn, turn.spare, keep && sent.is_ok());
+    limit(conn, turn, turn.shared.server.timeouts.write);
+}
+
+/// The response is complete as far as the app goes; what the client has not taken yet is in `output`.
+pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool) {
+    if let Some(request) = conn.request.take() {
+        spare.give(request);
+    }
+    conn.phase = Phase::Flush { close: !keep };
+}
+
+/// What happens to a connection whose deadline has passed while it is driven from here.
+pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
+    match conn.phase {
+        // Idle for too long: closed without a word. A request that crosses the close is the client's to repeat (RFC 9112 9.3.1).
+        Phase::Head if conn.input.is_empty() => return Next::Close,
+        Phase::Head => refuse(conn, &Refusal::HeadTimeout, turn),
+        Phase::Body => refuse(conn, &Refusal::BodyTimeout, turn),
+        Phase::App | Phase::Flush { .. } | Phase::Linger { .. } => return Next::Close,
+    }
+    advance(conn, turn)
+}
+
+fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
+    if conn.input.len() > conn.searched {
+        let input = std::mem::take(&mut conn.input);
+        let taken = parse(conn, &input, turn);
+        return keep_rest(conn, input, taken, turn);
+    }
+    let buffer = std::mem::take(&mut turn.buffer);
+    let next = match receive(conn, buffer) {
+        Received::Bytes(count) if conn.input.is_empty() => {
+            let bytes = &buffer[..count];
+            match parse(conn, bytes, turn) {
+                Parsed::Whole(used) => {
+                    conn.input.extend_from_slice(&bytes[used..]);
+                    None
+                }
+                Parsed::Partial => {
+                    conn.input.extend_from_slice(bytes);
+                    conn.searched = count;
+                    limit(conn, turn, turn.shared.server.timeouts.head);
+                    None
+                }
+                Parsed::Refused => None,
+            }
+        }
+        Received::Bytes(count) => {
+            conn.input.extend_from_slice(&buffer[..count]);
+            None
+        }
+        Received::Nothing => Some(Next::Wait),
+        Received::End | Received::Broken => Some(Next::Close),
+    };
+    turn.buffer = buffer;
+    next
+}
+
+/// Puts back what a parse of `input` did not take.
+fn keep_rest(conn: &mut Conn, mut input: Vec<u8>, taken: Parsed, turn: &mut Turn<'_>) -> Option<Next> {
+    match taken {
+        Parsed::Whole(used) if used == input.len() => {}
+        Parsed::Whole(used) => {
+            input.drain(..used);
+            conn.input = input;
+        }
+        Parsed::Partial => {
+            let fresh = conn.searched == 0;
+            conn.searched = input.len();
+            conn.input = input;
+            // Pipelined behind an earlier request: its time begins now.
+            if fresh {
+                limit(conn, turn, turn.shared.server.timeouts.head);
+            }
+        }
+        Parsed::Refused => {}
+    }
+    None
+}
+
+enum Parsed {
+    /// The head took this many bytes; the request is in `conn`.
+    Whole(usize),
+    Partial,
+    Refused,
+}
+
+/// Looks for a whole head at the start of `bytes` and, if there is one, makes the request.
+fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
+    let limits = &turn.shared.server.limits;
+    let limits = HeadLimits { bytes: limits.head, headers: limits.headers, target: limits.target };
+    // A head that drips in is parsed once, when its end is there, or when it is beyond its bounds.
+    if conn.searched > 0 && head::head_end(bytes, conn.searched).is_none() && bytes.len() <= limits.bytes {
+        return Parsed::Partial;
+    }
+    let mut room = HeaderRoom::new();
+    let parsed = match head::parse_request(bytes, &limits, &mut room) {
+        Ok(Some((head, used))) => accept(conn, &head, turn).map(|()| used),
+        Ok(None) => return Parsed::Partial,
+        Err(refusal) => Err(refusal),
+    };
+    conn.searched = 0;
+    match parsed {
+        Ok(used) => Parsed::Whole(used),
+        Err(refusal) => {
+            refuse(conn, &refusal, turn);
+            Parsed::Refused
+        }
+    }
+}
+
+/// A whole head: finds the app and makes what it will be sent.
+fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    let facts = exchange::facts(head)?;
+    let group = turn.shared.router.route(head.host(), head.path).ok_or(Refusal::NoApp)?;
+    let app = turn.shared.app(group);
+    let (body, expects_continue) = (facts.body, facts.expects_continue);
+    let mut request = turn.spare.take(Request {
+        group,
+        reader: BodyReader::for_request(&facts.body),
+        facts,
+        head: Vec::new(),
+        body: Spool::default(),
+        max_body: app.max_body,
+        tries: 0,
+        since: turn.now,
+    });
+    let forward = ForwardContext { peer: conn.peer, scheme: "http", default_host: turn.shared.default_host(group) };
+    rewrite::request(head, &request.facts, &forward, &mut request.head);
+    conn.request = Some(request);
+    match body {
+        RequestBody::None => conn.phase = Phase::App,
+        RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
+        RequestBody::Length(_) | RequestBody::Chunked => {
+            conn.phase = Phase::Body;
+            limit(conn, turn, turn.shared.server.timeouts.body);
+            if expects_continue {
+                // RFC 9110 10.1.1: we are about to read the body. If the client does not take this, it will not take the answer either.
+                let _ = conn.send(CONTINUE, &[], &turn.shared.spool);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
+    if !conn.input.is_empty() {
+        let input = std::mem::take(&mut conn.input);
+        return match store(conn, &input, turn) {
+            Ok(used) => {
+                conn.input.extend_from_slice(&input[used..]);
+                None
+            }
+            Err(refusal) => {
+                refuse(conn, &refusal, turn);
+                None
+            }
+        };
+    }
+    if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) {
+        conn.phase = Phase::App;
+        return Some(Next::Slot);
+    }
+    let buffer = std::mem::take(&mut turn.buffer);
+    let next = match receive(conn, buffer) {
+        Received::Bytes(count) => {
+            match store(conn, &buffer[..count], turn) {
+                Ok(used) => {
+                    conn.input.extend_from_slice(&buffer[used..count]);
+                    limit(conn, turn, turn.shared.server.timeouts.body);
+                }
+                Err(refusal) => refuse(conn, &refusal, turn),
+            }
+            // A body that is whole goes on at once, with what came behind it left in `input`.
+            if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) && conn.phase == Phase::Body {
+                conn.phase = Phase::App;
+                Some(Next::Slot)
+            } else {
+                None
+            }
+        }
+        Received::Nothing => Some(Next::Body),
+        // RFC 9112 8: a body that was cut is never passed on as whole.
+        Received::End | Received::Broken => Some(Next::Close),
+    };
+    turn.buffer = buffer;
+    next
+}
+
+/// Adds body bytes; gives how many of `bytes` belong to the body.
+fn store(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Refusal> {
+    let Some(request) = conn.request.as_mut() else { return Ok(0) };
+    let mut used = 0;
+    while !request.reader.is_done() && used < bytes.len() {
+        let (consumed, data) = request.reader.read(&bytes[used..]).map_err(|bad| Refusal::BadRequest(bad.reason()))?;
+        if consumed == 0 {
+            break;
+        }
+        if request.body.len() + data.len() as u64 > request.max_body {
+            return Err(Refusal::BodyTooLarge);
+        }
+        request.body.append(data, &turn.shared.spool).map_err(|error| no_room(&error))?;
+        used += consumed;
+    }
+    Ok(used)
+}
+
+/// The refusal for a body that could not be kept.
+pub fn no_room(error: &SpoolError) -> Refusal {
+    match error {
+        SpoolError::Full => log::info!("request bodies: server.spool_max is reached"),
+        SpoolError::Disk(error) => log::info!("request bodies: temporary file: {error}"),
+    }
+    Refusal::InsufficientStorage
+}
+
+fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
+    let mut moved = false;
+    match conn.flush(turn.buffer, &mut moved) {
+        Ok(true) => {}
+        Ok(false) => {
+            if moved {
+                limit(conn, turn, turn.shared.server.timeouts.write);
+            }
+            return Some(Next::Wait);
+        }
+        Err(_) => return Some(Next::Close),
+    }
+    if !close {
+        conn.phase = Phase::Head;
+        if conn.input.is_empty() {
+            limit_idle(conn, turn);
+        }
+        return None;
+    }
+    // Nothing unread: closing sends no reset and the answer arrives.
+    if conn.input.is_empty() && !conn.readable && conn.request.is_none() {
+        return Some(Next::Close);
+    }
+    if conn.socket.shut_write().is_err() {
+        return Some(Next::Close);
+    }
+    conn.input = Vec::new();
+    conn.phase = Phase::Linger { left: LINGER_BYTES };
+    limit(conn, turn, LINGER_TIME);
+    None
+}
+
+fn linger(conn: &mut Conn, left: usize, turn: &mut Turn<'_>) -> Option<Next> {
+    match receive(conn, turn.buffer) {
+        Received::Bytes(count) if count < left => {
+            conn.phase = Phase::Linger { left: left - count };
+            None
+        }
+        Received::Bytes(_) | Received::End | Received::Broken => Some(Next::Close),
+        Received::Nothing => Some(Next::Wait),
+    }
+}
+
+enum Received {
+    Bytes(usize),
+    Nothing,
+    End,
+    Broken,
+}
+
+/// One read. A short one means that the socket is empty, unless the end of the stream was announced with it (edge-triggered: it will
+/// not be announced again).
+fn receive(conn: &mut Conn, buffer: &mut [u8]) -> Received {
+    while conn.readable {
+        match conn.socket.read(buffer) {
+            Ok(0) => {
+                conn.readable = false;
+                conn.closing = true;
+                return Received::End;
+            }
+            Ok(count) => {
+                conn.readable = count == buffer.len() || conn.closing;
+                return Received::Bytes(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Received::Broken,
+        }
+    }
+    Received::Nothing
+}
+
+fn limit(conn: &mut Conn, turn: &mut Turn<'_>, time: Duration) {
+    turn.deadlines.set(&mut conn.deadline, turn.token, turn.now + time);
+}
+
+/// The limit of a connection that waits for a request.
+pub fn limit_idle(conn: &mut Conn, turn: &mut Turn<'_>) {
+    limit(conn, turn, turn.shared.server.timeouts.keepalive);
+}
+
+impl Spare {
+    /// `request` in the memory of one that is done, if there is one.
+    fn take(&mut self, mut request: Request) -> Box<Request> {
+        match self.0.pop() {
+            Some(mut spare) => {
+                std::mem::swap(&mut request.head, &mut spare.head);
+                *spare = request;
+                spare
+            }
+            None => Box::new(request),
+        }
+    }
+
+    /// Takes back the memory of a request that is done.
+    pub fn give(&mut self, mut request: Box<Request>) {
+        if self.0.len() < SPARE && request.head.capacity() <= SPARE_HEAD {
+            request.head.clear();
+            request.body.clear();
+            self.0.push(request);
+        }
+    }
+}
+
+/// Who is at the other end, for the log.
+struct Peer<'a>(&'a Conn);
+
+impl std::fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.peer {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("a Unix socket"),
+        }
+    }
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Steps of one turn: about 1 MiB of a body with a 64 KiB buffer, so that one busy client starves nobody.
+const STEPS: usize = 24;
+/// What is read out before the close, at most (bytes), and for how long.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How many done requests a loop keeps, and the largest head among them (bytes).
+const SPARE: usize = 64;
+const SPARE_HEAD: usize = 8 * 1024;

@@ -1,0 +1,220 @@
+//! A client's connection as a value that can move between threads: socket, parse state and buffers in one struct.
+//!
+//! Whichever event loop holds it owns it whole. [`intake`] drives it as long as it needs no app (heads, request bodies, refusals, the rest
+//! of an answer); the exchange with an app stands in `io_thread`.
+
+pub mod intake;
+pub mod socket;
+pub mod spool;
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use mio::{Interest, Registry, Token};
+
+use crate::deadlines::Deadline;
+use crate::http::exchange::{BodyReader, RequestFacts};
+use crate::ids::GroupId;
+use crate::pool::WaitId;
+use socket::Socket;
+use spool::{Spool, SpoolError, SpoolSpace};
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Conn {
+    pub socket: Socket,
+    /// None: a Unix socket.
+    pub peer: Option<IpAddr>,
+    pub phase: Phase,
+    /// Bytes read and not yet understood: part of a head, part of a body, pipelined requests. Empty while idle.
+    pub input: Vec<u8>,
+    /// How far `input` has been searched for the end of a head.
+    pub searched: usize,
+    /// The socket may have bytes (edge-triggered: set by an event, cleared by a read that found less than there was room for).
+    pub readable: bool,
+    /// The other side's end of stream was announced or read.
+    pub closing: bool,
+    /// An event for writability is asked for.
+    pub wants_write: bool,
+    /// What the socket did not take yet.
+    pub output: Spool,
+    /// The request in hand: from its whole head to the end of its response.
+    pub request: Option<Box<Request>>,
+    pub deadline: Deadline,
+    /// While it waits in a queue: its name there and its token in the master's poll.
+    pub waiting: Option<WaitId>,
+    /// Counts it among the open connections.
+    _count: ConnCount,
+}
+
+/// What a connection is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Between requests, or a head has begun (`input` is not empty).
+    Head,
+    /// A request body is being read.
+    Body,
+    /// A whole request waits for a slot or is with the app.
+    App,
+    /// The rest of an answer is being written; then the next request, or (`close`) the end.
+    Flush { close: bool },
+    /// Our answer is out and our side is shut: read out what still comes, so that no reset destroys the answer. `left`: bytes.
+    Linger { left: usize },
+}
+
+/// A request whose head has been read.
+#[derive(Debug)]
+pub struct Request {
+    pub group: GroupId,
+    pub facts: RequestFacts,
+    /// The head for the app, without framing and the empty line.
+    pub head: Vec<u8>,
+    pub reader: BodyReader,
+    pub body: Spool,
+    /// Largest body that the app takes (bytes).
+    pub max_body: u64,
+    /// How many times it was sent to an app.
+    pub tries: u8,
+    /// Since its head was whole.
+    pub since: Instant,
+}
+
+impl Request {
+    /// Method and target for the log, at most 200 bytes.
+    pub fn line(&self) -> String {
+        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
+        String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
+    }
+}
+
+/// How many connections are open over all threads.
+#[derive(Clone, Debug, Default)]
+pub struct ConnCount(Arc<AtomicUsize>);
+
+impl ConnCount {
+    pub fn open(&self) -> usize {
+        // Each open connection holds one clone beside the counter's own.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn one_more(&self) -> Self {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self._count.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Conn {
+    pub fn new(socket: Socket, peer: Option<IpAddr>, count: &ConnCount) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            peer,
+            phase: Phase::Head,
+            input: Vec::new(),
+            searched: 0,
+            readable: true,
+            closing: false,
+            wants_write: false,
+            output: Spool::default(),
+            request: None,
+            deadline: Deadline::default(),
+            waiting: None,
+            _count: count.one_more(),
+        })
+    }
+
+    /// Registers with an event loop: for reading, and for writing if something waits to be written.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.wants_write = !self.output.is_drained();
+        let interest = if self.wants_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.socket_mut().register(registry, token, interest)
+    }
+
+    /// Leaves an event loop. The next one announces again whatever is there to read.
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.deadline.disarm();
+        self.socket_mut().deregister(registry)
+    }
+
+    /// Asks for an event when the socket takes bytes again.
+    pub fn ask_writable(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if self.wants_write {
+            return Ok(());
+        }
+        self.wants_write = true;
+        self.socket_mut().reregister(registry, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Writes `head` and `data`, behind what already waits; what the socket does not take waits in `output`.
+    pub fn send(&mut self, head: &[u8], data: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SendError> {
+        let mut sent = 0;
+        if self.output.is_drained() {
+            sent = self.write_once(head, data).map_err(SendError::Client)?;
+        }
+        if sent < head.len() {
+            self.output.append(&head[sent..], space).map_err(SendError::Spool)?;
+            sent = head.len();
+        }
+        let data = &data[sent - head.len()..];
+        if data.is_empty() { Ok(()) } else { self.output.append(data, space).map_err(SendError::Spool) }
+    }
+
+    /// Writes what waits, as far as the socket takes it. True: nothing waits any more. `moved` says whether any byte went out.
+    pub fn flush(&mut self, buffer: &mut [u8], moved: &mut bool) -> io::Result<bool> {
+        while !self.output.is_drained() {
+            let piece = self.output.peek(buffer)?;
+            match self.socket.write(piece) {
+                Ok(written) => {
+                    self.output.advance(written);
+                    *moved = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.output.len() > 0 {
+            self.output.clear();
+        }
+        Ok(true)
+    }
+
+    fn write_once(&mut self, head: &[u8], data: &[u8]) -> io::Result<usize> {
+        loop {
+            let written = match (head.is_empty(), data.is_empty()) {
+                (true, true) => return Ok(0),
+                (false, true) => self.socket.write(head),
+                (true, false) => self.socket.write(data),
+                (false, false) => self.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(data)]),
+            };
+            match written {
+                Ok(written) => return Ok(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut dyn mio::event::Source {
+        &mut self.socket
+    }
+}
+
+/// Why an answer did not go out.
+#[derive(Debug)]
+pub enum SendError {
+    /// The client's socket.
+    Client(io::Error),
+    /// The client reads too slowly and there is no room for the rest.
+    Spool(SpoolError),
+}
