@@ -1,0 +1,567 @@
+//! The I/O thread of one process: its clients, its connections to the app, its output and the probe that says whether it is ready.
+//!
+//! One event loop over everything that belongs to the process. It claims slots and reports what it saw; what follows from that is decided in
+//! the pool and done by the restart thread. It starts and signals nothing. A panic here costs the connections that it holds, and its
+//! process is replaced.
+
+mod exchange;
+pub mod output;
+mod probe;
+mod tunnel;
+mod upstream;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+use crate::config::AppConfig;
+use crate::conn::intake::{self, Next, Spare, Turn};
+use crate::conn::{Conn, Phase};
+use crate::date::Date;
+use crate::deadlines::Deadlines;
+use crate::dispatch::{self, Place};
+use crate::handoff::{self, Inbox, Mailbox};
+use crate::http::refusal::Refusal;
+use crate::ids::{GroupId, ProcessId, ProcessName};
+use crate::pool::{Claim, Ended, Exit, FailureKind};
+use crate::restart::spawn::Endpoint;
+use crate::table::{Shared, ToMaster, ToThread};
+use exchange::{Exchange, Fault};
+use output::Pipes;
+use probe::Probe;
+use upstream::Upstreams;
+
+/// What the thread gets from the spawn of its process.
+#[derive(Debug)]
+pub struct Process {
+    pub id: ProcessId,
+    pub name: ProcessName,
+    pub pid: u32,
+    pub endpoint: Endpoint,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    /// End of file: the program was executed. A message: why it was not.
+    pub report: std::os::unix::net::UnixStream,
+}
+
+/// Starts the thread. It ends after [`ToThread::Gone`].
+pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThread>> {
+    let poll = Poll::new()?;
+    let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER)?;
+    let (id, name) = (process.id, process.name.clone());
+    let thread = std::thread::Builder::new().name(format!("io {}/{}", name.app, name.number)).stack_size(STACK);
+    let mut io_thread = IoThread::new(shared.clone(), process, poll, inbox)?;
+    thread.spawn(move || {
+        // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| io_thread.run())) {
+            drop(io_thread);
+            let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+            log::error!("{name}: its I/O thread panicked ({what}); its connections are lost, the process is replaced");
+            let mut state = shared.table.lock();
+            state.threads.remove(&id);
+            state.pool.group_mut(id.group).broken(id, FailureKind::Thread(what), Instant::now());
+            drop(state);
+            shared.table.notify();
+        }
+    })?;
+    Ok(mailbox)
+}
+
+/// A client connection here, and what it has with the app.
+#[derive(Debug)]
+struct Client {
+    conn: Box<Conn>,
+    exchange: Option<Exchange>,
+}
+
+struct IoThread {
+    shared: Arc<Shared>,
+    app: Arc<AppConfig>,
+    id: ProcessId,
+    name: ProcessName,
+    pid: u32,
+    poll: Poll,
+    inbox: Inbox<ToThread>,
+    clients: Slab<Client>,
+    upstreams: Upstreams,
+    deadlines: Deadlines,
+    /// Clients that can go on without an event.
+    todo: VecDeque<usize>,
+    /// Connections to the app with more to read than one turn takes.
+    more: VecDeque<usize>,
+    /// Tunnels whose client has more to say than one turn takes.
+    later: VecDeque<usize>,
+    /// Clients whose connection to the app met a full backlog.
+    backlog: Vec<usize>,
+    probe: Option<Probe>,
+    pipes: Pipes,
+    /// Streams with more to read than one turn takes.
+    talkative: Vec<Token>,
+    report: Option<probe::Report>,
+    /// Reads from the app. Empty while one is under way.
+    buffer: Vec<u8>,
+    /// Everything else that needs room for a moment.
+    scratch: Vec<u8>,
+    out: Vec<u8>,
+    spare: Spare,
+    date: Date,
+    now: Instant,
+    draining: bool,
+    drain_since: Option<Instant>,
+    /// Set when the process is gone: the thread ends when it has nothing left.
+    gone: bool,
+}
+
+impl IoThread {
+    fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
+        let app = shared.app(process.id.group).clone();
+        let now = Instant::now();
+        let pipes = Pipes::new(process.name.clone(), process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
+        let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
+        Ok(Self {
+            upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled),
+            probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, now)),
+            app,
+            id: process.id,
+            name: process.name,
+            pid: process.pid,
+            poll,
+            inbox,
+            clients: Slab::new(),
+            deadlines: Deadlines::default(),
+            todo: VecDeque::new(),
+            more: VecDeque::new(),
+            later: VecDeque::new(),
+            backlog: Vec::new(),
+            pipes,
+            talkative: Vec::new(),
+            report: Some(report),
+            buffer: vec![0; BUFFER],
+            scratch: vec![0; BUFFER],
+            out: Vec::with_capacity(4096),
+            spare: Spare::default(),
+            date: Date::new(),
+            now,
+            draining: false,
+            drain_since: None,
+            gone: false,
+            shared,
+        })
+    }
+
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !(self.gone && self.clients.is_empty()) {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                panic!("epoll_wait: {error}");
+            }
+            self.inbox.after_sleep();
+            self.now = Instant::now();
+            for event in &events {
+                self.event(event);
+            }
+            self.take_messages();
+            self.pass_deadlines();
+            self.catch_up();
+        }
+        self.pipes.drain();
+    }
+
+    /// How long to sleep: not at all when something is left to do.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.todo.is_empty()
+            || !self.more.is_empty()
+            || !self.later.is_empty()
+            || !self.talkative.is_empty()
+            || self.inbox.before_sleep()
+        {
+            return Some(Duration::ZERO);
+        }
+        let retry = (!self.backlog.is_empty()).then(|| self.now + BACKLOG_RETRY);
+        let probe = self.probe.as_ref().map(Probe::next_deadline);
+        let next = [self.deadlines.next(), self.upstreams.next_deadline(), retry, probe].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn event(&mut self, event: &Event) {
+        match Name::of(event.token()) {
+            Name::Client(key) => self.client_event(key, event),
+            Name::Upstream(key) => self.upstream_event(key, event),
+            Name::Special(token @ (STDOUT | STDERR)) => {
+                if self.pipes.event(token) {
+                    self.talkative.push(token);
+                }
+            }
+            Name::Special(REPORT) => self.read_report(),
+            // The waker: its messages are taken after the events.
+            Name::Special(_) => {}
+        }
+    }
+
+    fn client_event(&mut self, key: usize, event: &Event) {
+        // The client may be gone since the event was fetched: then there is nothing to tell.
+        let Some(client) = self.clients.get_mut(key) else { return };
+        // An event only says "look": what is there, the socket says.
+        client.conn.readable |= event.is_readable();
+        if event.is_read_closed() {
+            client.conn.readable = true;
+            client.conn.closing = true;
+        }
+        if client.exchange.is_none() {
+            return self.advance(key);
+        }
+        let reset = event.is_error() || event.is_write_closed();
+        if reset && client.conn.socket.is_reset() {
+            return self.client_left(key);
+        }
+        self.client_moved(key);
+    }
+
+    fn upstream_event(&mut self, key: usize, event: &Event) {
+        let Some(upstream) = self.upstreams.all.get_mut(key) else { return };
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            upstream.readable = true;
+        }
+        upstream.closing |= event.is_read_closed();
+        match upstream.owner {
+            // Idle: its end, or bytes that nobody asked for. Either way it is of no use.
+            upstream::Owner::Nobody if upstream.readable => self.upstreams.close(key),
+            upstream::Owner::Nobody => {}
+            upstream::Owner::Client(client) => {
+                if event.is_writable() {
+                    self.send_request(client);
+                }
+                self.read_app(key);
+            }
+            upstream::Owner::Probe => self.probe_event(key),
+        }
+    }
+
+    /// Lets a client without an exchange go on.
+    fn advance(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let mut turn = Turn {
+            shared: &self.shared,
+            now: self.now,
+            date: self.date.at(self.now),
+            deadlines: &mut self.deadlines,
+            token: key,
+            buffer: &mut self.scratch,
+            out: &mut self.out,
+            spare: &mut self.spare,
+        };
+        let next = intake::advance(&mut client.conn, &mut turn);
+        self.follow(key, next);
+    }
+
+    fn follow(&mut self, key: usize, next: Next) {
+        match next {
+            Next::Wait | Next::Body => self.rest(key),
+            Next::Again => self.todo.push_back(key),
+            Next::Slot => self.want_slot(key),
+            Next::Close => {
+                self.clients.try_remove(key);
+            }
+        }
+    }
+
+    /// The client waits for an event: here, or, when the process drains, with another process.
+    fn rest(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.conn.output.is_drained() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
+            self.clients.remove(key);
+            return;
+        }
+        if self.draining {
+            self.move_away(key);
+        }
+    }
+
+    /// A whole request: takes a slot here, or goes where one is, or into the queue.
+    fn want_slot(&mut self, key: usize) {
+        let Some(group) = self.clients.get(key).and_then(|client| client.conn.request.as_ref()).map(|request| request.group) else {
+            return;
+        };
+        if self.shared.fault_panic && self.clients[key].conn.request.as_ref().is_some_and(|request| request.line() == "GET /__panic") {
+            panic!("asked for by a test");
+        }
+        let home = (group == self.id.group && !self.draining).then_some(self.id);
+        let claim = self.shared.table.lock().pool.group_mut(group).claim(home);
+        match claim {
+            Some(claim) if claim.process() == self.id => self.begin(key, claim),
+            Some(claim) => {
+                if let Some(conn) = self.take_out(key) {
+                    self.hand_over(conn, claim);
+                }
+            }
+            None => {
+                if let Some(conn) = self.take_out(key) {
+                    self.place(conn, group);
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, conn: Box<Conn>, claim: Claim) {
+        let handed = self.shared.table.lock().hand_over(conn, claim);
+        match handed {
+            Ok(wake) => wake.wake(),
+            // The thread of that process is gone and its process with it: ask again.
+            Err((conn, claim)) => {
+                self.give_back(claim, Ended::Unused);
+                self.take_in(conn);
+            }
+        }
+    }
+
+    fn place(&mut self, conn: Box<Conn>, group: GroupId) {
+        match dispatch::place(&self.shared, conn, group, self.now) {
+            Place::Queued | Place::Lost => {}
+            Place::Slot(conn, claim) => self.take_granted(conn, claim),
+            Place::Full(conn) => {
+                if let Some(key) = self.insert(conn) {
+                    self.refuse(key, &Refusal::QueueFull);
+                }
+            }
+        }
+    }
+
+    /// Answers a client that has no exchange (any more).
+    fn refuse(&mut self, key: usize, refusal: &Refusal) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let mut turn = Turn {
+            shared: &self.shared,
+            now: self.now,
+            date: self.date.at(self.now),
+            deadlines: &mut self.deadlines,
+            token: key,
+            buffer: &mut self.scratch,
+            out: &mut self.out,
+            spare: &mut self.spare,
+        };
+        intake::refuse(&mut client.conn, refusal, &mut turn);
+        self.todo.push_back(key);
+    }
+
+    /// Gives a slot back; if something waits, it comes here.
+    fn give_back(&mut self, claim: Claim, ended: Ended) {
+        let group = claim.process().group;
+        let granted = self.shared.table.lock().pool.group_mut(group).finish(claim, ended, self.now);
+        if self.draining || granted.is_none() && self.gone {
+            self.shared.table.notify();
+        }
+        if let Some((claim, conn)) = granted {
+            self.take_granted(conn, claim);
+        }
+    }
+
+    /// A connection has got its slot, perhaps after waiting for it.
+    fn take_granted(&mut self, conn: Box<Conn>, claim: Claim) {
+        let Some(conn) = dispatch::unwatch(&self.shared, conn) else {
+            return self.give_back(claim, Ended::Cut);
+        };
+        if claim.process() != self.id {
+            return self.hand_over(conn, claim);
+        }
+        match self.insert(conn) {
+            Some(key) => self.begin(key, claim),
+            None => self.give_back(claim, Ended::Cut),
+        }
+    }
+
+    /// Makes a connection this thread's own. None: its socket is broken.
+    fn insert(&mut self, mut conn: Box<Conn>) -> Option<usize> {
+        let entry = self.clients.vacant_entry();
+        let key = entry.key();
+        conn.register(self.poll.registry(), Name::client(key)).ok()?;
+        self.deadlines.adopt(&mut conn.deadline, key);
+        entry.insert(Client { conn, exchange: None });
+        Some(key)
+    }
+
+    fn take_in(&mut self, conn: Box<Conn>) {
+        if let Some(key) = self.insert(conn) {
+            self.todo.push_back(key);
+        }
+    }
+
+    /// Takes a connection out of this thread. None: its socket is broken and closed.
+    fn take_out(&mut self, key: usize) -> Option<Box<Conn>> {
+        let mut client = self.clients.try_remove(key)?;
+        client.conn.deregister(self.poll.registry()).ok()?;
+        Some(client.conn)
+    }
+
+    /// Sends a connection without an exchange to another process of its app, or to the master.
+    fn move_away(&mut self, key: usize) {
+        let stays = matches!(self.clients.get(key).map(|client| client.conn.phase), None | Some(Phase::App));
+        if stays {
+            return;
+        }
+        let Some(conn) = self.take_out(key) else { return };
+        let mut state = self.shared.table.lock();
+        let conn = match state.pool.group_mut(self.id.group).host(Some(self.id)) {
+            Some(process) => state.move_to(conn, process),
+            None => Err(conn),
+        };
+        drop(state);
+        let moved = match conn {
+            Ok(wake) => Ok(wake),
+            Err(conn) => self.shared.master.send(ToMaster::Conn(conn)),
+        };
+        // A master that is gone takes the server with it.
+        if let Ok(wake) = moved {
+            wake.wake();
+        }
+    }
+
+    fn take_messages(&mut self) {
+        while let Some(message) = self.inbox.take() {
+            match message {
+                ToThread::Request(conn, claim) => self.take_granted(conn, claim),
+                ToThread::Conn(conn) => self.take_in(conn),
+                ToThread::Drain => self.drain(),
+                ToThread::Cut => self.fail_all(|| Fault::DrainLimit),
+                ToThread::CloseIdle => self.close_idle(),
+                ToThread::Exited(exit) => self.exited(exit),
+                ToThread::Gone => {
+                    self.drain();
+                    self.gone = true;
+                    self.fail_all(|| Fault::Ended);
+                }
+            }
+        }
+    }
+
+    /// The process gets nothing new: what is between requests or still being read goes to others.
+    fn drain(&mut self) {
+        self.draining = true;
+        self.drain_since.get_or_insert(self.now);
+        self.upstreams.close_idle();
+        self.limit_tunnels();
+        let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
+        for key in free {
+            self.move_away(key);
+        }
+        // A session may have ended between the decision to drain and this message.
+        self.shared.table.notify();
+    }
+
+    /// What the process printed last is read before its end is reported, so that the report has it.
+    fn exited(&mut self, exit: Exit) {
+        self.pipes.drain();
+        self.probe = None;
+        let output = self.pipes.tail();
+        self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.now);
+        self.shared.table.notify();
+    }
+
+    /// The server is stopping: connections that have nothing to ask are closed.
+    fn close_idle(&mut self) {
+        let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && client.conn.input.is_empty();
+        self.clients.retain(|_, client| !idle(client));
+    }
+
+    fn pass_deadlines(&mut self) {
+        while let Some(due) = self.deadlines.due(self.now) {
+            let key = due.token;
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if !self.deadlines.has_passed(&mut client.conn.deadline, due, self.now) {
+                continue;
+            }
+            if client.exchange.is_some() {
+                self.exchange_expired(key);
+                continue;
+            }
+            let mut turn = Turn {
+                shared: &self.shared,
+                now: self.now,
+                date: self.date.at(self.now),
+                deadlines: &mut self.deadlines,
+                token: key,
+                buffer: &mut self.scratch,
+                out: &mut self.out,
+                spare: &mut self.spare,
+            };
+            let next = intake::expire(&mut client.conn, &mut turn);
+            self.follow(key, next);
+        }
+        self.upstreams.close_old(self.now);
+        self.probe_deadline();
+    }
+
+    /// What was put off so that others had their turn.
+    fn catch_up(&mut self) {
+        for _ in 0..self.todo.len() {
+            let Some(key) = self.todo.pop_front() else { break };
+            if self.clients.get(key).is_some_and(|client| client.exchange.is_none()) {
+                self.advance(key);
+            }
+        }
+        for _ in 0..self.more.len() {
+            let Some(key) = self.more.pop_front() else { break };
+            self.read_app(key);
+        }
+        for _ in 0..self.later.len() {
+            let Some(key) = self.later.pop_front() else { break };
+            self.client_moved(key);
+        }
+        for token in std::mem::take(&mut self.talkative) {
+            if self.pipes.event(token) {
+                self.talkative.push(token);
+            }
+        }
+        for key in std::mem::take(&mut self.backlog) {
+            self.connect(key);
+        }
+    }
+}
+
+/// What a token names.
+enum Name {
+    Client(usize),
+    Upstream(usize),
+    Special(Token),
+}
+
+impl Name {
+    fn of(token: Token) -> Self {
+        match (token.0 & 3, token.0 >> 2) {
+            (0, key) => Name::Client(key),
+            (1, key) => Name::Upstream(key),
+            _ => Name::Special(token),
+        }
+    }
+
+    fn client(key: usize) -> Token {
+        Token(key << 2)
+    }
+
+    fn upstream(key: usize) -> Token {
+        Token(key << 2 | 1)
+    }
+}
+
+const WAKER: Token = Token(2);
+const STDOUT: Token = Token(2 | 1 << 2);
+const STDERR: Token = Token(2 | 2 << 2);
+const REPORT: Token = Token(2 | 3 << 2);
+/// One read of a socket, and one write of a body (bytes).
+const BUFFER: usize = 64 * 1024;
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 512;
+/// The loop is flat; the deepest frames are the parser's and the logger's.
+const STACK: usize = 256 * 1024;
+/// A full backlog is asked again after this.
+const BACKLOG_RETRY: Duration = Duration::from_millis(5);

@@ -1,0 +1,458 @@
+//! The master thread: accepts connections, reads their first heads, routes them and hands them to the I/O threads; takes signals and the
+//! control socket; keeps the connections that no process can take.
+//!
+//! One mio event loop that nothing but readiness blocks. It starts and signals no process: what is wanted goes into the pool table, and the
+//! restart thread does it.
+
+mod listeners;
+mod operator;
+mod stopping;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+use crate::config::Config;
+use crate::conn::intake::{self, Next, Spare, Turn};
+use crate::conn::{Conn, Phase};
+use crate::control::server::{ControlServer, Operator};
+use crate::date::Date;
+use crate::deadlines::Deadlines;
+use crate::dispatch::{self, Place};
+use crate::handoff::{self, Inbox, Wake};
+use crate::http::refusal::Refusal;
+use crate::pool::Trigger;
+use crate::signals::{self, Signals};
+use crate::table::{Shared, ToMaster};
+use listeners::Listener;
+use operator::Operations;
+use stopping::Stopping;
+
+/// The master's own state.
+#[derive(Debug)]
+pub struct Master {
+    shared: Arc<Shared>,
+    poll: Poll,
+    inbox: Inbox<ToMaster>,
+    listeners: Vec<Listener>,
+    /// After an error of accept that time may mend: not before this.
+    accept_after: Option<Instant>,
+    signals: Signals,
+    control: ControlServer,
+    operations: Operations,
+    conns: Slab<Held>,
+    deadlines: Deadlines,
+    todo: VecDeque<usize>,
+    scratch: Vec<u8>,
+    out: Vec<u8>,
+    spare: Spare,
+    date: Date,
+    now: Instant,
+    /// Threads to wake when this batch of events is through.
+    wakes: Vec<Wake>,
+    stopping: Option<Stopping>,
+}
+
+/// A connection here. A fresh one is in no poll: its head is nearly always there already.
+#[derive(Debug)]
+struct Held {
+    conn: Box<Conn>,
+    registered: bool,
+}
+
+impl Master {
+    /// Binds everything that the configuration names; each error says what could not be done.
+    pub fn new(config: Config) -> Result<Self, String> {
+        let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
+        let registry = poll.registry();
+        let (mailbox, inbox) = handoff::mailbox(registry, WAKER).map_err(|error| format!("eventfd: {error}"))?;
+        let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
+        registry.register(signals.source(), SIGNALS, mio::Interest::READABLE).map_err(|error| format!("signals: {error}"))?;
+        let control_path = config.server.control.clone();
+        let mut control = ControlServer::bind(&control_path, CONTROL, CONTROL_TOKENS)
+            .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
+        control.register(registry).map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
+        let mut listeners = Vec::new();
+        for (i, at) in config.server.listen.iter().enumerate() {
+            let listener = Listener::bind(at).and_then(|mut listener| listener.register(registry, Token(LISTENERS + i)).map(|()| listener));
+            listeners.push(listener.map_err(|error| format!("server.listen {at}: {error}"))?);
+        }
+        let watch = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
+        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, watch));
+        Ok(Self {
+            operations: Operations::new(shared.clone()),
+            shared,
+            poll,
+            inbox,
+            listeners,
+            accept_after: None,
+            signals,
+            control,
+            conns: Slab::new(),
+            deadlines: Deadlines::default(),
+            todo: VecDeque::new(),
+            scratch: vec![0; 64 * 1024],
+            out: Vec::new(),
+            spare: Spare::default(),
+            date: Date::new(),
+            now: Instant::now(),
+            wakes: Vec::new(),
+            stopping: None,
+        })
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Serves until the server is told to stop and everything has ended.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                panic!("epoll_wait: {error}");
+            }
+            self.inbox.after_sleep();
+            self.now = Instant::now();
+            for event in &events {
+                self.event(event);
+            }
+            self.take_messages();
+            self.pass_deadlines();
+            self.accept();
+            self.catch_up();
+            self.queues();
+            if self.go_on_stopping() {
+                return;
+            }
+            for wake in self.wakes.drain(..) {
+                wake.wake();
+            }
+        }
+    }
+
+    fn timeout(&mut self) -> Option<Duration> {
+        let accept = self.accept_after.is_none() && self.listeners.iter().any(|listener| listener.ready);
+        if accept || !self.todo.is_empty() || self.inbox.before_sleep() {
+            return Some(Duration::ZERO);
+        }
+        let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
+        let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
+        let next = [self.deadlines.next(), self.accept_after, queue, self.control.next_deadline(), stopping].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn event(&mut self, event: &Event) {
+        let token = event.token();
+        if let Some(id) = dispatch::waiting(token) {
+            // Bytes behind the request are nothing to us; its end is. A request that is no longer in the queue is not found: fine.
+            if event.is_read_closed() {
+                let mut state = self.shared.table.lock();
+                let left = state.pool.groups_mut().find_map(|group| group.leave(id));
+                drop(state);
+                drop(left);
+            }
+        } else if token == SIGNALS {
+            self.take_signals();
+        } else if token == WAKER {
+            // Its messages are taken after the events.
+        } else if (CONTROL..CONTROL + CONTROL_TOKENS).contains(&token.0) {
+            self.control.event(token, self.poll.registry(), &mut self.operations, self.now);
+        } else if let Some(key) = token.0.checked_sub(CONNS) {
+            let Some(held) = self.conns.get_mut(key) else { return };
+            held.conn.readable |= event.is_readable();
+            if event.is_read_closed() {
+                held.conn.readable = true;
+                held.conn.closing = true;
+            }
+            self.advance(key);
+        } else if let Some(listener) = self.listeners.get_mut(token.0 - LISTENERS) {
+            listener.ready = true;
+        }
+    }
+
+    fn take_signals(&mut self) {
+        for signal in self.signals.pending() {
+            match signal {
+                signals::Event::ChildEnded => {
+                    self.shared.table.lock().child_ended = true;
+                    self.shared.table.notify();
+                }
+                signals::Event::RollingRestart => {
+                    log::info!("SIGUSR2: rolling restart of all apps, one after another");
+                    self.shared.table.lock().pool.restart_all(Trigger::Signal, self.now);
+                    self.shared.table.notify();
+                }
+                signals::Event::Stop => self.operations.stop(),
+                signals::Event::DumpState => self.operations.log_state(self.now),
+                signals::Event::Reload => log::info!("SIGHUP: this version does not reload its configuration; nothing changed"),
+                signals::Event::ReopenLogs => log::info!("SIGUSR1: the log goes to standard error; there is nothing to reopen"),
+            }
+        }
+    }
+
+    fn take_messages(&mut self) {
+        let mut changed = false;
+        while let Some(message) = self.inbox.take() {
+            match message {
+                ToMaster::Conn(conn) => {
+                    if let Some(conn) = dispatch::unwatch(&self.shared, conn) {
+                        self.put_back(conn);
+                    }
+                }
+                ToMaster::Changed => changed = true,
+            }
+        }
+        if changed {
+            self.control.changed(&mut self.operations, self.now);
+        }
+        self.control.tick(self.now);
+    }
+
+    /// Accepts in batches; what is left waits for the next turn.
+    fn accept(&mut self) {
+        if self.accept_after.is_some_and(|at| self.now < at) {
+            return;
+        }
+        self.accept_after = None;
+        for i in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS {
+                if !self.listeners[i].ready {
+                    break;
+                }
+                match self.listeners[i].accept() {
+                    Ok((socket, peer)) => self.accepted(socket, peer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[i].ready = false,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // The client was gone before it was accepted (accept(2)).
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        log::warn!(
+                            "accept on {}: {error}; {} connections are open; trying again in {ACCEPT_PAUSE:?}",
+                            self.listeners[i].at,
+                            self.shared.connections.open()
+                        );
+                        self.accept_after = Some(self.now + ACCEPT_PAUSE);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accepted(&mut self, socket: crate::conn::socket::Socket, peer: Option<std::net::IpAddr>) {
+        let full = self.shared.connections.open() >= self.shared.server.limits.connections;
+        let conn = Conn::new(socket, peer, &self.shared.connections);
+        let key = self.conns.insert(Held { conn, registered: false });
+        let held = &mut self.conns[key];
+        self.deadlines.set(&mut held.conn.deadline, key, self.now + self.shared.server.timeouts.head);
+        if full {
+            self.refuse(key, &Refusal::TooManyConnections);
+        }
+        self.advance(key);
+    }
+
+    fn advance(&mut self, key: usize) {
+        let Some(held) = self.conns.get_mut(key) else { return };
+        let mut turn = Turn {
+            shared: &self.shared,
+            now: self.now,
+            date: self.date.at(self.now),
+            deadlines: &mut self.deadlines,
+            token: key,
+            buffer: &mut self.scratch,
+            out: &mut self.out,
+            spare: &mut self.spare,
+        };
+        let next = intake::advance(&mut held.conn, &mut turn);
+        self.follow(key, next);
+    }
+
+    fn refuse(&mut self, key: usize, refusal: &Refusal) {
+        let Some(held) = self.conns.get_mut(key) else { return };
+        let mut turn = Turn {
+            shared: &self.shared,
+            now: self.now,
+            date: self.date.at(self.now),
+            deadlines: &mut self.deadlines,
+            token: key,
+            buffer: &mut self.scratch,
+            out: &mut self.out,
+            spare: &mut self.spare,
+        };
+        intake::refuse(&mut held.conn, refusal, &mut turn);
+        self.todo.push_back(key);
+    }
+
+    fn follow(&mut self, key: usize, next: Next) {
+        match next {
+            Next::Wait => self.rest(key),
+            Next::Again => self.todo.push_back(key),
+            Next::Body => self.host(key),
+            Next::Slot => self.dispatch(key),
+            Next::Close => {
+                self.conns.try_remove(key);
+            }
+        }
+    }
+
+    /// The connection waits for an event.
+    fn rest(&mut self, key: usize) {
+        let Some(held) = self.conns.get_mut(key) else { return };
+        let (registry, token) = (self.poll.registry(), Token(CONNS + key));
+        let asked = if !held.registered {
+            held.registered = true;
+            held.conn.register(registry, token)
+        } else if !held.conn.output.is_drained() {
+            held.conn.ask_writable(registry, token)
+        } else {
+            Ok(())
+        };
+        if asked.is_err() {
+            self.conns.remove(key);
+        }
+    }
+
+    fn take_out(&mut self, key: usize) -> Option<Box<Conn>> {
+        let mut held = self.conns.try_remove(key)?;
+        if held.registered {
+            held.conn.deregister(self.poll.registry()).ok()?;
+        } else {
+            held.conn.deadline.disarm();
+        }
+        Some(held.conn)
+    }
+
+    /// A whole request: to a process with a free slot, or into the queue.
+    fn dispatch(&mut self, key: usize) {
+        let Some(group) = self.conns.get(key).and_then(|held| held.conn.request.as_ref()).map(|request| request.group) else { return };
+        let Some(conn) = self.take_out(key) else { return };
+        let mut state = self.shared.table.lock();
+        let conn = match state.pool.group_mut(group).claim(None) {
+            Some(claim) => match state.hand_over(conn, claim) {
+                Ok(wake) => return self.wakes.push(wake),
+                Err((conn, claim)) => {
+                    drop(state);
+                    dispatch::give_back_unused(&self.shared, claim, self.now);
+                    conn
+                }
+            },
+            None => {
+                drop(state);
+                conn
+            }
+        };
+        match dispatch::place(&self.shared, conn, group, self.now) {
+            Place::Slot(conn, claim) => {
+                let handed = self.shared.table.lock().hand_over(conn, claim);
+                match handed {
+                    Ok(wake) => self.wakes.push(wake),
+                    // The process's thread ended in this very moment: ask again in the next turn.
+                    Err((conn, claim)) => {
+                        dispatch::give_back_unused(&self.shared, claim, self.now);
+                        self.put_back(conn);
+                    }
+                }
+            }
+            Place::Queued | Place::Lost => {}
+            Place::Full(conn) => {
+                let key = self.put_back(conn);
+                self.refuse(key, &Refusal::QueueFull);
+            }
+        }
+    }
+
+    /// A connection whose request body is being read goes to a process's thread; with none there it stays.
+    fn host(&mut self, key: usize) {
+        let Some(group) = self.conns.get(key).and_then(|held| held.conn.request.as_ref()).map(|request| request.group) else { return };
+        let host = self.shared.table.lock().pool.group_mut(group).host(None);
+        let Some(process) = host else { return self.rest(key) };
+        let Some(conn) = self.take_out(key) else { return };
+        let moved = self.shared.table.lock().move_to(conn, process);
+        match moved {
+            Ok(wake) => self.wakes.push(wake),
+            Err(conn) => {
+                let key = self.put_back(conn);
+                self.rest(key);
+            }
+        }
+    }
+
+    /// Takes in a connection that was elsewhere; it gets a turn, in which it looks what there is to read.
+    fn put_back(&mut self, mut conn: Box<Conn>) -> usize {
+        conn.readable = true;
+        let key = self.conns.insert(Held { conn, registered: false });
+        self.deadlines.adopt(&mut self.conns[key].conn.deadline, key);
+        self.todo.push_back(key);
+        key
+    }
+
+    fn pass_deadlines(&mut self) {
+        while let Some(due) = self.deadlines.due(self.now) {
+            let key = due.token;
+            let Some(held) = self.conns.get_mut(key) else { continue };
+            if !self.deadlines.has_passed(&mut held.conn.deadline, due, self.now) {
+                continue;
+            }
+            let mut turn = Turn {
+                shared: &self.shared,
+                now: self.now,
+                date: self.date.at(self.now),
+                deadlines: &mut self.deadlines,
+                token: key,
+                buffer: &mut self.scratch,
+                out: &mut self.out,
+                spare: &mut self.spare,
+            };
+            let next = intake::expire(&mut held.conn, &mut turn);
+            self.follow(key, next);
+        }
+    }
+
+    fn catch_up(&mut self) {
+        for _ in 0..self.todo.len() {
+            let Some(key) = self.todo.pop_front() else { break };
+            self.advance(key);
+        }
+    }
+
+    /// Answers the requests that have waited too long.
+    fn queues(&mut self) {
+        let mut state = self.shared.table.lock();
+        let old: Vec<Box<Conn>> = state.pool.groups_mut().flat_map(|group| group.expire(self.now)).collect();
+        drop(state);
+        for conn in old {
+            let Some(conn) = dispatch::unwatch(&self.shared, conn) else { continue };
+            let key = self.put_back(conn);
+            self.refuse(key, &Refusal::QueueTimeout);
+        }
+    }
+
+    /// Closes the connections here that have nothing to ask.
+    fn close_idle(&mut self) {
+        let idle = |held: &Held| held.conn.phase == Phase::Head && held.conn.input.is_empty();
+        let keys: Vec<usize> = self.conns.iter().filter(|(_, held)| idle(held)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.conns.remove(key);
+        }
+    }
+}
+
+const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const CONTROL: usize = 16;
+const CONTROL_TOKENS: usize = 64;
+const LISTENERS: usize = 256;
+const CONNS: usize = 1 << 20;
+/// Connections accepted from one listener before the others have their turn.
+const ACCEPTS: usize = 64;
+/// After EMFILE and the like: connections wait in the backlog until others have ended.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

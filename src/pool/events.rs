@@ -29,6 +29,11 @@ impl<W> Group<W> {
         self.lost(id, now, |_| failure, Process::stop);
     }
 
+    /// It was in service and cannot serve: it refuses connections, or its I/O thread is gone. It is stopped and replaced.
+    pub fn broken(&mut self, id: ProcessId, kind: FailureKind, now: Instant) {
+        self.lost(id, now, |_| Failure { kind, output: Vec::new() }, Process::stop);
+    }
+
     /// The leader ended. `output`: its last lines, for the failure's report.
     pub fn exited(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, now: Instant) {
         let kind = |process: &Process| {

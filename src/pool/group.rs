@@ -95,20 +95,25 @@ impl<W> Group<W> {
 
     // ── requests (I/O threads, master) ──
 
-    /// Takes a slot, at `home` if that serves and has one free, else at the best process with one; else it waits; else refused. A group
-    /// that ends refuses at once when no process is left that could come to serve it.
-    pub fn admit(&mut self, home: Option<ProcessId>, waiting: W, now: Instant) -> Admission<W> {
+    /// Takes a slot, at `home` if that serves and has one free, else at the best process with one.
+    pub fn claim(&mut self, home: Option<ProcessId>) -> Option<Claim> {
         let concurrency = self.settings.concurrency;
         let at_home = self.processes.iter().position(|process| Some(process.id) == home && process.has_room(concurrency));
-        let chosen = at_home.or_else(|| self.best(|process| process.has_room(concurrency)));
-        let admission = match chosen {
-            Some(index) => Admission::Claimed(self.claim(index), waiting),
-            None => {
-                let hopeless = self.ending != Ending::No && self.processes.iter().all(Process::is_leaving);
-                let max = if hopeless { 0 } else { self.settings.queue_max };
-                self.queue.push(waiting, max, now).map_or_else(Admission::Full, Admission::Queued)
-            }
-        };
+        let chosen = at_home.or_else(|| self.best(|process| process.has_room(concurrency)))?;
+        let claim = self.take(chosen);
+        self.checked();
+        Some(claim)
+    }
+
+    /// Takes a slot as [`Group::claim`]; else `waiting` waits under `id`, which is the caller's and unique; else it is refused. A group
+    /// that ends refuses at once when no process is left that could come to serve it.
+    pub fn admit(&mut self, home: Option<ProcessId>, id: WaitId, waiting: W, now: Instant) -> Admission<W> {
+        if let Some(claim) = self.claim(home) {
+            return Admission::Claimed(claim, waiting);
+        }
+        let hopeless = self.ending != Ending::No && self.processes.iter().all(Process::is_leaving);
+        let max = if hopeless { 0 } else { self.settings.queue_max };
+        let admission = self.queue.push(id, waiting, max, now).map_or_else(Admission::Full, |()| Admission::Queued);
         self.checked();
         admission
     }
@@ -178,7 +183,7 @@ impl<W> Group<W> {
         Some(index)
     }
 
-    fn claim(&mut self, index: usize) -> Claim {
+    fn take(&mut self, index: usize) -> Claim {
         let process = &mut self.processes[index];
         process.sessions += 1;
         Claim { process: process.id }
@@ -191,7 +196,7 @@ impl<W> Group<W> {
             return None;
         }
         let first = self.queue.pop()?;
-        Some((self.claim(index), first))
+        Some((self.take(index), first))
     }
 
     pub(super) fn find(&self, id: ProcessId) -> Option<&Process> {

@@ -68,8 +68,8 @@ impl Claim {
 pub enum Admission<W> {
     /// A slot on this process is taken.
     Claimed(Claim, W),
-    /// It waits; the id takes it out again.
-    Queued(WaitId),
+    /// It waits; its id takes it out again.
+    Queued,
     /// The queue is full: refuse.
     Full(W),
 }
@@ -133,6 +133,8 @@ pub enum FailureKind {
     Crashed { exit: Exit, after: Duration },
     /// Not ready in time; the last thing that the probe saw (`"GET / answered 503"`, `"nothing listens on $PORT 41234"`).
     NotReady { after: Duration, last: String },
+    /// It was in service and refuses connections.
+    Refused(String),
     /// Something else listens where it should.
     WrongListener(String),
     /// The I/O thread of the process panicked.

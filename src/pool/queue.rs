@@ -7,9 +7,8 @@ use super::WaitId;
 
 #[derive(Debug)]
 pub struct Queue<W> {
-    /// In the order of their ids and of their coming.
+    /// In the order of their coming.
     waiting: VecDeque<Waiting<W>>,
-    last: WaitId,
     pub refused: u64,
     pub expired: u64,
 }
@@ -23,18 +22,17 @@ struct Waiting<W> {
 
 impl<W> Queue<W> {
     pub fn new() -> Self {
-        Self { waiting: VecDeque::new(), last: WaitId(0), refused: 0, expired: 0 }
+        Self { waiting: VecDeque::new(), refused: 0, expired: 0 }
     }
 
     /// Err: `max` wait already.
-    pub fn push(&mut self, what: W, max: usize, now: Instant) -> Result<WaitId, W> {
+    pub fn push(&mut self, id: WaitId, what: W, max: usize, now: Instant) -> Result<(), W> {
         if self.waiting.len() >= max {
             self.refused += 1;
             return Err(what);
         }
-        self.last = WaitId(self.last.0 + 1);
-        self.waiting.push_back(Waiting { id: self.last, since: now, what });
-        Ok(self.last)
+        self.waiting.push_back(Waiting { id, since: now, what });
+        Ok(())
     }
 
     pub fn pop(&mut self) -> Option<W> {
@@ -42,7 +40,7 @@ impl<W> Queue<W> {
     }
 
     pub fn remove(&mut self, id: WaitId) -> Option<W> {
-        let place = self.waiting.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        let place = self.waiting.iter().position(|waiting| waiting.id == id)?;
         self.waiting.remove(place).map(|waiting| waiting.what)
     }
 

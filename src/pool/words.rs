@@ -35,6 +35,7 @@ impl fmt::Display for FailureKind {
             FailureKind::Crashed { exit, after } => write!(f, "{} {:.2} s after it was ready", Died(*exit), after.as_secs_f64()),
             FailureKind::NotReady { after, last } if last.is_empty() => write!(f, "not ready after {} s", seconds(after)),
             FailureKind::NotReady { after, last } => write!(f, "not ready after {} s ({last})", seconds(after)),
+            FailureKind::Refused(text) => f.write_str(text),
             FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
             FailureKind::Thread(why) => write!(f, "its I/O thread failed: {why}"),
         }

@@ -1,0 +1,346 @@
+//! The restart thread: asks the pool for the next step and does it. All fork/exec, all signals to apps, all reaping.
+//!
+//! It waits on the table's condition variable with the nearest deadline and never sleeps inside a step, so that a slow drain of one group
+//! holds up nothing else. It must live as long as rota: the processes' parent-death signal is tied to the thread that started them
+//! (prctl(2), PR_SET_PDEATHSIG).
+
+pub mod environment;
+pub mod keeper;
+pub mod release;
+pub mod shim;
+pub mod spawn;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::StopSignal;
+use crate::conn::Conn;
+use crate::dispatch;
+use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
+use crate::io_thread;
+use crate::pool::{Claim, Exit, Failure, FailureKind, Outcome, Signal, SignalTo, Step};
+use crate::sys;
+use crate::table::{Shared, State, ToMaster, ToThread};
+use keeper::Keeper;
+use spawn::{LaunchRequest, Launched, PrivateDir};
+
+/// The thread's own books.
+struct Restart {
+    shared: Arc<Shared>,
+    /// The program that the shim and the keeper are part of: this one, whatever has become of its file.
+    program: PathBuf,
+    /// Soft limit of descriptors that rota was started with; the apps get it back.
+    nofile: u64,
+    keeper: Option<Keeper>,
+    living: HashMap<ProcessId, Living>,
+}
+
+/// What this thread keeps of a process that is not gone.
+struct Living {
+    pid: u32,
+    name: ProcessName,
+    /// Its socket's directory, removed with this.
+    _dir: PrivateDir,
+}
+
+/// Starts the thread. It ends when the pool is stopped.
+pub fn start(shared: Arc<Shared>, nofile: u64) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("rota-restart".to_owned()).stack_size(STACK).spawn(move || {
+        let program = PathBuf::from("/proc/self/exe");
+        let mut restart = Restart { shared, program, nofile, keeper: None, living: HashMap::new() };
+        restart.run();
+    })
+}
+
+/// What there is to do.
+enum Work {
+    Step(Step<Box<Conn>>),
+    Reap,
+    /// Leaders are gone; is anything left of their groups?
+    Look(Vec<(ProcessId, u32)>),
+    End,
+}
+
+impl Restart {
+    fn run(&mut self) {
+        if let Err(error) = sys::become_subreaper() {
+            log::warn!("PR_SET_CHILD_SUBREAPER: {error}; orphans of apps will not come back to rota");
+        }
+        self.keep();
+        loop {
+            match self.next() {
+                Work::Step(step) => self.act(step),
+                Work::Reap => self.reap(),
+                Work::Look(lingering) => self.look(&lingering),
+                Work::End => break,
+            }
+        }
+        self.shared.table.lock().finished = true;
+        self.shared.tell_master();
+    }
+
+    fn next(&mut self) -> Work {
+        let mut state = self.shared.table.lock();
+        let mut looked = false;
+        loop {
+            let now = Instant::now();
+            if std::mem::take(&mut state.child_ended) {
+                return Work::Reap;
+            }
+            if let Some(step) = state.pool.next_step(now) {
+                return Work::Step(step);
+            }
+            if state.pool.is_stopped() {
+                return Work::End;
+            }
+            let lingering: Vec<_> = state.pool.groups().flat_map(|group| group.lingering()).collect();
+            if !lingering.is_empty() && looked {
+                return Work::Look(lingering);
+            }
+            looked = true;
+            let mut deadline = state.pool.next_deadline();
+            if !lingering.is_empty() {
+                deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
+            }
+            state = self.shared.table.wait(state, deadline, now);
+        }
+    }
+
+    fn act(&mut self, step: Step<Box<Conn>>) {
+        match step {
+            Step::Resolve { group, generation } => self.resolve(group, generation),
+            Step::Spawn { id, name } => self.spawn(id, name),
+            Step::Serve { id, granted, drains } => self.serve(id, granted, drains),
+            Step::Drain { id } => {
+                log::info!("{}: draining", self.name(id));
+                self.tell(id, ToThread::Drain);
+            }
+            Step::Cut { id } => {
+                log::warn!("{}: the drain limit has passed; what it still has is cut", self.name(id));
+                self.tell(id, ToThread::Cut);
+            }
+            Step::Signal { id, pid, to, what } => self.signal(id, pid, to, what),
+            Step::Gone { id, name } => self.gone(id, &name),
+            Step::WalkEnded { group, generation, outcome } => self.walk_ended(group, generation, &outcome),
+        }
+        self.shared.tell_master();
+    }
+
+    fn resolve(&mut self, group: GroupId, generation: Generation) {
+        let resolved = release::resolve(&self.shared.app(group).start);
+        let mut state = self.shared.table.lock();
+        let result = match resolved {
+            Ok(release) => {
+                state.releases.insert((group, generation), Arc::new(release));
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        };
+        state.pool.group_mut(group).resolved(generation, result, Instant::now());
+    }
+
+    fn spawn(&mut self, id: ProcessId, name: ProcessName) {
+        let started = self.launch(id, &name);
+        let now = Instant::now();
+        let mut state = self.shared.table.lock();
+        match started {
+            Ok((pid, thread)) => {
+                state.threads.insert(id, thread);
+                state.pool.group_mut(id.group).spawned(id, pid, now);
+                drop(state);
+                log::info!("{name} pid {pid}: started");
+            }
+            Err(failure) => {
+                state.pool.group_mut(id.group).start_failed(id, failure.clone(), now);
+                drop(state);
+                log::error!("{name}: {failure}");
+            }
+        }
+    }
+
+    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<(u32, crate::handoff::Mailbox<ToThread>), Failure> {
+        let release = self.shared.table.lock().releases.get(&(id.group, name.generation)).cloned();
+        let Some(release) = release else {
+            return Err(Failure { kind: FailureKind::Release(format!("{} has no release", name.generation)), output: Vec::new() });
+        };
+        let request = LaunchRequest {
+            program: &self.program,
+            name: name.clone(),
+            release: &release,
+            run_dir: &self.shared.server.run_dir,
+            serial: id.serial,
+            nofile: self.nofile,
+        };
+        let Launched { pid, endpoint, stdout, stderr, report, dir } = spawn::launch(&request)?;
+        if let Some(keeper) = &mut self.keeper
+            && let Err(error) = keeper.born(pid)
+        {
+            log::error!("keeper: {error}; starting another");
+            self.keep();
+        }
+        self.living.insert(id, Living { pid, name: name.clone(), _dir: dir });
+        let process = io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report };
+        match io_thread::start(self.shared.clone(), process) {
+            Ok(thread) => Ok((pid, thread)),
+            Err(error) => {
+                let _ = sys::signal_group(pid, sys::KILL);
+                self.living.remove(&id);
+                Err(Failure { kind: FailureKind::Spawn(format!("I/O thread: {error}")), output: Vec::new() })
+            }
+        }
+    }
+
+    fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
+        let state = self.shared.table.lock();
+        let (mut wakes, mut returned) = (Vec::new(), Vec::new());
+        for (claim, conn) in granted {
+            match state.hand_over(conn, claim) {
+                Ok(wake) => wakes.push(wake),
+                Err(back) => returned.push(back),
+            }
+        }
+        wakes.extend(drains.and_then(|old| state.tell(old, ToThread::Drain)));
+        drop(state);
+        // Its thread has just ended: the slots go back, and the master finds the connections another place.
+        for (conn, claim) in returned {
+            dispatch::give_back_unused(&self.shared, claim, Instant::now());
+            wakes.extend(self.shared.master.send(ToMaster::Conn(conn)));
+        }
+        for wake in wakes {
+            wake.wake();
+        }
+        match drains {
+            Some(old) => log::info!("{}: serving; {}: draining", self.name(id), self.name(old)),
+            None => log::info!("{}: serving", self.name(id)),
+        }
+    }
+
+    fn signal(&mut self, id: ProcessId, pid: u32, to: SignalTo, what: Signal) {
+        let signal = match what {
+            Signal::Stop => stop_signal(self.shared.app(id.group).stop.signal),
+            Signal::Kill => sys::KILL,
+        };
+        let sent = match to {
+            SignalTo::Leader => sys::signal_process(pid, signal),
+            SignalTo::Group => sys::signal_group(pid, signal),
+        };
+        let whom = match to {
+            SignalTo::Leader => "",
+            SignalTo::Group => " and its group",
+        };
+        match (what, sent) {
+            (Signal::Stop, Ok(())) => log::info!("{} pid {pid}: told to stop{whom}", self.name(id)),
+            (Signal::Kill, Ok(())) => log::warn!("{} pid {pid}: killed{whom}", self.name(id)),
+            // It has ended in this very moment; its exit follows.
+            (Signal::Stop | Signal::Kill, Err(error)) => log::debug!("{} pid {pid}: signal: {error}", self.name(id)),
+        }
+    }
+
+    fn gone(&mut self, id: ProcessId, name: &ProcessName) {
+        let thread = self.shared.table.lock().threads.remove(&id);
+        if let Some(Ok(wake)) = thread.map(|thread| thread.send(ToThread::Gone)) {
+            wake.wake();
+        }
+        if let Some(living) = self.living.remove(&id) {
+            if let Some(keeper) = &mut self.keeper
+                && let Err(error) = keeper.gone(living.pid)
+            {
+                log::error!("keeper: {error}; starting another");
+                self.keep();
+            }
+            log::info!("{name} pid {}: gone", living.pid);
+        }
+    }
+
+    fn walk_ended(&mut self, group: GroupId, generation: Generation, outcome: &Outcome) {
+        let app = &self.shared.app(group).name;
+        match outcome {
+            Outcome::Done | Outcome::Superseded { .. } | Outcome::Stopped => log::info!("{app} {generation}: {outcome}"),
+            Outcome::Failed { failure, .. } | Outcome::RolledBack { failure, .. } => {
+                log::error!("{app} {generation}: {outcome}");
+                for line in &failure.output {
+                    log::error!("{app} {generation}: | {line}");
+                }
+            }
+        }
+        let mut state = self.shared.table.lock();
+        let State { pool, releases, .. } = &mut *state;
+        releases.retain(|(of, generation), _| *of != group || pool.group(group).is_needed(*generation));
+    }
+
+    /// Takes the ends of all children that have ended, ours and the orphans that came to us.
+    fn reap(&mut self) {
+        while let Some((pid, exit)) = sys::reap_any() {
+            let id = self.living.iter().find(|(_, living)| living.pid == pid).map(|(id, _)| *id);
+            match id {
+                Some(id) => self.ended(id, pid, exit),
+                None if self.keeper.as_ref().is_some_and(|keeper| keeper.pid() == pid) => {
+                    log::error!("keeper: it ended with {exit}; starting another");
+                    self.keep();
+                }
+                None => log::debug!("pid {pid}, an orphan of an app: {exit}"),
+            }
+        }
+    }
+
+    fn ended(&mut self, id: ProcessId, pid: u32, exit: Exit) {
+        log::info!("{} pid {pid}: {exit}", self.name(id));
+        let mut state = self.shared.table.lock();
+        // Its thread reads what it printed last, then reports the end.
+        let told = state.tell(id, ToThread::Exited(exit));
+        if told.is_none() {
+            state.pool.group_mut(id.group).exited(id, exit, Vec::new(), Instant::now());
+        }
+        drop(state);
+        if let Some(wake) = told {
+            wake.wake();
+        }
+    }
+
+    fn look(&mut self, lingering: &[(ProcessId, u32)]) {
+        for (id, pgid) in lingering {
+            if sys::group_is_empty(*pgid) {
+                self.shared.table.lock().pool.group_mut(id.group).group_empty(*id, Instant::now());
+            }
+        }
+    }
+
+    /// Starts the process that ends the apps when rota is killed.
+    fn keep(&mut self) {
+        self.keeper = match Keeper::start(&self.program, self.living.values().map(|living| living.pid)) {
+            Ok(keeper) => Some(keeper),
+            Err(error) => {
+                log::error!("keeper: {error}; if rota is killed, children of its apps may stay");
+                None
+            }
+        };
+    }
+
+    fn tell(&self, id: ProcessId, message: ToThread) {
+        let told = self.shared.table.lock().tell(id, message);
+        if let Some(wake) = told {
+            wake.wake();
+        }
+    }
+
+    fn name(&self, id: ProcessId) -> String {
+        self.living.get(&id).map_or_else(|| "a process that is gone".to_owned(), |living| living.name.to_string())
+    }
+}
+
+fn stop_signal(signal: StopSignal) -> sys::Signal {
+    match signal {
+        StopSignal::Term => sys::Signal::TERM,
+        StopSignal::Int => sys::Signal::INT,
+        StopSignal::Quit => sys::Signal::QUIT,
+        StopSignal::Hup => sys::Signal::HUP,
+        StopSignal::Usr1 => sys::Signal::USR1,
+        StopSignal::Usr2 => sys::Signal::USR2,
+    }
+}
+
+/// How often a group whose leader is gone is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+const STACK: usize = 512 * 1024;

@@ -1,0 +1,529 @@
+//! One request and its response between a client and the app: sending, receiving, and what follows when the app fails.
+//!
+//! The path of a request that everything is right with: [`IoThread::begin`] writes it, [`IoThread::read_app`] reads the answer and writes it to
+//! the client, `finish` frees the slot. Four system calls, no allocation that reaches the kernel.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering;
+
+use super::upstream::{Owner, Upstream};
+use super::{Client, IoThread, Name};
+use crate::conn::intake;
+use crate::conn::{Phase, SendError};
+use crate::http::chunked;
+use crate::http::exchange::{self, BodyReader, ClientBody, Kind, ResponsePlan};
+use crate::http::framing::RequestBody;
+use crate::http::head::{self, HeaderRoom};
+use crate::http::refusal::Refusal;
+use crate::http::rewrite::{self, BodyToApp};
+use crate::pool::{Claim, Ended, FailureKind};
+
+/// A session: from the claim of a slot to the end of the app's response.
+#[derive(Debug)]
+pub struct Exchange {
+    pub claim: Claim,
+    /// None: the app's backlog is full, a connection is tried again soon.
+    pub upstream: Option<usize>,
+    /// How much of the request's head the app's socket has taken.
+    head_sent: usize,
+    /// Part of the request is still to be written.
+    sending: bool,
+    pub stage: Stage,
+    /// A byte of the response has been seen.
+    seen: bool,
+    /// A byte of the response has gone to the client: there is no other answer any more.
+    begun: bool,
+}
+
+/// How far the response has come.
+#[derive(Debug)]
+pub enum Stage {
+    Head,
+    Body {
+        plan: ResponsePlan,
+        reader: BodyReader,
+    },
+    /// Bytes both ways until one side ends.
+    Tunnel,
+}
+
+/// What an app can do wrong.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nobody listens (any more): nothing of the request reached it.
+    Refused(io::Error),
+    /// We could not open a connection (no descriptors, no memory): nothing of the request reached it, and it is not to blame.
+    Local(io::Error),
+    /// It closed before the response was whole.
+    Ended,
+    Broken(io::Error),
+    /// What it sent is no response.
+    Bad(&'static str),
+    Timeout,
+    /// The drain limit has passed.
+    DrainLimit,
+}
+
+impl Exchange {
+    fn new(claim: Claim) -> Self {
+        Self { claim, upstream: None, head_sent: 0, sending: true, stage: Stage::Head, seen: false, begun: false }
+    }
+}
+
+impl IoThread {
+    /// Sends a client's request to the app.
+    pub(super) fn begin(&mut self, key: usize, claim: Claim) {
+        let client = &mut self.clients[key];
+        let Some(request) = client.conn.request.as_mut() else {
+            return self.give_back(claim, Ended::Unused);
+        };
+        client.conn.phase = Phase::App;
+        if request.tries == 0 {
+            let body = match request.facts.body {
+                RequestBody::None => BodyToApp::None,
+                RequestBody::Length(_) | RequestBody::Chunked => BodyToApp::Length(request.body.len()),
+            };
+            rewrite::finish_request(&mut request.head, &request.facts, body);
+        }
+        request.tries += 1;
+        request.body.rewind();
+        client.exchange = Some(Exchange::new(claim));
+        self.deadlines.set(&mut client.conn.deadline, key, self.now + self.app.timeouts.app);
+        // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
+        // request that may be sent twice takes one.
+        let reused = if request.facts.idempotent { self.upstreams.reuse(Owner::Client(key)) } else { None };
+        match reused {
+            Some(upstream) => {
+                self.attach(key, upstream);
+                self.send_request(key);
+            }
+            None => self.connect(key),
+        }
+    }
+
+    fn attach(&mut self, key: usize, upstream: usize) {
+        if let Some(exchange) = &mut self.clients[key].exchange {
+            exchange.upstream = Some(upstream);
+        }
+    }
+
+    /// Opens a connection for a client whose exchange has none.
+    pub(super) fn connect(&mut self, key: usize) {
+        let waits = |client: &Client| client.exchange.as_ref().is_some_and(|exchange| exchange.upstream.is_none());
+        if !self.clients.get(key).is_some_and(waits) {
+            return;
+        }
+        match self.upstreams.open(Owner::Client(key), self.poll.registry(), Name::upstream) {
+            Ok(upstream) => {
+                self.attach(key, upstream);
+                self.send_request(key);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.backlog.push(key),
+            Err(error) if is_refusal(&error) => self.app_failed(key, Fault::Refused(error)),
+            Err(error) => self.app_failed(key, Fault::Local(error)),
+        }
+    }
+
+    /// Writes what the app's socket takes of the request.
+    pub(super) fn send_request(&mut self, key: usize) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        let Some(upstream_key) = exchange.upstream else { return };
+        if matches!(exchange.stage, Stage::Tunnel) {
+            return self.tunnel_to_app(key);
+        }
+        let Some(request) = conn.request.as_mut() else { return };
+        let upstream = &mut self.upstreams.all[upstream_key];
+        while exchange.sending {
+            let head = &request.head[exchange.head_sent..];
+            let body = match request.body.peek(&mut self.scratch) {
+                Ok(body) => body,
+                Err(error) => {
+                    log::error!("{}: reading a buffered request body: {error}", self.name);
+                    return self.app_failed(key, Fault::Broken(error));
+                }
+            };
+            let written = match (head.is_empty(), body.is_empty()) {
+                (true, true) => {
+                    exchange.sending = false;
+                    break;
+                }
+                (false, true) => upstream.socket.write(head),
+                (true, false) => upstream.socket.write(body),
+                (false, false) => upstream.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]),
+            };
+            match written {
+                Ok(written) => {
+                    let of_head = written.min(head.len());
+                    exchange.head_sent += of_head;
+                    request.body.advance(written - of_head);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.upstreams.ask_writable(upstream_key, self.poll.registry(), Name::upstream(upstream_key)) {
+                        self.app_failed(key, Fault::Broken(error));
+                    }
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A TCP connection that was still being made (connect(2), EINPROGRESS).
+                Err(error) if exchange.head_sent == 0 && is_refusal(&error) => return self.app_failed(key, Fault::Refused(error)),
+                // It reads no more. It may have answered before: look.
+                Err(_) => {
+                    upstream.readable = true;
+                    self.more.push_back(upstream_key);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads from the app until there is nothing more, or others should have their turn.
+    pub(super) fn read_app(&mut self, upstream_key: usize) {
+        // Called from within itself (an answer freed a slot, whose next request failed at once): later.
+        if self.buffer.is_empty() {
+            return self.more.push_back(upstream_key);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut reads = 0;
+        while let Some(&Upstream { owner: Owner::Client(key), readable: true, .. }) = self.upstreams.all.get(upstream_key) {
+            if self.is_held_back(key) {
+                break;
+            }
+            if reads == READS {
+                self.more.push_back(upstream_key);
+                break;
+            }
+            reads += 1;
+            let upstream = &mut self.upstreams.all[upstream_key];
+            match upstream.socket.read(&mut buffer) {
+                Ok(0) => {
+                    upstream.readable = false;
+                    self.app_ended(key, upstream_key);
+                }
+                Ok(count) => {
+                    // A short read means empty, unless the end was announced with it.
+                    upstream.readable = count == buffer.len() || upstream.closing;
+                    self.app_bytes(key, upstream_key, &buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    upstream.readable = false;
+                    self.app_failed(key, Fault::Broken(error));
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// The client takes less than the app gives and there is no room for more: the app waits.
+    fn is_held_back(&self, key: usize) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        let tunnel = matches!(client.exchange, Some(Exchange { stage: Stage::Tunnel, .. }));
+        !client.conn.output.is_drained() && (tunnel || !self.shared.spool.has_room())
+    }
+
+    fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        exchange.seen = true;
+        let upstream = &mut self.upstreams.all[upstream_key];
+        let joined;
+        let bytes = if upstream.input.is_empty() {
+            bytes
+        } else {
+            upstream.input.extend_from_slice(bytes);
+            joined = std::mem::take(&mut upstream.input);
+            &joined[..]
+        };
+        self.out.clear();
+        let (mut at, mut tail, mut done) = (0, &bytes[..0], false);
+        let fault = loop {
+            match &mut exchange.stage {
+                Stage::Head => {
+                    let Some(request) = conn.request.as_ref() else { break None };
+                    let mut room = HeaderRoom::new();
+                    let (head, used) = match head::parse_response(&bytes[at..], &mut room) {
+                        Ok(Some(whole)) => whole,
+                        Ok(None) => {
+                            upstream.input.extend_from_slice(&bytes[at..]);
+                            break None;
+                        }
+                        Err(bad) => break Some(bad.reason()),
+                    };
+                    let mut plan = match exchange::plan_response(&request.facts, &head) {
+                        Ok(plan) => plan,
+                        Err(bad) => break Some(bad.reason()),
+                    };
+                    if self.shared.stopping.load(Ordering::Relaxed) {
+                        plan.close_client();
+                    }
+                    rewrite::response(&head, &plan, &request.facts, self.date.at(self.now), &mut self.out);
+                    at += used;
+                    match plan.kind {
+                        Kind::Interim | Kind::Dropped => {}
+                        Kind::Final => exchange.stage = Stage::Body { reader: BodyReader::for_response(&plan.from_app), plan },
+                        Kind::Switch => exchange.stage = Stage::Tunnel,
+                    }
+                }
+                Stage::Body { reader, plan } => {
+                    if reader.is_done() {
+                        if plan.to_client == ClientBody::Chunked {
+                            self.out.extend_from_slice(chunked::LAST_CHUNK);
+                        }
+                        done = true;
+                        break None;
+                    }
+                    if at == bytes.len() {
+                        break None;
+                    }
+                    let (used, data) = match reader.read(&bytes[at..]) {
+                        Ok(read) => read,
+                        Err(bad) => break Some(bad.reason()),
+                    };
+                    at += used;
+                    if data.is_empty() {
+                        if used == 0 {
+                            break None;
+                        }
+                        continue;
+                    }
+                    match plan.to_client {
+                        ClientBody::None => {}
+                        ClientBody::Chunked => chunked::write_chunk(&mut self.out, data),
+                        ClientBody::Length(_) | ClientBody::UntilClose => {
+                            self.out.extend_from_slice(tail);
+                            tail = data;
+                        }
+                    }
+                }
+                Stage::Tunnel => {
+                    tail = &bytes[at..];
+                    at = bytes.len();
+                    break None;
+                }
+            }
+        };
+        let extra = at < bytes.len();
+        if let Some(reason) = fault {
+            return self.app_failed(key, Fault::Bad(reason));
+        }
+        if !self.out.is_empty() || !tail.is_empty() {
+            exchange.begun = true;
+            if let Err(error) = conn.send(&self.out, tail, &self.shared.spool) {
+                return self.client_failed(key, &error);
+            }
+        }
+        if done {
+            return self.finish(key, upstream_key, extra);
+        }
+        self.limit(key);
+        if matches!(self.clients[key].exchange, Some(Exchange { stage: Stage::Tunnel, .. })) {
+            self.tunnel_to_app(key);
+        }
+    }
+
+    /// The limit of an exchange: the client's if something waits for it, else the app's.
+    pub(super) fn limit(&mut self, key: usize) {
+        let tunnel_limit = self.tunnel_limit();
+        let client = &mut self.clients[key];
+        let tunnel = matches!(client.exchange, Some(Exchange { stage: Stage::Tunnel, .. }));
+        let time = match (client.conn.output.is_drained(), tunnel) {
+            (false, _) => self.shared.server.timeouts.write,
+            (true, true) => tunnel_limit,
+            (true, false) => self.app.timeouts.app,
+        };
+        self.deadlines.set(&mut client.conn.deadline, key, self.now + time);
+        if !client.conn.output.is_drained() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
+            self.client_left(key);
+        }
+    }
+
+    /// The response is whole: the slot is free, the client may still have to take the rest.
+    fn finish(&mut self, key: usize, upstream_key: usize, extra: bool) {
+        let client = &mut self.clients[key];
+        let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, .. }) = client.exchange.take() else { return };
+        let upstream = &mut self.upstreams.all[upstream_key];
+        // Bytes behind the response, an unsent rest of the request, an announced end: not to be used again.
+        if plan.keep_app && !extra && !sending && !upstream.closing && !self.draining {
+            self.upstreams.keep(upstream_key, self.now);
+        } else {
+            // At once: an app's thread may be waiting for this end before it takes the next request.
+            self.upstreams.close(upstream_key);
+        }
+        let conn = &mut client.conn;
+        intake::request_done(conn, &mut self.spare, plan.keep_client);
+        if plan.keep_client && conn.output.is_drained() && !self.draining {
+            conn.phase = Phase::Head;
+            self.deadlines.set(&mut conn.deadline, key, self.now + self.shared.server.timeouts.keepalive);
+            if conn.readable || !conn.input.is_empty() {
+                self.todo.push_back(key);
+            }
+        } else {
+            self.deadlines.set(&mut conn.deadline, key, self.now + self.shared.server.timeouts.write);
+            self.todo.push_back(key);
+        }
+        self.give_back(claim, Ended::Answered(plan.status));
+    }
+
+    fn app_ended(&mut self, key: usize, upstream_key: usize) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        match &mut exchange.stage {
+            Stage::Head => self.app_failed(key, Fault::Ended),
+            Stage::Body { plan, reader } => match reader.eof() {
+                Ok(()) => {
+                    if plan.to_client == ClientBody::Chunked
+                        && let Err(error) = conn.send(chunked::LAST_CHUNK, &[], &self.shared.spool)
+                    {
+                        return self.client_failed(key, &error);
+                    }
+                    self.finish(key, upstream_key, false);
+                }
+                Err(_) => self.app_failed(key, Fault::Ended),
+            },
+            Stage::Tunnel => self.tunnel_ended(key),
+        }
+    }
+
+    /// The app did not answer, or not to the end. The request goes to an app again when that is safe; else the client is told, or, when part of
+    /// an answer is out, cut off so that it sees that the answer is not whole.
+    pub(super) fn app_failed(&mut self, key: usize, fault: Fault) {
+        let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
+        let Some(Exchange { claim, upstream, begun, seen, .. }) = exchange.take() else { return };
+        let reused = upstream.is_some_and(|upstream| self.upstreams.all[upstream].reused);
+        if let Some(upstream) = upstream {
+            self.upstreams.close(upstream);
+        }
+        let Some(request) = conn.request.as_mut() else { return };
+        let (line, idempotent, tries) = (request.line(), request.facts.idempotent, request.tries);
+        let never_reached = matches!(fault, Fault::Refused(_));
+        let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
+        let again = closed && exchange::may_retry(seen, never_reached, idempotent);
+        if again && reused {
+            // The app closed a connection that had been idle. A fresh one says more.
+            self.upstreams.close_idle();
+            request.tries -= 1;
+            request.body.rewind();
+            *exchange = Some(Exchange::new(claim));
+            return self.connect(key);
+        }
+        if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
+            log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);
+            self.todo.push_back(key);
+            // First, so that the slot is not given to the next one that waits, which would find the same.
+            if let Fault::Refused(error) = &fault {
+                self.refuses_connections(error);
+            }
+            return self.give_back(claim, if never_reached { Ended::Unused } else { Ended::AppFailed });
+        }
+        let ended = match fault {
+            Fault::DrainLimit => Ended::Cut,
+            Fault::Local(_) => Ended::Unused,
+            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Timeout => Ended::AppFailed,
+        };
+        if begun {
+            log::info!("{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response", self.name, self.pid);
+            self.clients[key].conn.socket.reset_on_close();
+            self.clients.remove(key);
+        } else {
+            let refusal = match fault {
+                Fault::Timeout | Fault::DrainLimit => Refusal::AppTimeout,
+                Fault::Bad(reason) => Refusal::BadGateway(reason),
+                Fault::Local(_) => Refusal::NoProcess,
+                Fault::Refused(_) | Fault::Ended | Fault::Broken(_) => Refusal::BadGateway("the app closed the connection"),
+            };
+            log::info!("{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
+            self.refuse(key, &refusal);
+        }
+        self.give_back(claim, ended);
+    }
+
+    /// A process that refuses connections is dead or as good as dead: the pool must not choose it again.
+    fn refuses_connections(&mut self, error: &io::Error) {
+        let mut state = self.shared.table.lock();
+        let what = format!("it refuses connections: {error}");
+        state.pool.group_mut(self.id.group).broken(self.id, FailureKind::Refused(what), self.now);
+        drop(state);
+        self.shared.table.notify();
+    }
+
+    /// The client is gone while its request is with the app.
+    pub(super) fn client_left(&mut self, key: usize) {
+        let Some(client) = self.clients.try_remove(key) else { return };
+        let Some(exchange) = client.exchange else { return };
+        if let Some(upstream) = exchange.upstream {
+            self.upstreams.close(upstream);
+        }
+        self.give_back(exchange.claim, Ended::Cut);
+    }
+
+    fn client_failed(&mut self, key: usize, error: &SendError) {
+        match error {
+            SendError::Client(_) => {}
+            SendError::Spool(error) => log::error!("{}: response buffer: {error:?}; a client's connection is cut", self.name),
+        }
+        self.client_left(key);
+    }
+
+    /// An event at the client of an exchange: it takes bytes again, or has sent some.
+    pub(super) fn client_moved(&mut self, key: usize) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        let (upstream, tunnel) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel));
+        if !conn.output.is_drained() {
+            let mut moved = false;
+            match conn.flush(&mut self.scratch, &mut moved) {
+                Ok(_) if moved => self.limit(key),
+                Ok(_) => {}
+                Err(_) => return self.client_left(key),
+            }
+            if let Some(upstream) = upstream {
+                self.read_app(upstream);
+            }
+        }
+        if tunnel {
+            self.tunnel_to_app(key);
+        }
+    }
+
+    /// A deadline of an exchange has passed.
+    pub(super) fn exchange_expired(&mut self, key: usize) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return };
+        match exchange.stage {
+            Stage::Tunnel => self.client_left(key),
+            // The client does not take the answer.
+            Stage::Head | Stage::Body { .. } if !conn.output.is_drained() => self.client_left(key),
+            Stage::Head | Stage::Body { .. } => self.app_failed(key, Fault::Timeout),
+        }
+    }
+
+    /// Ends every exchange, for the same reason.
+    pub(super) fn fail_all(&mut self, fault: impl Fn() -> Fault) {
+        let attached: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_some()).map(|(key, _)| key).collect();
+        for key in attached {
+            self.app_failed(key, fault());
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Refused(error) => write!(f, "the app refuses connections: {error}"),
+            Fault::Local(error) => write!(f, "no connection to the app could be opened: {error}"),
+            Fault::Ended => f.write_str("the app closed the connection before its response was whole"),
+            Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
+            Fault::Bad(reason) => write!(f, "the app's response is malformed: {reason}"),
+            Fault::Timeout => f.write_str("the app sent nothing for timeouts.app"),
+            Fault::DrainLimit => f.write_str("it was not done at the drain limit"),
+        }
+    }
+}
+
+/// Nobody listens at the process's address.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+}
+
+/// Reads from one connection before others have their turn: 512 KiB.
+const READS: usize = 8;
+/// How often a request is sent when the app may have begun on it, and when it never reached one.
+const TRIES: u8 = 2;
+const TRIES_NEVER_REACHED: u8 = 10;

@@ -1,0 +1,247 @@
+//! Is the process ready? An HTTP answer below 500 to `ready.path` on its new socket says yes; a connect says nothing (many servers
+//! listen before the app is loaded). Time can only say no.
+//!
+//! Also the spawn's own report: end of file when the program was executed, a sentence when it was not.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Registry, Token};
+
+use super::upstream::Owner;
+use super::{IoThread, Name};
+use crate::config::AppConfig;
+use crate::http::head::{self, HeaderRoom};
+use crate::pool::{Failure, FailureKind};
+use crate::restart::shim::ShimError;
+use crate::restart::spawn::Endpoint;
+use crate::sys::{self, ListenerOwner};
+
+/// The question in progress.
+#[derive(Debug)]
+pub struct Probe {
+    request: Vec<u8>,
+    path: String,
+    status: Option<u16>,
+    timeout: Duration,
+    port: Option<u16>,
+    began: Instant,
+    /// When to try again, or to give up on the answer that is awaited.
+    next: Instant,
+    pause: Duration,
+    upstream: Option<usize>,
+    sent: usize,
+    /// What the last try saw.
+    last: String,
+}
+
+/// The report of the spawn.
+#[derive(Debug)]
+pub struct Report {
+    socket: mio::net::UnixStream,
+    text: Vec<u8>,
+}
+
+impl Probe {
+    pub fn new(app: &AppConfig, host: &str, endpoint: &Endpoint, now: Instant) -> Self {
+        let path = app.ready.path.clone();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rota\r\nX-Forwarded-Proto: http\r\nConnection: close\r\n\r\n");
+        let (port, last) = match endpoint {
+            Endpoint::Tcp(addr) => (Some(addr.port()), format!("nothing listens on $PORT {}", addr.port())),
+            Endpoint::Unix(_) => (None, "nothing listens on its socket".to_owned()),
+        };
+        Self {
+            request: request.into_bytes(),
+            path,
+            status: app.ready.status,
+            timeout: app.ready.timeout,
+            port,
+            began: now,
+            next: now + FIRST_TRY,
+            pause: FIRST_TRY,
+            upstream: None,
+            sent: 0,
+            last,
+        }
+    }
+
+    pub fn next_deadline(&self) -> Instant {
+        self.next.min(self.began + self.timeout)
+    }
+
+    fn accepts(&self, status: u16) -> bool {
+        match self.status {
+            Some(wanted) => status == wanted,
+            None => status < 500,
+        }
+    }
+}
+
+impl Report {
+    pub fn new(socket: std::os::unix::net::UnixStream, registry: &Registry, token: Token) -> io::Result<Self> {
+        let mut socket = mio::net::UnixStream::from_std(socket);
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Self { socket, text: Vec::new() })
+    }
+}
+
+impl IoThread {
+    /// The spawn's report: the program runs, or it does not and why.
+    pub(super) fn read_report(&mut self) {
+        let Some(report) = &mut self.report else { return };
+        let mut buffer = [0; 4096];
+        loop {
+            match report.socket.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) if report.text.len() < MAX_REPORT => report.text.extend_from_slice(&buffer[..count]),
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let text = std::mem::take(&mut report.text);
+        self.report = None;
+        if !text.is_empty() {
+            self.start_failed(ShimError::parse(&text).into_failure_kind());
+        }
+    }
+
+    /// Tries, gives up on an answer that does not come, or gives up altogether.
+    pub(super) fn probe_deadline(&mut self) {
+        let Some(probe) = &mut self.probe else { return };
+        if self.now >= probe.began + probe.timeout {
+            let (after, mut last) = (probe.timeout, probe.last.clone());
+            if let Some(port) = probe.port
+                && last.starts_with("nothing listens")
+            {
+                last = elsewhere(last, port, self.pid);
+            }
+            return self.start_failed(FailureKind::NotReady { after, last });
+        }
+        if self.now < probe.next {
+            return;
+        }
+        if let Some(upstream) = probe.upstream.take() {
+            probe.last = format!("GET {} was not answered within {ANSWER_SECONDS} s", probe.path);
+            self.upstreams.close(upstream);
+        }
+        match self.upstreams.open(Owner::Probe, self.poll.registry(), Name::upstream) {
+            Ok(upstream) => {
+                probe.upstream = Some(upstream);
+                probe.sent = 0;
+                probe.next = self.now + Duration::from_secs(ANSWER_SECONDS);
+                self.probe_event(upstream);
+            }
+            Err(_) => self.probe_again(None),
+        }
+    }
+
+    /// Something happened on the probe's connection.
+    pub(super) fn probe_event(&mut self, upstream_key: usize) {
+        let Some(probe) = &mut self.probe else { return self.upstreams.close(upstream_key) };
+        let upstream = &mut self.upstreams.all[upstream_key];
+        while probe.sent < probe.request.len() {
+            match upstream.socket.write(&probe.request[probe.sent..]) {
+                Ok(written) => probe.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if probe.sent == 0 => return self.probe_again(None),
+                Err(error) => return self.probe_again(Some(format!("the connection broke: {error}"))),
+            }
+        }
+        let mut buffer = [0; 4096];
+        loop {
+            match upstream.socket.read(&mut buffer) {
+                Ok(0) => {
+                    let last = format!("GET {} was closed without an answer", probe.path);
+                    return self.probe_again(Some(last));
+                }
+                Ok(count) => upstream.input.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return self.probe_again(Some(format!("the connection broke: {error}"))),
+            }
+            let mut room = HeaderRoom::new();
+            let status = match head::parse_response(&upstream.input, &mut room) {
+                Ok(None) => continue,
+                Ok(Some((head, _))) if head.status >= 200 => head.status,
+                Ok(Some((_, used))) => {
+                    upstream.input.drain(..used);
+                    continue;
+                }
+                Err(bad) => {
+                    let last = format!("GET {} was answered with what is no HTTP response: {}", probe.path, bad.reason());
+                    return self.probe_again(Some(last));
+                }
+            };
+            if probe.accepts(status) {
+                return self.answered(upstream_key);
+            }
+            let last = format!("GET {} answered {status}", probe.path);
+            return self.probe_again(Some(last));
+        }
+    }
+
+    fn probe_again(&mut self, last: Option<String>) {
+        let Some(probe) = &mut self.probe else { return };
+        if let Some(upstream) = probe.upstream.take() {
+            self.upstreams.close(upstream);
+        }
+        if let Some(last) = last {
+            probe.last = last;
+        }
+        probe.next = self.now + probe.pause;
+        probe.pause = (probe.pause * 3 / 2).min(LAST_TRY);
+    }
+
+    /// The answer is yes, if it is our process that gave it.
+    fn answered(&mut self, upstream_key: usize) {
+        self.upstreams.close(upstream_key);
+        let Some(probe) = self.probe.take() else { return };
+        if let Some(port) = probe.port {
+            match sys::listener_owner(port, self.pid) {
+                ListenerOwner::Ours => {}
+                ListenerOwner::OursOnWildcard => {
+                    log::warn!(
+                        "{} pid {}: listens on every address, not on 127.0.0.1 alone: port {port} can be reached from outside",
+                        self.name,
+                        self.pid
+                    );
+                }
+                ListenerOwner::Foreign => {
+                    return self
+                        .start_failed(FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's")));
+                }
+                // Its books could not be read (hidepid, a container): nothing speaks against it.
+                ListenerOwner::Unknown => {}
+            }
+        }
+        self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.now);
+        self.shared.table.notify();
+        log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.now - probe.began).as_secs_f64());
+    }
+
+    fn start_failed(&mut self, kind: FailureKind) {
+        self.probe = None;
+        self.pipes.drain();
+        let failure = Failure { kind, output: self.pipes.tail() };
+        log::error!("{} pid {}: {failure}", self.name, self.pid);
+        self.shared.table.lock().pool.group_mut(self.id.group).start_failed(self.id, failure, self.now);
+        self.shared.table.notify();
+    }
+}
+
+/// Where the process listens instead, if anywhere: the usual cause is a port written into the code.
+fn elsewhere(last: String, port: u16, pid: u32) -> String {
+    let others: Vec<String> =
+        sys::listening_ports(pid).into_iter().filter(|addr| addr.port() != port).map(|addr| addr.to_string()).collect();
+    if others.is_empty() { last } else { format!("{last}; it listens on {}", others.join(", ")) }
+}
+
+const FIRST_TRY: Duration = Duration::from_millis(10);
+const LAST_TRY: Duration = Duration::from_millis(200);
+/// A request that an app took and forgot is asked again after this.
+const ANSWER_SECONDS: u64 = 10;
+const MAX_REPORT: usize = 16 * 1024;

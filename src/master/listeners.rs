@@ -1,0 +1,92 @@
+//! The sockets that clients connect to.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Type};
+
+use crate::config::Listen;
+use crate::conn::socket::Socket;
+
+/// One listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    pub at: Listen,
+    socket: Listening,
+    /// Connections may be waiting (edge-triggered).
+    pub ready: bool,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener),
+}
+
+impl Listener {
+    pub fn bind(at: &Listen) -> io::Result<Self> {
+        let socket = match at {
+            Listen::Tcp(addr) => {
+                let socket = socket2::Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                // Accepted sockets inherit it: answers in two parts do not wait for an acknowledgement, at no call per connection.
+                socket.set_tcp_nodelay(true)?;
+                if addr.is_ipv6() {
+                    socket.set_only_v6(!addr.ip().is_unspecified())?;
+                }
+                socket.bind(&(*addr).into())?;
+                socket.listen(BACKLOG)?;
+                Listening::Tcp(mio::net::TcpListener::from_std(socket.into()))
+            }
+            Listen::Unix(path) => {
+                remove_dead(path)?;
+                let listener = std::os::unix::net::UnixListener::bind(path)?;
+                // Whoever may reach the directory may connect, as with a port.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+                rustix::net::listen(listener.as_fd(), BACKLOG)?;
+                listener.set_nonblocking(true)?;
+                Listening::Unix(mio::net::UnixListener::from_std(listener))
+            }
+        };
+        Ok(Self { at: at.clone(), socket, ready: true })
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            Listening::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
+            Listening::Unix(socket) => socket.register(registry, token, Interest::READABLE),
+        }
+    }
+
+    /// The next connection that waits, with the address it comes from.
+    pub fn accept(&self) -> io::Result<(Socket, Option<std::net::IpAddr>)> {
+        match &self.socket {
+            Listening::Tcp(socket) => socket.accept().map(|(stream, addr)| (Socket::Tcp(stream), Some(addr.ip().to_canonical()))),
+            Listening::Unix(socket) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listen::Unix(path) = &self.at {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes the socket file that a server left behind when it was killed; one that answers stays.
+fn remove_dead(path: &Path) -> io::Result<()> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The kernel lowers it to net.core.somaxconn.
+const BACKLOG: i32 = 4096;

@@ -1,0 +1,104 @@
+//! The bounded end of the server: answer, then close, then stop the processes.
+//!
+//! Told to stop, the server goes on accepting for a moment; every answer says `Connection: close`. Then what waits in the backlog is accepted,
+//! the listeners close, and idle connections close. When no connection is left, or the longest drain limit has passed, the pool stops.
+//! A second request to stop skips to the end.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Master;
+use crate::table::ToThread;
+
+/// How far it is.
+#[derive(Debug)]
+pub struct Stopping {
+    /// The listeners close then.
+    close_at: Option<Instant>,
+    /// The pool stops then, whoever is still connected.
+    stop_at: Option<Instant>,
+    /// Idle connections are looked for again then.
+    sweep_at: Option<Instant>,
+    now: bool,
+}
+
+impl Stopping {
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.close_at, self.stop_at, self.sweep_at].into_iter().flatten().min()
+    }
+}
+
+impl Master {
+    /// Does what is due. True: everything has ended.
+    pub(super) fn go_on_stopping(&mut self) -> bool {
+        let asked = self.operations.stop_asked;
+        if asked == 0 {
+            return false;
+        }
+        let mut stopping = match self.stopping.take() {
+            Some(stopping) => stopping,
+            None => self.begin_stopping(),
+        };
+        if asked > 1 && !stopping.now {
+            log::info!("told to stop again: stopping now");
+            stopping.now = true;
+            (stopping.close_at, stopping.stop_at, stopping.sweep_at) = (None, None, None);
+            self.listeners.clear();
+            self.shared.table.lock().pool.stop_now(self.now);
+            self.shared.table.notify();
+        }
+        let nobody = self.shared.connections.open() == 0;
+        if stopping.close_at.is_some_and(|at| nobody || self.now >= at) && self.backlog_is_empty() {
+            self.listeners.clear();
+            stopping.close_at = None;
+            stopping.sweep_at = Some(self.now);
+        }
+        if stopping.close_at.is_none() && stopping.sweep_at.is_some_and(|at| self.now >= at) {
+            self.sweep();
+            stopping.sweep_at = Some(self.now + SWEEP);
+        }
+        let nobody = self.shared.connections.open() == 0;
+        if stopping.close_at.is_none() && stopping.stop_at.is_some_and(|at| nobody || self.now >= at) {
+            stopping.stop_at = None;
+            self.shared.table.lock().pool.stop(self.now);
+            self.shared.table.notify();
+        }
+        // What the clients still have to take may take them until their own limits; the processes need not wait for that, we do.
+        let finished = self.shared.table.lock().finished && (stopping.now || nobody || self.conns.is_empty());
+        self.stopping = Some(stopping);
+        finished
+    }
+
+    fn begin_stopping(&mut self) -> Stopping {
+        let drain = self.shared.apps.iter().map(|app| app.drain.timeout).max().unwrap_or_default();
+        log::info!(
+            "stopping: {} connections are open; at most {} s for the requests in hand",
+            self.shared.connections.open(),
+            drain.as_secs()
+        );
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        Stopping { close_at: Some(self.now + GRACE), stop_at: Some(self.now + GRACE + drain), sweep_at: None, now: false }
+    }
+
+    /// Accepts what waits; true: nothing does.
+    fn backlog_is_empty(&mut self) -> bool {
+        for listener in &mut self.listeners {
+            listener.ready = true;
+        }
+        self.accept();
+        self.accept_after.is_none() && self.listeners.iter().all(|listener| !listener.ready)
+    }
+
+    /// Closes idle connections, here and on the I/O threads.
+    fn sweep(&mut self) {
+        self.close_idle();
+        let state = self.shared.table.lock();
+        let wakes: Vec<_> = state.threads.values().filter_map(|thread| thread.send(ToThread::CloseIdle).ok()).collect();
+        drop(state);
+        self.wakes.extend(wakes);
+    }
+}
+
+/// How long a stopping server still accepts, so that kept connections in use end with an answer that says so.
+const GRACE: Duration = Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_millis(200);

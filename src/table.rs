@@ -1,0 +1,189 @@
+//! What every thread agrees on: the pool table behind the program's only mutex, and the values that never change after the start.
+//!
+//! Under the lock: a look-up and a change, never a system call, never a log line. A message to another thread is put into its mailbox
+//! under the lock, so that "this process's thread is there" and "it has the connection" are one step; waking it comes after.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+use crate::config::{AppConfig, ServerConfig};
+use crate::conn::spool::SpoolSpace;
+use crate::conn::{Conn, ConnCount};
+use crate::handoff::{Mailbox, Wake};
+use crate::ids::{Generation, GroupId, ProcessId};
+use crate::pool::{Claim, Exit, Pool, WaitId};
+use crate::restart::release::Release;
+use crate::router::Router;
+
+/// What the threads share.
+#[derive(Debug)]
+pub struct Shared {
+    pub table: Table,
+    pub router: Router,
+    pub server: ServerConfig,
+    /// By [`GroupId`].
+    pub apps: Vec<Arc<AppConfig>>,
+    pub spool: Arc<SpoolSpace>,
+    pub connections: ConnCount,
+    /// The server is stopping: every answer says `Connection: close`.
+    pub stopping: AtomicBool,
+    pub master: Mailbox<ToMaster>,
+    /// The master's poll watches the clients that wait in a queue.
+    pub watch: mio::Registry,
+    /// Tests may make an I/O thread panic by asking for `/__panic`.
+    pub fault_panic: bool,
+    waits: AtomicU64,
+}
+
+/// The mutex and its condition variable, on which the restart thread waits.
+#[derive(Debug, Default)]
+pub struct Table {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What the mutex protects.
+#[derive(Debug, Default)]
+pub struct State {
+    pub pool: Pool<Box<Conn>>,
+    /// The I/O threads that take connections.
+    pub threads: HashMap<ProcessId, Mailbox<ToThread>>,
+    /// Set by the master on SIGCHLD.
+    pub child_ended: bool,
+    /// The restart thread has nothing left to do and ends.
+    pub finished: bool,
+    /// What the processes of each generation are started from.
+    pub releases: HashMap<(GroupId, Generation), Arc<Release>>,
+}
+
+/// To the I/O thread of a process.
+#[derive(Debug)]
+pub enum ToThread {
+    /// A connection with a whole request and its slot on this process.
+    Request(Box<Conn>, Claim),
+    /// A connection between requests, or whose request body is still being read.
+    Conn(Box<Conn>),
+    /// The process gets nothing new.
+    Drain,
+    /// The drain limit has passed.
+    Cut,
+    /// The process ended (its leader): read what it printed, then report it.
+    Exited(Exit),
+    /// The server is stopping: close what has nothing to ask.
+    CloseIdle,
+    /// Nothing is left of the process.
+    Gone,
+}
+
+/// To the master.
+#[derive(Debug)]
+pub enum ToMaster {
+    /// A connection that no process can take now.
+    Conn(Box<Conn>),
+    /// The pool changed: followers may have news, waiting connections a place.
+    Changed,
+}
+
+impl Shared {
+    pub fn new(server: ServerConfig, apps: Vec<AppConfig>, master: Mailbox<ToMaster>, watch: mio::Registry) -> Self {
+        let routes = || apps.iter().enumerate().flat_map(|(i, app)| app.routes.iter().map(move |route| (GroupId(i as u16), route)));
+        Self {
+            table: Table::default(),
+            router: Router::new(routes()),
+            spool: Arc::new(SpoolSpace::new(server.spool_dir.clone(), server.spool_max)),
+            server,
+            apps: apps.into_iter().map(Arc::new).collect(),
+            connections: ConnCount::default(),
+            stopping: AtomicBool::new(false),
+            master,
+            watch,
+            fault_panic: std::env::var_os("ROTA_FAULT_PANIC").is_some(),
+            waits: AtomicU64::new(0),
+        }
+    }
+
+    pub fn app(&self, group: GroupId) -> &Arc<AppConfig> {
+        &self.apps[usize::from(group.0)]
+    }
+
+    /// The Host of requests that came without one (HTTP/1.0), and of probes.
+    pub fn default_host(&self, group: GroupId) -> &str {
+        self.app(group).default_host()
+    }
+
+    /// A name for a connection that may have to wait, unique while rota runs.
+    pub fn wait_id(&self) -> WaitId {
+        WaitId(self.waits.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells the master that the pool changed.
+    pub fn tell_master(&self) {
+        if let Ok(wake) = self.master.send(ToMaster::Changed) {
+            wake.wake();
+        }
+    }
+}
+
+impl Table {
+    /// A thread that panicked with the lock held may have left half a change behind: there is no going on from that.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|_| fatal("the pool table was left half changed by a panic; ending so that the supervisor starts anew"))
+    }
+
+    /// Wakes the restart thread.
+    pub fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits for a change, at most until `deadline`.
+    pub fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Option<Instant>, now: Instant) -> MutexGuard<'a, State> {
+        let poisoned = "the pool table was left half changed by a panic";
+        match deadline {
+            Some(at) => match self.changed.wait_timeout(state, at.saturating_duration_since(now)) {
+                Ok((state, _)) => state,
+                Err(_) => fatal(poisoned),
+            },
+            None => self.changed.wait(state).unwrap_or_else(|_| fatal(poisoned)),
+        }
+    }
+}
+
+impl State {
+    /// Puts a connection with its slot into the mailbox of the slot's process.
+    pub fn hand_over(&self, conn: Box<Conn>, claim: Claim) -> Result<Wake, (Box<Conn>, Claim)> {
+        let Some(thread) = self.threads.get(&claim.process()) else { return Err((conn, claim)) };
+        thread.send(ToThread::Request(conn, claim)).map_err(|message| match message {
+            ToThread::Request(conn, claim) => (conn, claim),
+            ToThread::Conn(_) | ToThread::Drain | ToThread::Cut | ToThread::CloseIdle | ToThread::Exited(_) | ToThread::Gone => {
+                unreachable!("the message that was sent comes back")
+            }
+        })
+    }
+
+    /// Puts a connection without a slot into the mailbox of a process of its app.
+    pub fn move_to(&self, conn: Box<Conn>, process: ProcessId) -> Result<Wake, Box<Conn>> {
+        let Some(thread) = self.threads.get(&process) else { return Err(conn) };
+        thread.send(ToThread::Conn(conn)).map_err(|message| match message {
+            ToThread::Conn(conn) => conn,
+            ToThread::Request(..) | ToThread::Drain | ToThread::Cut | ToThread::CloseIdle | ToThread::Exited(_) | ToThread::Gone => {
+                unreachable!("the message that was sent comes back")
+            }
+        })
+    }
+
+    /// Tells a process's thread something that is no connection.
+    pub fn tell(&self, process: ProcessId, message: ToThread) -> Option<Wake> {
+        self.threads.get(&process).and_then(|thread| thread.send(message).ok())
+    }
+}
+
+/// A clear last word. Nothing of rota can go on; its processes end with it.
+fn fatal(why: &str) -> ! {
+    log::error!("{why}");
+    eprintln!("rota: {why}");
+    std::process::abort()
+}
