@@ -1,5 +1,64 @@
+//! rota: an application server for one small machine.
+//!
+//! It starts and supervises the processes of web apps, passes HTTP requests to them, and replaces them one at a time while requests keep
+//! flowing. This page is the map: where each thing stands, which thread does what, and what always holds.
+//!
+//! # Threads
+//!
+//! | thread | where | does |
+//! | --- | --- | --- |
+//! | `rota-master` (main) | [`master`] | accepts, reads first heads, routes, signals, control socket, queue limits |
+//! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
+//! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: resolve, spawn, drain, signal, reap |
+//!
+//! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
+//! ([`conn::Conn`]) through mailboxes ([`handoff`]).
+//!
+//! # A request
+//!
+//! `master::accept` → [`conn::intake`] (head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) → `io_thread::exchange`
+//! (begin, read_app, finish) → the next request on the same thread.
+//!
+//! # A restart
+//!
+//! `Pool::next_step` looks at what is wanted and what is so and names one step; [`restart`] does it and reports back. A crash at any moment
+//! changes only what the next answer is.
+//!
+//! # What always holds
+//!
+//! - A slot is a [`pool::Claim`]: it cannot be copied, and whoever has it gives it back.
+//! - While something waits in a queue no serving process of that app has a free slot.
+//! - A process that is out of service gets nothing new from the moment that this is said.
+//! - Never more processes than wanted plus one; never fewer serving because of a walk.
+//! - Every start of a generation is from the release that was resolved when its walk began.
+//! - What is forwarded is written anew from what was parsed once, strictly ([`http`]).
+//! - The lock covers a look-up and a change: no system call, no log line.
+//!
+//! # Layers
+//!
+//! `ids ← core ← shell ← main`. Core (no sockets, no threads, no clock, no log): [`config`], [`http`], [`pool`], [`router`], [`deadlines`],
+//! [`control::proto`]. A test reads the `use` lines and fails when an arrow turns round.
+//!
+//! # In scope, out of scope
+//!
+//! One machine, HTTP/1.1 to apps that speak HTTP/1.1, any language. Not: HTTP/2, several machines, containers, building or fetching releases.
+
 pub mod cli;
 pub mod config;
+pub mod conn;
+pub mod control;
+mod date;
+pub mod deadlines;
+pub mod dispatch;
+pub mod handoff;
 pub mod http;
 pub mod ids;
+pub mod io_thread;
+pub mod logging;
+pub mod master;
 pub mod pool;
+pub mod restart;
+pub mod router;
+pub mod signals;
+pub mod sys;
+pub mod table;
