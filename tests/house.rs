@@ -1,0 +1,109 @@
+//! The arrows between modules point one way: `ids ← core ← shell ← main`. Core knows no socket, thread, clock or log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where core stands, relative to src/.
+const CORE: [&str; 7] = ["ids.rs", "config", "http", "pool", "router.rs", "deadlines.rs", "control/proto.rs"];
+
+/// Modules of the crate that core may use.
+const CORE_MAY_USE: [&str; 6] = ["ids", "config", "http", "pool", "router", "deadlines"];
+
+/// What core must not touch. `config::load` reads files, so files are not in the list.
+const NOT_IN_CORE: [&str; 12] = [
+    "std::thread",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::os::unix::net",
+    "std::process::",
+    "std::sync::Mutex",
+    "Instant::now",
+    "SystemTime::now",
+    "mio::",
+    "rustix::",
+    "socket2::",
+    "log::",
+];
+
+fn source_files(dir: &Path) -> Vec<PathBuf> {
+    if dir.is_file() {
+        return vec![dir.to_owned()];
+    }
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).flat_map(|path| source_files(&path)).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    files
+}
+
+/// The code of a file without comments and without its tests, with line numbers.
+fn code(path: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.split("//").next().unwrap_or_default().to_owned()));
+    lines.collect()
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn core_uses_core_only() {
+    let mut wrong = Vec::new();
+    for file in CORE.iter().flat_map(|core| source_files(&src().join(core))) {
+        for (number, line) in code(&file) {
+            for used in line.split("crate::").skip(1) {
+                let module: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                if !CORE_MAY_USE.contains(&module.as_str()) {
+                    wrong.push(format!("{}:{number}: core uses {module}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn core_touches_no_socket_thread_clock_or_log() {
+    let mut wrong = Vec::new();
+    for file in CORE.iter().flat_map(|core| source_files(&src().join(core))) {
+        for (number, line) in code(&file) {
+            for word in NOT_IN_CORE.iter().filter(|word| line.contains(*word)) {
+                wrong.push(format!("{}:{number}: {word}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nobody_below_the_command_line_uses_it() {
+    let below = source_files(&src()).into_iter().filter(|file| !file.starts_with(src().join("cli")) && !file.ends_with("main.rs"));
+    let wrong: Vec<String> = below
+        .flat_map(|file| code(&file).into_iter().map(move |(number, line)| (file.clone(), number, line)))
+        .filter(|(_, _, line)| line.contains("crate::cli"))
+        .map(|(file, number, _)| format!("{}:{number}", file.display()))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_pool_is_behind_the_only_mutex() {
+    let mutexes: Vec<String> = source_files(&src())
+        .into_iter()
+        .flat_map(|file| code(&file).into_iter().map(move |(number, line)| (file.clone(), number, line)))
+        .filter(|(_, _, line)| line.contains("Mutex<") || line.contains("RwLock<"))
+        .map(|(file, number, _)| format!("{}:{number}", file.strip_prefix(src()).unwrap().display()))
+        .collect();
+    assert!(mutexes.len() == 1 && mutexes[0].starts_with("table.rs"), "{mutexes:?}");
+}
+
+#[test]
+fn a_file_says_first_what_it_does() {
+    let silent: Vec<String> = source_files(&src())
+        .into_iter()
+        .filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!"))
+        .map(|file| file.display().to_string())
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
