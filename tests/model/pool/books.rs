@@ -1,7 +1,7 @@
 //! The naive model: what the world itself knows of one app, kept without a look into the pool, and what must be true of it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rota::config::OnFailure;
 use rota::ids::{Generation, GroupId, Number, ProcessId};
@@ -75,8 +75,9 @@ pub struct Proc {
     pub told_group: bool,
     pub killed: bool,
     pub gone: bool,
-    /// Requests that hold a claim on it.
+    /// Requests that hold a claim on it, and since when none does.
     pub claims: u32,
+    pub idle: Instant,
 }
 
 #[derive(Debug)]
@@ -88,6 +89,17 @@ pub enum Request {
     Claimed(Claim),
     /// Answered, refused, expired or left: once, and nothing after it.
     Over,
+}
+
+/// What ended longer ago has been forgotten: the longest backoff, the longest boot and a short life after it.
+const OF_LATE: Duration = Duration::from_secs(200);
+
+impl Proc {
+    /// On its way into service, as far as anyone outside knows.
+    pub fn is_coming(&self) -> bool {
+        let untold = self.first_signal.is_none() && self.ended.is_none() && !self.gone;
+        untold && !self.serving && self.draining.is_none()
+    }
 }
 
 impl App {
@@ -163,6 +175,31 @@ impl App {
             ensure!(twins <= 1, "{twins} processes serve as number {}", proc.number);
         }
         ensure!(self.waiting.len() <= self.settings.queue_max, "{} requests wait", self.waiting.len());
+        Ok(())
+    }
+
+    /// What the restart thread must have seen to when it has just looked.
+    pub fn check_seen_to(&self, now: Instant) -> Check {
+        if self.ending {
+            return Ok(());
+        }
+        let of_use = |proc: &Proc| {
+            let wanted = self.good == Some(proc.generation) || self.walk == Some(proc.generation);
+            wanted && proc.is_coming() && !self.has_failed(proc.generation, proc.number)
+        };
+        let waits = self.there().find(|proc| proc.ready.is_some() && of_use(proc));
+        ensure!(waits.is_none() || self.serving().count() > 0, "{waits:?} is ready and nothing serves");
+        let (Some(good), true) = (self.good, self.there().count() <= self.wanted()) else { return Ok(()) };
+        // The good release has not failed for so long, and nothing else has ended at this number, that nothing holds its start up.
+        let of_late = |proc: &&Proc| proc.ended.is_some_and(|ended| now < ended + OF_LATE);
+        let no_failure = !self.procs.iter().filter(of_late).any(|proc| proc.failed && proc.generation == good);
+        for number in (1..=self.settings.processes).map(Number) {
+            let missing = !self.there().any(|proc| proc.number == number && (proc.serving || proc.is_coming()));
+            let calm = no_failure && self.procs.iter().filter(of_late).filter(|proc| proc.number == number).count() <= 1;
+            let target = self.walk.filter(|walk| self.has_proved(*walk, now) || self.serving().any(|proc| proc.generation == *walk));
+            let is_filled = self.there().any(|proc| proc.is_coming() && (proc.generation == good || Some(proc.generation) == target));
+            ensure!(!missing || !calm || is_filled, "number {number} is missing and nothing is started");
+        }
         Ok(())
     }
 

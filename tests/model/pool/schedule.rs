@@ -154,7 +154,7 @@ fn stale_news(world: &mut World, app: usize) -> Check {
 
 /// Nothing new happens. What was broken by chance is so no more, what its release breaks still is.
 fn comes_to_rest(world: &mut World) -> Check {
-    world.calm = true;
+    world.calm = world.calm.or(Some(world.now));
     world.pass(QUIET)?;
     // An app whose every release was bad has nothing to go back to: it tries for ever, until someone brings a better one.
     world.good_releases = true;
@@ -195,7 +195,7 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
 
 /// After a stop everything is gone in bounded time.
 fn end(mut world: World) -> Result<Tally, String> {
-    world.calm = true;
+    world.calm = world.calm.or(Some(world.now));
     if world.rng.percent(20) {
         let time = world.rng.within(0, 40_000);
         world.pass(Duration::from_millis(time))?;

@@ -1,6 +1,6 @@
 //! The restart thread of the simulated world: asks for steps, judges each by the naive model, and carries it out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rota::config::OnFailure;
 use rota::ids::{Generation, GroupId, ProcessId, ProcessName};
@@ -25,16 +25,19 @@ impl World {
             self.sweep_groups();
             steps += 1;
             ensure!(steps < 200, "the steps have no end");
-            if !self.calm && self.rng.percent(10) {
+            if self.calm.is_none() && self.rng.percent(10) {
                 self.meanwhile()?;
             }
         }
         self.tally.steps += steps;
+        if !self.awake {
+            self.apps.iter().try_for_each(|app| app.check_seen_to(self.now))?;
+        }
         ensure!(self.pool.next_deadline().is_none_or(|deadline| deadline > self.now), "the restart thread would spin");
         for app in &mut self.apps {
             app.fewest = app.fewest.min(app.serving().count());
         }
-        if self.calm || self.rng.percent(10) {
+        if self.calm.is_some() || self.rng.percent(10) {
             self.check_views()?;
         }
         Ok(())
@@ -62,7 +65,7 @@ impl World {
             if proc.leader || proc.children {
                 continue;
             }
-            if !self.calm && self.rng.percent(10) {
+            if self.calm.is_none() && self.rng.percent(10) {
                 self.awake = true;
                 continue;
             }
@@ -89,10 +92,11 @@ impl World {
             Step::Cut { id } => {
                 let books = &mut self.apps[app_of(id)];
                 let proc = books.index(id)?;
-                let (limit, now, at_once) = (books.settings.drain_timeout, self.now, books.ending_now);
+                let (limit, now, at_once, calm) = (books.settings.drain_timeout, self.now, books.ending_now, self.calm);
                 let it = &mut books.procs[proc];
                 let overdue = it.draining.is_some_and(|since| now >= since + limit) && it.claims > 0;
                 ensure!(it.cut.is_none() && (at_once || overdue), "{id:?} is cut too early or twice");
+                ensure!(at_once || is_punctual(now, it.draining.map(|since| since + limit), calm), "{id:?} is cut too late");
                 it.serving = false;
                 it.draining.get_or_insert(now);
                 it.cut = Some(now);
@@ -119,7 +123,7 @@ impl World {
         let books = &mut self.apps[app];
         ensure!(!books.ending, "a release is resolved for a group that ends");
         ensure!(matches!(books.asked.get(&generation), Some(None)), "{generation} was not asked for, or has ended");
-        if !self.calm && self.rng.percent(10) {
+        if self.calm.is_none() && self.rng.percent(10) {
             let kind = FailureKind::Release("current: No such file or directory".to_owned());
             self.pool.group_mut(group).resolved(generation, Err(Failure { kind, output: Vec::new() }), self.now);
             return Ok(());
@@ -153,7 +157,7 @@ impl World {
         ensure!(!books.serving().any(|proc| proc.number == number && proc.generation == generation), "{name} is there already");
         let release = *books.releases.get(&generation).ok_or("a release that was not resolved")?;
         let (ready_limit, probation) = (books.settings.ready_timeout.as_millis() as u64, books.settings.probation.as_millis() as u64);
-        let bad_luck = !self.calm && self.rng.percent(if release == Release::Flaky { 50 } else { 8 });
+        let bad_luck = self.calm.is_none() && self.rng.percent(if release == Release::Flaky { 50 } else { 8 });
         let luck = self.rng.within(0, 3);
         let fate = match release {
             Release::Good | Release::Flaky if bad_luck => {
@@ -186,6 +190,7 @@ impl World {
             killed: false,
             gone: false,
             claims: 0,
+            idle: self.now,
         });
         self.tally.spawns += 1;
         if !starts {
@@ -257,8 +262,12 @@ impl World {
                     SignalTo::Group => (it.told_group, !it.leader),
                 };
                 ensure!(there && !again && !it.killed, "{id:?}: a stop signal to nobody, or again");
-                let cut = it.cut.is_some_and(|cut| now >= cut + Duration::from_secs(1));
+                let cut = it.cut.is_some_and(|cut| now >= cut + CUT_GRACE);
                 ensure!(it.draining.is_none() || it.claims == 0 || cut || !it.leader, "{id:?} is stopped with {} sessions", it.claims);
+                if let (SignalTo::Leader, Some(since)) = (to, it.draining) {
+                    let due = if it.claims == 0 { since.max(it.idle) } else { it.cut.map_or(since, |cut| cut + CUT_GRACE) };
+                    ensure!(is_punctual(now, Some(due), self.calm), "{id:?} has drained and is stopped too late");
+                }
                 let of_no_use = it.draining.is_some()
                     || it.ended.is_some()
                     || books.ending
@@ -270,6 +279,8 @@ impl World {
             Signal::Kill => {
                 let overdue = it.first_signal.is_some_and(|first| now >= first + books.settings.stop_timeout);
                 ensure!(to == SignalTo::Group && !it.killed && (overdue || at_once), "{id:?} is killed too early or twice");
+                let due = it.first_signal.map(|first| first + books.settings.stop_timeout);
+                ensure!(at_once || is_punctual(now, due, self.calm), "{id:?} is killed too late");
                 self.tally.kills += 1;
             }
         }
@@ -338,6 +349,14 @@ impl World {
     }
 }
 
+/// In calm the restart thread looks the moment that something is due; what was due before the calm began may be late.
+fn is_punctual(now: Instant, due: Option<Instant>, calm: Option<Instant>) -> bool {
+    due.is_some_and(|due| calm.is_none_or(|calm| due < calm || now == due))
+}
+
 fn app_of(id: ProcessId) -> usize {
     usize::from(id.group.0)
 }
+
+/// As the pool's: from the cut to the signal.
+const CUT_GRACE: Duration = Duration::from_secs(1);

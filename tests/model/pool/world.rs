@@ -19,8 +19,8 @@ pub struct World {
     pub rng: Rng,
     pub now: Instant,
     pub start: Instant,
-    /// Nothing breaks any more that is not broken by its release.
-    pub calm: bool,
+    /// Since when nothing breaks any more that is not broken by its release, and every thread looks at once.
+    pub calm: Option<Instant>,
     /// The next releases are good ones.
     pub good_releases: bool,
     /// The restart thread has been woken and has not looked yet.
@@ -51,7 +51,7 @@ impl World {
             rng: Rng::new(seed),
             now,
             start: now,
-            calm: false,
+            calm: None,
             good_releases: false,
             awake: true,
             tally: Tally::default(),
@@ -86,7 +86,7 @@ impl World {
     pub fn pass(&mut self, time: Duration) -> Check {
         let end = self.now + time;
         loop {
-            self.look(self.calm)?;
+            self.look(self.calm.is_some())?;
             let event = self.future.peek().map(|Reverse((at, _, _))| *at);
             let deadline = self.pool.next_deadline();
             let expiry = self.pool.groups().filter_map(rota::pool::Group::queue_deadline).min();
@@ -221,9 +221,7 @@ impl World {
                 self.tally.waited += 1;
             }
             Admission::Full(back) => {
-                let coming = books
-                    .there()
-                    .any(|proc| proc.serving || (proc.first_signal.is_none() && proc.draining.is_none() && proc.ended.is_none()));
+                let coming = books.there().any(|proc| proc.serving || proc.is_coming());
                 let full = books.waiting.len() == books.settings.queue_max || (books.ending && !coming);
                 ensure!(back == number && full, "refused with {} waiting", books.waiting.len());
                 self.apps[app].requests.push(Request::Over);
@@ -268,6 +266,7 @@ impl World {
         let ended = self.rng.pick(&[Ended::Answered(200), Ended::Answered(500), Ended::AppFailed, Ended::Cut, Ended::Unused]);
         let proc = self.apps[app].index(claim.process())?;
         self.apps[app].procs[proc].claims -= 1;
+        self.apps[app].procs[proc].idle = self.now;
         let gone = self.apps[app].procs[proc].gone;
         let group = self.apps[app].id;
         let next = self.pool.group_mut(group).finish(claim, ended.unwrap_or(Ended::Unused), self.now);
