@@ -23,6 +23,8 @@ pub struct Mailbox<T> {
 pub struct Inbox<T> {
     messages: Receiver<T>,
     asleep: Arc<AtomicBool>,
+    /// With the last sender the wake-up would go too, even one that has been given (eventfd(2): closed is gone from the poll).
+    _waker: Arc<Waker>,
 }
 
 /// A wake-up that is owed to a receiver.
@@ -37,8 +39,9 @@ pub struct Wake {
 pub fn mailbox<T>(registry: &Registry, token: Token) -> io::Result<(Mailbox<T>, Inbox<T>)> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let asleep = Arc::new(AtomicBool::new(false));
-    let wake = Wake { asleep: asleep.clone(), waker: Arc::new(Waker::new(registry, token)?) };
-    Ok((Mailbox { messages: sender, wake }, Inbox { messages: receiver, asleep }))
+    let waker = Arc::new(Waker::new(registry, token)?);
+    let wake = Wake { asleep: asleep.clone(), waker: waker.clone() };
+    Ok((Mailbox { messages: sender, wake }, Inbox { messages: receiver, asleep, _waker: waker }))
 }
 
 impl<T> Mailbox<T> {

@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn first_come_first_served_up_to_the_bound() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        assert!(queue.push("a", 2, now).is_ok());
-        assert!(queue.push("b", 2, now).is_ok());
-        assert_eq!(queue.push("c", 2, now), Err("c"));
+        assert!(queue.push(WaitId(0), "a", 2, now).is_ok());
+        assert!(queue.push(WaitId(1), "b", 2, now).is_ok());
+        assert_eq!(queue.push(WaitId(2), "c", 2, now), Err("c"));
         assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some("a"), Some("b"), None));
         assert_eq!(queue.refused, 1);
     }
@@ -91,17 +91,19 @@ mod tests {
     #[test]
     fn one_that_left_is_passed_over_and_its_id_finds_nothing_again() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        let ids: Vec<WaitId> = ["a", "b", "c"].into_iter().map(|what| queue.push(what, 9, now).unwrap()).collect();
-        assert_eq!(queue.remove(ids[1]), Some("b"));
-        assert_eq!(queue.remove(ids[1]), None);
+        for (id, what) in [(1, "a"), (2, "b"), (3, "c")] {
+            queue.push(WaitId(id), what, 9, now).unwrap();
+        }
+        assert_eq!(queue.remove(WaitId(2)), Some("b"));
+        assert_eq!(queue.remove(WaitId(2)), None);
         assert_eq!(queue.drain(), ["a", "c"]);
     }
 
     #[test]
     fn what_waited_too_long_is_taken_out_and_nothing_else() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        queue.push("old", 9, now).unwrap();
-        queue.push("young", 9, now + Duration::from_secs(1)).unwrap();
+        queue.push(WaitId(3), "old", 9, now).unwrap();
+        queue.push(WaitId(4), "young", 9, now + Duration::from_secs(1)).unwrap();
         assert!(queue.expire(LIMIT, now + LIMIT - Duration::from_nanos(1)).is_empty());
         assert_eq!(queue.expire(LIMIT, now + LIMIT), ["old"]);
         assert_eq!((queue.len(), queue.expired), (1, 1));

@@ -17,6 +17,7 @@ struct Rig {
     ids: Vec<(String, ProcessId)>,
     releases: Result<(), Failure>,
     spawns: Result<(), Failure>,
+    waits: u64,
 }
 
 const SETTINGS: Settings = Settings {
@@ -35,7 +36,7 @@ impl Rig {
     fn new(settings: Settings) -> Self {
         let (mut pool, now) = (Pool::new(), Instant::now());
         let group = pool.add(AppName::new("blog").unwrap(), settings, now);
-        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()) }
+        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()), waits: 0 }
     }
 
     /// All of generation 1 serve and have proved themselves.
@@ -177,7 +178,7 @@ impl Rig {
 
     fn claim(&mut self, what: &'static str) -> Claim {
         let now = self.now;
-        match self.group().admit(None, what, now) {
+        match self.group().admit(None, WaitId(0), what, now) {
             Admission::Claimed(claim, _) => claim,
             other => panic!("{what} got no slot: {other:?}"),
         }
@@ -185,8 +186,10 @@ impl Rig {
 
     fn wait(&mut self, what: &'static str) -> WaitId {
         let now = self.now;
-        match self.group().admit(None, what, now) {
-            Admission::Queued(id) => id,
+        self.waits += 1;
+        let id = WaitId(self.waits);
+        match self.group().admit(None, id, what, now) {
+            Admission::Queued => id,
             other => panic!("{what} does not wait: {other:?}"),
         }
     }

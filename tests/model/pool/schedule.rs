@@ -1,0 +1,210 @@
+//! The story of one seed: some apps, a time of faults, a time of calm, and the end.
+
+use std::time::Duration;
+
+use rota::config::OnFailure;
+use rota::pool::{FailureKind, Outcome, Settings};
+
+use super::books::{Check, ensure};
+use super::rng::Rng;
+use super::world::World;
+
+/// What the schedules went through.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tally {
+    pub restarts: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub rolled_back: u64,
+    pub superseded: u64,
+    pub spawns: u64,
+    pub swaps: u64,
+    pub cuts: u64,
+    pub kills: u64,
+    pub steps: u64,
+    pub requests: u64,
+    pub waited: u64,
+    pub refused: u64,
+}
+
+impl Tally {
+    fn numbers(self) -> [u64; 13] {
+        let Self { restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused } = self;
+        [restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused]
+    }
+
+    pub fn saw_everything(self) -> bool {
+        self.numbers().iter().all(|number| *number > 0)
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        let mut sum = self.numbers();
+        sum.iter_mut().zip(other.numbers()).for_each(|(sum, other)| *sum += other);
+        let [restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused] = sum;
+        *self = Self { restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused };
+    }
+}
+
+/// Longer than any chain of timeouts and backoffs.
+const QUIET: Duration = Duration::from_secs(1_800);
+
+pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
+    let mut world = World::new(seed, talks);
+    for _ in 0..world.rng.within(1, 2) {
+        let settings = settings(&mut world.rng);
+        world.add(settings);
+    }
+    let faults = world.rng.within(10, 100);
+    for _ in 0..faults {
+        something_happens(&mut world)?;
+        world.look(false)?;
+    }
+    if world.apps[0].ending {
+        return end(world);
+    }
+    comes_to_rest(&mut world)?;
+    a_good_release_goes_in(&mut world)?;
+    let at_once = world.rng.percent(30);
+    for _ in 0..world.rng.within(0, 6) {
+        let app = any_app(&mut world);
+        world.arrive(app)?;
+    }
+    world.stop(at_once);
+    end(world)
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    Settings {
+        processes: rng.within(1, 4) as u16,
+        concurrency: rng.within(1, 3) as u32,
+        queue_max: rng.within(0, 5) as usize,
+        queue_timeout: Duration::from_millis(rng.within(100, 30_000)),
+        ready_timeout: Duration::from_millis(rng.within(500, 20_000)),
+        probation: Duration::from_millis(if rng.percent(10) { 0 } else { rng.within(1, 5_000) }),
+        drain_timeout: Duration::from_millis(rng.within(100, 30_000)),
+        stop_timeout: Duration::from_millis(rng.within(100, 10_000)),
+        on_failure: rng.pick(&[OnFailure::Resist, OnFailure::Rollback, OnFailure::Continue]).unwrap_or(OnFailure::Resist),
+    }
+}
+
+fn any_app(world: &mut World) -> usize {
+    world.rng.within(0, world.apps.len() as u64 - 1) as usize
+}
+
+fn something_happens(world: &mut World) -> Check {
+    let app = any_app(world);
+    match world.rng.within(0, 999) {
+        0..330 => world.arrive(app),
+        330..370 => world.leave(app),
+        370..730 => {
+            let time = match world.rng.within(0, 9) {
+                0..=5 => world.rng.within(0, 1_000),
+                6..=8 => world.rng.within(1_000, 10_000),
+                _ => world.rng.within(10_000, 120_000),
+            };
+            world.pass(Duration::from_millis(time))
+        }
+        730..830 => {
+            world.restart(app);
+            world.check()
+        }
+        830..850 => {
+            world.restart_all();
+            world.check()
+        }
+        850..930 => {
+            let alive: Vec<usize> = (0..world.apps[app].procs.len()).filter(|proc| world.apps[app].procs[*proc].leader).collect();
+            let Some(proc) = world.rng.pick(&alive) else { return Ok(()) };
+            if world.rng.percent(50) {
+                world.apps[app].procs[proc].children = false;
+            }
+            world.exit(app, proc, 137)
+        }
+        930..945 => {
+            let working = |proc: &super::books::Proc| proc.leader && proc.ended.is_none() && proc.first_signal.is_none();
+            let able: Vec<usize> = (0..world.apps[app].procs.len()).filter(|proc| working(&world.apps[app].procs[*proc])).collect();
+            let Some(proc) = world.rng.pick(&able) else { return Ok(()) };
+            world.fail(app, proc, FailureKind::Thread("index out of bounds".to_owned()))
+        }
+        945..990 => stale_news(world, app),
+        _ => {
+            let at_once = world.rng.percent(30);
+            world.stop(at_once);
+            world.check()
+        }
+    }
+}
+
+/// News of a process that has gone long ago changes nothing.
+fn stale_news(world: &mut World, app: usize) -> Check {
+    let gone: Vec<_> = world.apps[app].procs.iter().filter(|proc| proc.gone).map(|proc| proc.id).collect();
+    let Some(id) = world.rng.pick(&gone) else { return Ok(()) };
+    let (what, now) = (world.rng.within(0, 3), world.now);
+    let group = world.pool.group_mut(id.group);
+    match what {
+        0 => group.ready(id, now),
+        1 => group.spawned(id, 1, now),
+        2 => group.group_empty(id, now),
+        _ => group.exited(id, rota::pool::Exit::Status(0), Vec::new(), now),
+    }
+    world.check_views()
+}
+
+/// Nothing new happens. What was broken by chance is so no more, what its release breaks still is.
+fn comes_to_rest(world: &mut World) -> Check {
+    world.calm = world.calm.or(Some(world.now));
+    world.pass(QUIET)?;
+    // An app whose every release was bad has nothing to go back to: it tries for ever, until someone brings a better one.
+    world.good_releases = true;
+    for app in 0..world.apps.len() {
+        if world.apps[app].good.is_none() {
+            world.restart(app);
+        }
+    }
+    world.pass(QUIET)?;
+    world.check_views()?;
+    world.apps.iter().try_for_each(super::books::App::check_at_rest)
+}
+
+/// A good release meets calm, with requests on the way: it must go in, and nothing may serve less for it.
+fn a_good_release_goes_in(world: &mut World) -> Check {
+    let mut asked = Vec::new();
+    for app in 0..world.apps.len() {
+        world.apps[app].fewest = usize::MAX;
+        asked.push(world.restart(app));
+    }
+    for _ in 0..20 {
+        let app = any_app(world);
+        world.arrive(app)?;
+        let time = world.rng.within(0, 2_000);
+        world.pass(Duration::from_millis(time))?;
+    }
+    world.pass(QUIET)?;
+    for (app, generation) in asked.into_iter().enumerate() {
+        let books = &world.apps[app];
+        books.check_at_rest()?;
+        ensure!(books.asked[&generation] == Some(Outcome::Done), "a good release ended as {:?}", books.asked[&generation]);
+        ensure!(books.good == Some(generation) && books.serving().all(|proc| proc.generation == generation), "{generation} is not in");
+        ensure!(books.fewest == books.wanted(), "only {} of {} served during a good restart", books.fewest, books.wanted());
+        ensure!(world.pool.group(books.id).view(world.now).resists.is_none(), "the group resists a release that went in");
+    }
+    Ok(())
+}
+
+/// After a stop everything is gone in bounded time.
+fn end(mut world: World) -> Result<Tally, String> {
+    world.calm = world.calm.or(Some(world.now));
+    if world.rng.percent(20) {
+        let time = world.rng.within(0, 40_000);
+        world.pass(Duration::from_millis(time))?;
+        world.stop(true);
+    }
+    world.pass(QUIET)?;
+    ensure!(world.pool.is_stopped(), "not stopped");
+    world.drain_queues()?;
+    ensure!(world.pool.next_deadline().is_none(), "something is still to come");
+    world.apps.iter().try_for_each(super::books::App::check_at_rest)?;
+    Ok(world.tally)
+}
