@@ -1,0 +1,22 @@
+//! Drives the binary as a user does: config file, signals, command line, sockets. Nothing in here uses the `rota` crate.
+//!
+//! The app behind it is this test binary itself ([`fixture`]), so that it can start slowly, never, wrongly, die, hang and answer badly on
+//! request; a deployment is a new release directory and a flipped symlink ([`site`]). Clients are raw sockets that count every reply by
+//! name ([`wire`], [`traffic`], [`tally`]): the assertion is on the whole count.
+
+mod bytes;
+mod fixture;
+mod site;
+mod tally;
+mod traffic;
+mod wait;
+mod wire;
+
+mod broken_release;
+mod dying;
+mod framing;
+mod operate;
+mod pool;
+mod proxy;
+mod real_apps;
+mod walk;

@@ -1,0 +1,80 @@
+//! Every reply counted by name: kind of traffic, and what came of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
+
+use crate::wire::Trouble;
+
+/// What came of one request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Result_ {
+    Ok,
+    Status(u16),
+    Trouble(Trouble),
+    WrongBody,
+}
+
+/// The count of a load, and which versions answered when.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    counts: BTreeMap<(&'static str, Result_), usize>,
+    /// When the request was sent, and the version that answered.
+    versions: Vec<(Instant, String)>,
+}
+
+impl Tally {
+    pub fn count(&mut self, kind: &'static str, result: Result_) {
+        *self.counts.entry((kind, result)).or_default() += 1;
+    }
+
+    pub fn saw(&mut self, sent: Instant, version: &str) {
+        self.versions.push((sent, version.to_owned()));
+    }
+
+    pub fn add(&mut self, other: Tally) {
+        for ((kind, result), count) in other.counts {
+            *self.counts.entry((kind, result)).or_default() += count;
+        }
+        self.versions.extend(other.versions);
+    }
+
+    pub fn total(&self) -> usize {
+        self.counts.values().sum()
+    }
+
+    pub fn failed(&self) -> usize {
+        self.counts.iter().filter(|((_, result), _)| *result != Result_::Ok).map(|(_, count)| count).sum()
+    }
+
+    /// How many of a kind came out so.
+    pub fn of(&self, kind: &str, result: &Result_) -> usize {
+        self.counts.iter().filter(|((k, r), _)| *k == kind && r == result).map(|(_, count)| count).sum()
+    }
+
+    /// Zero is the number, and every kind of traffic took part.
+    #[track_caller]
+    pub fn expect_no_failure(&self, kinds: &[&'static str]) {
+        assert_eq!(self.failed(), 0, "of {} requests:\n{self}", self.total());
+        for kind in kinds {
+            assert!(self.of(kind, &Result_::Ok) > 0, "no {kind} took part:\n{self}");
+        }
+    }
+
+    /// Versions that answered requests sent at or after `since`, each once.
+    pub fn versions_since(&self, since: Instant) -> Vec<String> {
+        let mut versions: Vec<String> = self.versions.iter().filter(|(at, _)| *at >= since).map(|(_, version)| version.clone()).collect();
+        versions.sort();
+        versions.dedup();
+        versions
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ((kind, result), count) in &self.counts {
+            writeln!(f, "  {kind:<12} {:<24} {count:>7}", format!("{result:?}"))?;
+        }
+        Ok(())
+    }
+}
