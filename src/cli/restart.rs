@@ -152,6 +152,9 @@ fn end_text(ended: &Ended) -> String {
     let serving = ended.serving.as_deref().unwrap_or("nothing");
     let mut text = match ended.outcome {
         OutcomeKind::Done => format!("{app} {generation}: done, {message}; {serving} serves\n"),
+        OutcomeKind::Failed if ended.serving.is_none() => {
+            format!("{app} {generation}: FAILED: {message}\nnothing serves; it is tried again\n")
+        }
         OutcomeKind::Failed => format!("{app} {generation}: FAILED: {message}\nthe old release still serves: {serving}\n"),
         OutcomeKind::RolledBack => format!("{app} {generation}: ROLLED BACK: {message}\nthe old release serves again: {serving}\n"),
         OutcomeKind::Superseded | OutcomeKind::Stopped => format!("{app} {generation}: {message}\n"),

@@ -216,6 +216,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         reader: BodyReader::for_request(&facts.body),
         facts,
         head: Vec::new(),
+        is_framed: false,
         body: Spool::default(),
         max_body: app.max_body,
         tries: 0,

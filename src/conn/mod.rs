@@ -70,8 +70,9 @@ pub enum Phase {
 pub struct Request {
     pub group: GroupId,
     pub facts: RequestFacts,
-    /// The head for the app, without framing and the empty line.
+    /// The head for the app; without framing and the empty line until `is_framed`.
     pub head: Vec<u8>,
+    pub is_framed: bool,
     pub reader: BodyReader,
     pub body: Spool,
     /// Largest body that the app takes (bytes).

@@ -78,7 +78,8 @@ impl IoThread {
             return self.give_back(claim, Ended::Unused);
         };
         client.conn.phase = Phase::App;
-        if request.tries == 0 {
+        if !request.is_framed {
+            request.is_framed = true;
             let body = match request.facts.body {
                 RequestBody::None => BodyToApp::None,
                 RequestBody::Length(_) | RequestBody::Chunked => BodyToApp::Length(request.body.len()),

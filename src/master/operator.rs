@@ -129,8 +129,9 @@ impl Operator for Operations {
         let Some(id) = state.pool.find(app.as_str()) else { return Walk::Waiting };
         let group = state.pool.group(id);
         if let Some(outcome) = group.outcome(generation) {
-            let good = group.view(now).good;
-            let serving = good.map(|good| format!("{good} {}", release(&state, id, good).unwrap_or_default()));
+            let view = group.view(now);
+            let first_serving = || view.processes.iter().find(|process| process.state == "serving").map(|process| process.name.generation);
+            let serving = view.good.or_else(first_serving).map(|good| format!("{good} {}", release(&state, id, good).unwrap_or_default()));
             return Walk::Ended(Ended::new(app, generation, outcome, serving));
         }
         match group.view(now).walk {

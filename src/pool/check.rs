@@ -51,7 +51,7 @@ impl<W> Group<W> {
     fn check_walk(&self) -> Result<(), &'static str> {
         if let Some(walk) = &self.walk {
             let back = walk.back.is_some();
-            if walk.asked > self.last_generation || self.outcome(walk.asked).is_some() {
+            if walk.asked > self.last_generation || self.outcome(walk.asked).is_some() != walk.told.is_some() {
                 return Err("a walk that nobody asked for, or that has ended");
             }
             if back != (self.good == Some(walk.target)) || back == (walk.target == walk.asked) {

@@ -35,17 +35,22 @@ impl<W> Group<W> {
     /// Processes that have outlived their probation by now have proved themselves and what they run.
     pub(super) fn prove(&mut self, now: Instant) {
         let probation = self.settings.probation;
+        let mut works = None;
         for process in &mut self.processes {
             if process.proven || process.ready_at().is_none_or(|ready| now < ready + probation) {
                 continue;
             }
             process.proven = true;
-            if let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == process.generation) {
-                walk.proven = true;
+            match self.walk.as_mut().filter(|walk| walk.target == process.generation) {
+                Some(walk) => walk.proven = true,
+                None => works = Some(process.generation),
             }
             if self.good.is_none_or(|good| good == process.generation) {
                 self.backoff.reset();
             }
+        }
+        if let (None, Some(generation)) = (self.good, works) {
+            self.found_good(generation, now);
         }
     }
 
@@ -276,7 +281,7 @@ impl<W> Group<W> {
         serving.fold(0, |count, _| count + 1)
     }
 
-    fn at(&self, number: Number) -> impl Iterator<Item = &Process> {
+    pub(super) fn at(&self, number: Number) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(move |process| process.number == number)
     }
 }

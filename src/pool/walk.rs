@@ -31,6 +31,8 @@ pub struct Walk {
     pub skipped: Vec<(Number, Failure)>,
     /// It failed and walks back.
     pub back: Option<Back>,
+    /// Whoever asked for it has been told that it failed, and where; with nothing better to serve it is tried again all the same.
+    pub told: Option<(Number, Failure)>,
 }
 
 /// Where a walk failed that walks back since.
@@ -61,6 +63,7 @@ impl Walk {
             proven: false,
             skipped: Vec::new(),
             back: None,
+            told: None,
         }
     }
 
@@ -179,11 +182,13 @@ impl<W> Group<W> {
     pub(super) fn start_failure(&mut self, number: Number, generation: Generation, failure: Failure, now: Instant) {
         let Some(good) = self.good.filter(|good| *good != generation) else {
             // No release is known to be better than this one.
+            self.tell_failure(number, generation, failure);
             return self.backoff.fail(now);
         };
         let replaced = self.serving_of(generation);
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == generation) else { return };
         match self.settings.on_failure {
+            OnFailure::Continue if walk.skips(number) => return,
             OnFailure::Continue => return walk.skipped.push((number, failure)),
             OnFailure::Resist => {
                 self.close_walk(Outcome::Failed { failure: failure.clone(), at: number, replaced, skipped: Vec::new() });
@@ -195,6 +200,28 @@ impl<W> Group<W> {
             }
         }
         self.resists = Some(Resist { generation, since: now, at: number, failure });
+    }
+
+    /// Of a first start that was overtaken half-way a process has proved itself: it works, which is more than is known of any other. A walk
+    /// that has failed since need not be tried again.
+    pub(super) fn found_good(&mut self, generation: Generation, now: Instant) {
+        self.good = Some(generation);
+        let failed = self.walk.as_ref().and_then(|walk| Some((walk.target, walk.told.clone()?)));
+        if let Some((target, (at, failure))) = failed
+            // A later try may have gone well.
+            && !self.at(at).any(|process| process.generation == target && !process.is_leaving())
+        {
+            self.start_failure(at, target, failure, now);
+        }
+    }
+
+    /// A walk that somebody asked for failed, and there is nothing to go back to: it goes on trying, but nobody waits for that.
+    fn tell_failure(&mut self, at: Number, generation: Generation, failure: Failure) {
+        let replaced = self.serving_of(generation);
+        let asked = |walk: &&mut Walk| walk.asked == generation && walk.trigger != Trigger::Boot && walk.told.is_none();
+        let Some(walk) = self.walk.as_mut().filter(asked) else { return };
+        walk.told = Some((at, failure.clone()));
+        self.settle(generation, Outcome::Failed { failure, at, replaced, skipped: Vec::new() });
     }
 
     /// The walk has nothing left to do.
@@ -228,7 +255,12 @@ impl<W> Group<W> {
             }
             (outcome, _) => outcome,
         };
-        self.settle(walk.asked, outcome);
+        match walk.told {
+            None => self.settle(walk.asked, outcome),
+            // Its caller has an answer; the log gets the rest, unless that has not even been told yet.
+            Some(_) if self.untold.iter().any(|(untold, _)| *untold == walk.asked) => {}
+            Some(_) => self.untold.push_back((walk.asked, outcome)),
+        }
     }
 
     fn settle(&mut self, generation: Generation, outcome: Outcome) {

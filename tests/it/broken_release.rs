@@ -145,6 +145,33 @@ fn a_first_release_that_does_not_start_is_tried_again_and_superseded() {
     assert_eq!(wire::get(site.addr, "/").unwrap().text(), "2");
 }
 
+#[test]
+fn a_broken_release_that_overtakes_the_first_start_leaves_what_serves() {
+    let mut site = Site::prepare(&APP.replace("500ms", "3s"));
+    site.release("1", "");
+    site.flip("1");
+    site.launch();
+    wait::until("the first serves", secs(10), || wire::get(site.addr, "/").is_ok_and(|reply| reply.status == 200));
+    let said = site.deploy("2", "exit_at_boot 1");
+    said.expect(4);
+    assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
+    wait::until("four of the first serve", secs(30), || site.serving(1).len() == 4);
+}
+
+#[test]
+fn a_restart_with_nothing_to_go_back_to_fails_in_time_and_is_tried_again() {
+    let mut site = Site::prepare(APP);
+    site.release("1", "exit_at_boot 1");
+    site.flip("1");
+    site.launch();
+    wait::until("a failure is shown", secs(10), || site.rota(&["status"]).out.contains("last failure"));
+    let said = site.deploy("2", "exit_at_boot 2");
+    said.expect(4);
+    assert!(said.out.contains("nothing serves"), "{}", said.out);
+    std::fs::write(site.path("releases/2/BEHAVIOUR"), "").unwrap();
+    wait::until("it is tried again", secs(20), || wire::get(site.addr, "/").is_ok_and(|reply| reply.text() == "2"));
+}
+
 /// Kills a process with KILL while the load runs. What it had in hand and may not be sent twice is lost, and only that.
 fn killed(during_walk: bool, new_one: bool) {
     let site = Site::start(APP);

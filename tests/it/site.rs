@@ -79,6 +79,7 @@ impl Site {
         self.launch();
         let addr = self.addr;
         wait::until("the app answers", secs(20), || wire::get(addr, "/").is_ok_and(|reply| reply.status == 200));
+        wait::until("all processes have proved themselves", secs(20), || self.status()["apps"][0]["walk"].is_null());
         self
     }
 

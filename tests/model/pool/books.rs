@@ -1,6 +1,6 @@
 //! The naive model: what the world itself knows of one app, kept without a look into the pool, and what must be true of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rota::config::OnFailure;
@@ -32,6 +32,10 @@ pub struct App {
     /// Generations that were asked for, and how each was told to have ended.
     pub asked: BTreeMap<Generation, Option<Outcome>>,
     pub good: Option<Generation>,
+    /// Told as failed, and tried again since there is nothing else.
+    pub goes_on: BTreeSet<Generation>,
+    /// When a first start that was overtaken showed that it works: what failed before has been tried again for lack of anything else.
+    pub found_good: Option<Instant>,
     /// The walk under way, from its resolved release to its outcome.
     pub walk: Option<Generation>,
     pub ending: bool,
@@ -113,6 +117,8 @@ impl App {
             releases: BTreeMap::new(),
             asked: BTreeMap::from([(Generation(1), None)]),
             good: None,
+            goes_on: BTreeSet::new(),
+            found_good: None,
             walk: None,
             ending: false,
             ending_now: false,
@@ -136,6 +142,11 @@ impl App {
         self.procs.iter().position(|proc| proc.id == id).ok_or(format!("{id:?} was never spawned"))
     }
 
+    /// Nothing in the release itself keeps its processes from running.
+    pub fn works(&self, generation: Generation) -> bool {
+        self.releases.get(&generation).is_some_and(|release| matches!(release, Release::Good | Release::Flaky))
+    }
+
     /// A process of the generation lived through its probation at some time.
     pub fn has_proved(&self, generation: Generation, now: Instant) -> bool {
         let lived = |proc: &Proc| proc.ready.is_some_and(|ready| proc.ended.unwrap_or(now) >= ready + self.settings.probation);
@@ -144,10 +155,20 @@ impl App {
 
     /// The generation failed in its walk, at any number (`None`) or at this one, so that it must not be started (there) again.
     pub fn has_failed(&self, generation: Generation, number: Number) -> bool {
+        self.failed_since(self.found_good, generation, number)
+    }
+
+    /// As [`App::has_failed`], also before anything was known to be better.
+    pub fn has_ever_failed(&self, generation: Generation, number: Number) -> bool {
+        self.failed_since(None, generation, number)
+    }
+
+    fn failed_since(&self, since: Option<Instant>, generation: Generation, number: Number) -> bool {
         if self.good.is_none() || self.good == Some(generation) {
             return false;
         }
-        let failed = |proc: &&Proc| proc.generation == generation && proc.failed;
+        let lately = |proc: &Proc| since.is_none_or(|since| proc.ended.is_none_or(|ended| ended > since));
+        let failed = |proc: &&Proc| proc.generation == generation && proc.failed && lately(proc);
         match self.settings.on_failure {
             OnFailure::Resist | OnFailure::Rollback => self.procs.iter().any(|proc| failed(&proc)),
             OnFailure::Continue => self.procs.iter().any(|proc| failed(&proc) && proc.number == number),

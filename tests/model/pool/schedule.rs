@@ -156,10 +156,11 @@ fn stale_news(world: &mut World, app: usize) -> Check {
 fn comes_to_rest(world: &mut World) -> Check {
     world.calm = world.calm.or(Some(world.now));
     world.pass(QUIET)?;
-    // An app whose every release was bad has nothing to go back to: it tries for ever, until someone brings a better one.
+    // An app whose every release was bad has nothing to go back to, or only what served for a moment in its first start: it tries for
+    // ever, until someone brings a better one.
     world.good_releases = true;
     for app in 0..world.apps.len() {
-        if world.apps[app].good.is_none() {
+        if !world.apps[app].good.is_some_and(|good| world.apps[app].works(good)) {
             world.restart(app);
         }
     }

@@ -20,6 +20,11 @@ impl World {
         let mut steps = 0;
         while let Some(step) = self.pool.next_step(self.now) {
             self.say(|| format!("  {step:?}"));
+            // What a walk has made good is told by its end.
+            let made_good = |group: GroupId, generation| self.pool.group(group).view(self.now).good == Some(generation);
+            if !matches!(&step, Step::WalkEnded { group, generation, .. } if made_good(*group, *generation)) {
+                self.learn_what_works()?;
+            }
             self.carry_out(step)?;
             self.check()?;
             self.sweep_groups();
@@ -29,6 +34,7 @@ impl World {
                 self.meanwhile()?;
             }
         }
+        self.learn_what_works()?;
         self.tally.steps += steps;
         if !self.awake {
             self.apps.iter().try_for_each(|app| app.check_seen_to(self.now))?;
@@ -143,6 +149,20 @@ impl World {
         books.walk = Some(generation);
         self.say(|| format!("    {generation} is {release:?}"));
         self.pool.group_mut(group).resolved(generation, Ok(()), self.now);
+        Ok(())
+    }
+
+    /// A first start that was overtaken may still show that it works: then there is something to go back to.
+    fn learn_what_works(&mut self) -> Check {
+        for books in &mut self.apps {
+            let good = self.pool.group(books.id).view(self.now).good;
+            if let (None, Some(good)) = (books.good, good) {
+                ensure!(books.walk != Some(good), "{good} is good before its walk has ended");
+                ensure!(books.has_proved(good, self.now), "{good} is good and has not proved itself");
+                books.good = Some(good);
+                books.found_good = Some(self.now);
+            }
+        }
         Ok(())
     }
 
@@ -271,7 +291,7 @@ impl World {
                 let of_no_use = it.draining.is_some()
                     || it.ended.is_some()
                     || books.ending
-                    || books.has_failed(it.generation, it.number)
+                    || books.has_ever_failed(it.generation, it.number)
                     || (books.good != Some(it.generation) && books.walk != Some(it.generation))
                     || books.serving().any(|other| other.number == it.number);
                 ensure!(of_no_use || overslept, "{id:?} is stopped for no reason");
@@ -306,8 +326,18 @@ impl World {
 
     fn walk_ended(&mut self, group: GroupId, generation: Generation, outcome: Outcome) -> Check {
         let books = &mut self.apps[usize::from(group.0)];
-        ensure!(matches!(books.asked.get(&generation), Some(None)), "{generation} was not asked for, or was told twice");
-        ensure!(self.pool.group(group).outcome(generation) == Some(&outcome), "the books of {generation} say something else");
+        // With nothing to go back to a failed walk is told as failed, goes on, and ends once more.
+        let again = books.goes_on.remove(&generation);
+        ensure!(again || matches!(books.asked.get(&generation), Some(None)), "{generation} was not asked for, or was told twice");
+        let told = self.pool.group(group).outcome(generation);
+        ensure!(if again { told.is_some() } else { told == Some(&outcome) }, "the books of {generation} say something else");
+        let goes_on = self.pool.group(group).view(self.now).walk.is_some_and(|walk| walk.generation == generation);
+        if goes_on && !again && matches!(outcome, Outcome::Failed { .. }) {
+            books.asked.insert(generation, Some(outcome));
+            books.goes_on.insert(generation);
+            self.tally.failed += 1;
+            return Ok(());
+        }
         let serving = |wanted: Generation| books.serving().filter(|proc| proc.generation == wanted).count();
         match &outcome {
             Outcome::Done => {
