@@ -1,115 +1,256 @@
-//! `rota check`: is the configuration right, and does the machine have what it names?
+//! `rota check`: the configuration, and whether this machine can run it: users, directories, commands, ports. Shell, on the main thread:
+//! looks at the machine and binds ports for a moment, changes nothing and starts nothing.
 
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Group, Uid, User};
+use rustix::fs::Access;
+use rustix::io::Errno;
+use serde::Serialize;
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use super::Exit;
-use crate::config::{self, AppConfig, Config, Listen};
-use crate::restart::release;
+use crate::config::{self, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
+use crate::ids::AppName;
 
-/// What is wrong on the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// None: the server.
-    pub app: Option<String>,
-    pub text: String,
-    /// `serve` refuses to start with it; without, the app will not start or something will not work.
-    pub refuses: bool,
-}
-
-/// Prints everything that is wrong.
+/// Prints everything that is wrong or odd on stderr, or one line that says what would be run on stdout; fails when there is an error.
 pub fn run(path: &Path, colour: bool) -> Exit {
-    let config = match config::load(path) {
-        Ok(config) => config,
-        Err(report) => {
-            eprintln!("{}", report.render(colour));
-            return Exit::Bad;
-        }
-    };
-    let findings = findings(&config);
-    for finding in &findings {
-        eprintln!("error: {}{}", finding.app.as_ref().map(|app| format!("app {app}: ")).unwrap_or_default(), finding.text);
-    }
-    if !findings.is_empty() {
-        eprintln!("{} error{}", findings.len(), if findings.len() == 1 { "" } else { "s" });
-        return Exit::Bad;
-    }
-    let apps: Vec<String> = config.apps.iter().map(|app| format!("{} ({} processes)", app.name, app.processes)).collect();
-    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
-    let apps = if apps.is_empty() { "no apps yet".to_owned() } else { format!("apps: {}", apps.join(", ")) };
-    println!("ok: listens on {}; {apps}", listen.join(", "));
-    Exit::Done
+    let outcome = check(path, colour);
+    // A reader that has gone away has seen what it wanted: the exit code still says the rest.
+    let _ = io::stderr().write_all(outcome.complaints.as_bytes());
+    let _ = writeln!(io::stdout(), "{}", outcome.summary);
+    if outcome.errors == 0 { Exit::Done } else { Exit::Bad }
 }
 
-/// What `serve` refuses to start with.
-pub fn refusals(config: &Config) -> Vec<String> {
-    let users = config.apps.iter().filter_map(user_finding).filter(|finding| finding.refuses);
-    users.map(|finding| format!("app {}: {}", finding.app.unwrap_or_default(), finding.text)).collect()
+/// Something about this machine that does not fit the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// None: it concerns the server.
+    pub app: Option<AppName>,
+    pub text: String,
 }
 
-/// Everything that the configuration names and the machine does not have.
-pub fn findings(config: &Config) -> Vec<Finding> {
-    let server = |text: String| Finding { app: None, text, refuses: false };
-    let mut findings = Vec::new();
-    // A server that runs already has its addresses.
-    if std::os::unix::net::UnixStream::connect(&config.server.control).is_err() {
-        for listen in &config.server.listen {
-            if let Listen::Tcp(addr) = listen
-                && let Err(error) = TcpListener::bind(addr)
-            {
-                findings.push(server(format!("server.listen {addr}: {error}")));
-            }
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        match &self.app {
+            Some(app) => write!(f, "{severity}: app {app}: {}", self.text),
+            None => write!(f, "{severity}: {}", self.text),
         }
     }
-    if !config.server.spool_dir.is_dir() {
-        findings.push(server(format!("server.spool_dir {}: no such directory", config.server.spool_dir.display())));
-    }
+}
+
+/// Users, directories and commands, as they are now and as the user that asks: root can do more.
+pub fn machine_findings(config: &Config) -> Vec<Finding> {
+    let mut findings = user_findings(config, Uid::effective().is_root());
     for app in &config.apps {
-        let mut add = |text: String| findings.push(Finding { app: Some(app.name.to_string()), text, refuses: false });
-        match release::resolve(&app.start) {
-            Ok(release) => {
-                if let Some(text) = command_missing(app, &release.root) {
-                    add(text);
-                }
-            }
-            Err(failure) => add(failure.to_string()),
+        let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
+        match root_problem(&app.start.root) {
+            Some(problem) => findings.push(concerns(problem)),
+            // Without its directory nothing can be said about a command in it.
+            None => findings.extend(command_problem(app).map(concerns)),
         }
-        findings.extend(user_finding(app));
+    }
+    findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
+    findings
+}
+
+/// What makes rota refuse to serve: as root each app names a user that exists, so that no app runs as root by an omission.
+/// `as_root`: whether the asking process is root.
+pub fn user_findings(config: &Config, as_root: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for app in &config.apps {
+        let mut add = |severity, text| findings.push(Finding { severity, app: Some(app.name.clone()), text });
+        match &app.start.user {
+            None if as_root => add(Severity::Error, "names no user: add user = \"NAME\", or user = \"root\" if that is meant".to_owned()),
+            None => {}
+            Some(name) => match User::from_name(name) {
+                Ok(Some(user)) if !as_root && user.uid != Uid::effective() => {
+                    add(Severity::Warning, format!("only root can start processes as user {name:?}"));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => add(Severity::Error, format!("there is no user {name:?}")),
+                Err(error) => add(Severity::Error, format!("user {name:?} cannot be looked up: {error}")),
+            },
+        }
+        if let Some(name) = &app.start.group {
+            match Group::from_name(name) {
+                Ok(Some(_)) => {}
+                Ok(None) => add(Severity::Error, format!("there is no group {name:?}")),
+                Err(error) => add(Severity::Error, format!("group {name:?} cannot be looked up: {error}")),
+            }
+        }
     }
     findings
 }
 
-/// A rota that runs as root would run the app as root too: that has to be said.
-fn user_finding(app: &AppConfig) -> Option<Finding> {
-    let is_root = rustix::process::geteuid().is_root();
-    let text = match &app.start.user {
-        None if is_root => "rota runs as root, so the app needs a user (or user = \"root\" if that is meant)".to_owned(),
-        Some(user) if !is_root => {
-            let us = rustix::process::geteuid().as_raw();
-            match release::identity(user, app.start.group.as_deref()) {
-                Ok(identity) if identity.uid == us => return None,
-                Ok(_) => format!("user {user}: only a rota that runs as root can start processes of another user"),
-                // `resolve` has said so.
-                Err(_) => return None,
-            }
-        }
-        None | Some(_) => return None,
-    };
-    Some(Finding { app: Some(app.name.to_string()), text, refuses: true })
+/// Whether each listener could be opened now; nothing when a rota answers on the control socket, because it holds them.
+pub fn listen_findings(server: &ServerConfig) -> Vec<Finding> {
+    if answers(&server.control) {
+        return Vec::new();
+    }
+    server.listen.iter().filter_map(listen_problem).map(server_finding).collect()
 }
 
-fn command_missing(app: &AppConfig, root: &Path) -> Option<String> {
-    let program = app.start.command.first()?;
-    let is_program = |path: PathBuf| rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+type Problem = (Severity, String);
+
+struct Outcome {
+    complaints: String,
+    summary: String,
+    errors: usize,
+}
+
+fn check(path: &Path, colour: bool) -> Outcome {
+    let loaded = config::load(path);
+    let (report, config) = match &loaded {
+        Ok(Loaded { config, warnings }) => (warnings, Some(config)),
+        Err(report) => (report, None),
+    };
+    let findings = config.map_or_else(Vec::new, |config| [machine_findings(config), listen_findings(&config.server)].concat());
+    let mut complaints = report.render(colour);
+    for finding in &findings {
+        complaints.push_str(&format!("{finding}\n"));
+    }
+    let severities = report.mistakes().iter().map(|mistake| mistake.severity).chain(findings.iter().map(|finding| finding.severity));
+    let (errors, warnings): (Vec<_>, Vec<_>) = severities.partition(|&severity| severity == Severity::Error);
+    let summary = match config {
+        Some(config) if errors.is_empty() && warnings.is_empty() => format!("ok: {}", describe(config)),
+        Some(config) if errors.is_empty() => format!("ok, {}: {}", count(warnings.len(), "warning"), describe(config)),
+        Some(_) | None => format!("{}, {}", count(errors.len(), "error"), count(warnings.len(), "warning")),
+    };
+    Outcome { complaints, summary, errors: errors.len() }
+}
+
+fn describe(config: &Config) -> String {
+    let listeners: Vec<String> = config.server.listen.iter().map(Listen::to_string).collect();
+    let apps = if config.apps.is_empty() { "no apps yet".to_owned() } else { count(config.apps.len(), "app") };
+    format!("{apps}, listens on {}", listeners.join(", "))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn server_finding((severity, text): Problem) -> Finding {
+    Finding { severity, app: None, text }
+}
+
+fn root_problem(root: &Path) -> Option<Problem> {
+    match fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some((Severity::Error, format!("root {} is no directory", root.display()))),
+        Err(error) => Some((severity_of(&error), format!("root {}: {error}", root.display()))),
+    }
+}
+
+fn command_problem(app: &AppConfig) -> Option<Problem> {
+    let root = &app.start.root;
+    let word = app.start.command.first()?;
+    let root_text = root.to_string_lossy();
+    let program = word.replace("${ROOT}", &root_text).replace("$ROOT", &root_text);
     if program.contains('$') {
         return None;
     }
     if program.contains('/') {
-        let path = root.join(program);
-        return (!is_program(path.clone())).then(|| format!("command: {} is no program that can be run", path.display()));
+        let file = root.join(&program);
+        return match fs::metadata(&file) {
+            Ok(metadata) if is_executable(&metadata) => None,
+            Ok(_) => Some((Severity::Error, format!("command {} is no executable file", file.display()))),
+            Err(error) => Some((severity_of(&error), format!("command {}: {error}", file.display()))),
+        };
     }
-    let own = app.start.env.iter().rfind(|(key, _)| key == "PATH").map(|(_, value)| value.clone());
-    let search = own.or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
-    let found = std::env::split_paths(&search).any(|dir| is_program(dir.join(program)));
-    (!found).then(|| format!("command: {program} is in no directory of PATH ({search})"))
+    let path = search_path(app);
+    let exists = |file: &Path| fs::metadata(file).is_ok_and(|metadata| is_executable(&metadata));
+    if std::env::split_paths(&path).any(|directory| exists(&root.join(directory).join(&program))) {
+        return None;
+    }
+    let beside = BESIDE.iter().map(|directory| format!("{directory}/{program}")).find(|file| exists(&root.join(file)));
+    let hint = beside.map_or(String::new(), |file| format!("; {root_text} has {file:?}: write that"));
+    Some((Severity::Error, format!("command {program:?} is in no directory of PATH ({path}){hint}")))
 }
+
+/// The app's own PATH, or the one that it inherits.
+fn search_path(app: &AppConfig) -> String {
+    let own = app.start.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
+    own.or_else(|| std::env::var("PATH").ok()).unwrap_or_default()
+}
+
+fn is_executable(metadata: &fs::Metadata) -> bool {
+    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+}
+
+fn directory_problems(server: &ServerConfig) -> Vec<Problem> {
+    // run_dir and the control socket's directory are made when rota starts: what counts is the nearest directory that exists.
+    let control_dir = server.control.parent().unwrap_or(Path::new("/"));
+    let mut made_at_start = vec![("run_dir", server.run_dir.as_path())];
+    if control_dir != server.run_dir {
+        made_at_start.push(("the directory of control", control_dir));
+    }
+    let existing = |path: &Path| -> PathBuf { path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/")).to_owned() };
+    let mut problems: Vec<Problem> = made_at_start.iter().filter_map(|(what, path)| unwritable(what, &existing(path))).collect();
+    problems.extend(unwritable("spool_dir", &server.spool_dir));
+    problems
+}
+
+fn unwritable(what: &str, directory: &Path) -> Option<Problem> {
+    let problem = |severity, text: &dyn fmt::Display| Some((severity, format!("{what} {}: {text}", directory.display())));
+    match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return problem(Severity::Error, &"is no directory"),
+        Err(error) => return problem(severity_of(&error), &error),
+    }
+    let access = rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
+    access.err().and_then(|error| problem(severity_of(&error), &error))
+}
+
+fn listen_problem(listen: &Listen) -> Option<Problem> {
+    match listen {
+        Listen::Tcp(address) => {
+            let error = TcpListener::bind(address).err()?;
+            let no_ipv6 = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+            let help = match error.kind() {
+                io::ErrorKind::AddrInUse => ": another program listens there".to_owned(),
+                io::ErrorKind::PermissionDenied => ": ports below 1024 are for root".to_owned(),
+                _ if no_ipv6 && address.ip().is_unspecified() => format!(": write \"0.0.0.0:{}\"", address.port()),
+                _ => String::new(),
+            };
+            Some((severity_of(&error), format!("cannot listen on {listen}: {error}{help}")))
+        }
+        Listen::Unix(path) if answers(path) => Some((Severity::Error, format!("cannot listen on {listen}: another program listens there"))),
+        Listen::Unix(path) => unwritable("the directory of a listener,", path.parent().unwrap_or(Path::new("/"))),
+    }
+}
+
+/// Whether somebody listens on a Unix socket, also one that does not want us. Never blocks, as connecting to a full backlog would.
+fn answers(path: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match connect() {
+        Ok(()) => true,
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied),
+    }
+}
+
+/// What only permissions forbid may be allowed to the user that rota runs as.
+fn severity_of(error: &io::Error) -> Severity {
+    let may_be_ours = error.kind() == io::ErrorKind::PermissionDenied && !Uid::effective().is_root();
+    if may_be_ours { Severity::Warning } else { Severity::Error }
+}
+
+/// Where the package managers of Python, Node and Ruby put an app's own programs.
+const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
+
+#[cfg(test)]
+mod tests;

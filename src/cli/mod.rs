@@ -127,7 +127,7 @@ impl Cli {
             return command(socket);
         }
         match config::load(&self.config) {
-            Ok(config) => command(&config.server.control),
+            Ok(loaded) => command(&loaded.config.server.control),
             Err(report) => {
                 eprintln!("{}", report.render(self.colour(std::io::stderr().is_terminal())));
                 eprintln!("rota: cannot tell the control socket from {}; name it with --socket", self.config.display());

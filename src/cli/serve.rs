@@ -3,31 +3,35 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::config::{self, AppConfig, Config};
+use crate::config::{self, AppConfig, Config, Severity};
 use crate::master::Master;
 use crate::pool::Settings;
 use crate::{restart, sys};
 
 use super::Exit;
+use super::check::user_findings;
 
 /// Serves until it is told to stop.
 pub fn run(config: &Path) -> Exit {
-    let config = match config::load(config) {
-        Ok(config) => config,
+    let loaded = match config::load(config) {
+        Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{report}");
             return Exit::Bad;
         }
     };
     crate::logging::start(log::LevelFilter::Info);
-    let refused = super::check::refusals(&config);
-    if !refused.is_empty() {
-        for text in refused {
-            log::error!("{text}");
-        }
+    if !loaded.warnings.is_empty() {
+        log::warn!("{}", loaded.warnings);
+    }
+    let refused = user_findings(&loaded.config, rustix::process::geteuid().is_root());
+    for finding in &refused {
+        log::error!("{finding}");
+    }
+    if refused.iter().any(|finding| finding.severity == Severity::Error) {
         return Exit::Bad;
     }
-    match serve(config) {
+    match serve(loaded.config) {
         Ok(()) => Exit::Done,
         Err(error) => {
             log::error!("{error}");

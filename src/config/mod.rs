@@ -1,45 +1,40 @@
-//! The configuration: built only by parsing, so that a value of these types cannot be wrong. Core: reads files, no sockets, no clock.
+//! The configuration: built only by parsing, so that a value of these types cannot be wrong. Core: reads text, no sockets, no clock;
+//! only `load` touches the disk.
+//!
+//! `keys` lists every key, `section` walks a TOML table with the places of things, `server` and `app` read the two kinds of table with
+//! their defaults, `parse` puts the files together, and `report` says what is wrong and where.
 
+mod app;
+mod command;
+mod keys;
+mod load;
 mod parse;
-mod reader;
 mod report;
+mod routes;
+mod section;
+mod server;
+mod units;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ids::AppName;
 
+pub use load::{DEFAULT_PATH, load};
 pub use parse::parse;
-pub use report::{Finding, Report, SourceFile};
+pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
 
-/// Reads a main file and, beside it, `apps.d/*.toml` with one app each, in the order of their names.
-pub fn load(path: &Path) -> Result<Config, Report> {
-    let (mut files, mut unread) = (Vec::new(), Vec::new());
-    let apps_d = path.parent().map(|dir| dir.join("apps.d")).unwrap_or_default();
-    let mut paths = Vec::new();
-    match fs::read_dir(&apps_d) {
-        Ok(entries) => paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_app_file(path))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => unread.push(format!("{}: {error}", apps_d.display())),
-    }
-    paths.sort();
-    paths.insert(0, path.to_owned());
-    for path in paths {
-        match fs::read_to_string(&path) {
-            Ok(text) => files.push(SourceFile { path, text }),
-            Err(error) => unread.push(format!("{}: {error}", path.display())),
-        }
-    }
-    if unread.is_empty() { parse(files) } else { Err(Report { files, findings: Vec::new(), unread }) }
-}
-
-/// Editors leave other files beside the ones that they edit.
-fn is_app_file(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    !hidden && path.extension().is_some_and(|extension| extension == "toml")
+/// A configuration that can be used, and what is odd about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// Warnings only, perhaps none.
+    pub warnings: Report,
 }
 
 /// A whole, valid configuration.
@@ -59,7 +54,7 @@ pub struct ServerConfig {
     pub control: PathBuf,
     /// Directory for the apps' sockets; default: the directory of the control socket.
     pub run_dir: PathBuf,
-    /// Directory for unlinked temporary files of large bodies; default: `run_dir`/tmp ... a disk, not a tmpfs, on small machines: /var/tmp.
+    /// Directory for unlinked temporary files of large bodies; default /var/tmp, which is a disk where /tmp and /run may be memory.
     pub spool_dir: PathBuf,
     /// Bytes that all temporary files together may take.
     pub spool_max: u64,
@@ -67,11 +62,21 @@ pub struct ServerConfig {
     pub limits: ClientLimits,
 }
 
-/// A place that clients connect to.
+/// A place that clients connect to. Prints itself as it is written in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listen {
+    /// `[::]` takes IPv4 too (IPV6_V6ONLY off); ":80" is read as `[::]:80`.
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Limits in time on what a client does; they apply before the app is known, hence of the server.
@@ -129,26 +134,6 @@ impl AppConfig {
             HostPattern::Suffix(_) | HostPattern::Any => None,
         });
         exact.unwrap_or("localhost")
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listen::Tcp(addr) => addr.fmt(f),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = match &self.host {
-            HostPattern::Exact(host) => host.clone(),
-            HostPattern::Suffix(suffix) => format!("*{suffix}"),
-            HostPattern::Any => "any host".to_owned(),
-        };
-        write!(f, "{host} {}", self.path)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sockets that clients connect to.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -31,14 +32,25 @@ impl Listener {
     pub fn bind(at: &Listen) -> io::Result<Self> {
         let socket = match at {
             Listen::Tcp(addr) => {
-                let socket = socket2::Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+                let open = |addr: &SocketAddr| {
+                    socket2::Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
+                };
+                let mut addr = *addr;
+                let socket = match open(&addr) {
+                    // A machine without IPv6: every address means every IPv4 one.
+                    Err(error) if error.raw_os_error() == Some(EAFNOSUPPORT) && addr.ip().is_unspecified() => {
+                        addr.set_ip(Ipv4Addr::UNSPECIFIED.into());
+                        open(&addr)?
+                    }
+                    opened => opened?,
+                };
                 socket.set_reuse_address(true)?;
                 // Accepted sockets inherit it: answers in two parts do not wait for an acknowledgement, at no call per connection.
                 socket.set_tcp_nodelay(true)?;
                 if addr.is_ipv6() {
                     socket.set_only_v6(!addr.ip().is_unspecified())?;
                 }
-                socket.bind(&(*addr).into())?;
+                socket.bind(&addr.into())?;
                 socket.listen(BACKLOG)?;
                 Listening::Tcp(mio::net::TcpListener::from_std(socket.into()))
             }
@@ -88,5 +100,7 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     }
 }
 
+/// socket(2): the machine does not speak this address family.
+const EAFNOSUPPORT: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 /// The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;

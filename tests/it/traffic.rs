@@ -19,7 +19,7 @@ pub struct Load {
 }
 
 /// One kind of traffic: a name and what one client does again and again.
-type Kind = (&'static str, fn(&mut Client) -> ());
+pub type Kind = (&'static str, fn(&mut Client) -> ());
 
 /// All kinds.
 pub const ALL: [Kind; 10] = [

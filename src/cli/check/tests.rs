@@ -1,0 +1,153 @@
+//! `rota check` against directories made for each test.
+
+use std::os::unix::net::UnixListener;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::SourceFile;
+
+/// A directory with `app/bin/run` (executable), `app/notes` (not) and room for sockets.
+fn machine() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(dir.path().join("app/bin")).unwrap();
+    fs::write(dir.path().join("app/bin/run"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(dir.path().join("app/bin/run"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(dir.path().join("app/notes"), "").unwrap();
+    dir
+}
+
+/// `DIR` in the text stands for the machine's directory.
+fn config(dir: &TempDir, text: &str) -> Config {
+    let text = text.replace("DIR", dir.path().to_str().unwrap());
+    config::parse(&[SourceFile { path: "rota.toml".into(), text }]).unwrap().config
+}
+
+/// What is found, with the machine's directory written as DIR again.
+fn texts(dir: &TempDir, findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(|finding| finding.to_string().replace(dir.path().to_str().unwrap(), "DIR")).collect()
+}
+
+const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\ncontrol = \"DIR/control.sock\"\nspool_dir = \"DIR\"\n";
+
+#[test]
+fn a_machine_that_fits_is_summed_up_in_a_line() {
+    let dir = machine();
+    let me = User::from_uid(Uid::effective()).unwrap().unwrap().name;
+    let text = format!("{SERVER}[app.blog]\ncommand = \"bin/run\"\nroot = \"DIR/app\"\nuser = \"{me}\"\n");
+    let path = dir.path().join("rota.toml");
+    fs::write(&path, text.replace("DIR", dir.path().to_str().unwrap())).unwrap();
+    let outcome = check(&path, false);
+    assert_eq!(outcome.complaints, "");
+    assert_eq!(outcome.summary, "ok: 1 app, listens on 127.0.0.1:0");
+    assert_eq!(outcome.errors, 0);
+    assert_eq!(run(&path, false), Exit::Done);
+}
+
+#[test]
+fn a_configuration_with_a_mistake_fails_and_the_machine_is_not_looked_at() {
+    let dir = machine();
+    let path = dir.path().join("rota.toml");
+    fs::write(&path, "[app.blog]\ncommand = \"nothing\"\nroot = \"/nowhere\"\nprocesses = 0\n").unwrap();
+    let outcome = check(&path, false);
+    let expected = "\
+error: processes must be from 1 to 100, not 0
+ --> DIR/rota.toml:4:13
+  |
+4 | processes = 0
+  |             ^
+";
+    assert_eq!(outcome.complaints.replace(dir.path().to_str().unwrap(), "DIR"), expected);
+    assert_eq!(outcome.summary, "1 error, 0 warnings");
+    assert_eq!(run(&path, false), Exit::Bad);
+}
+
+#[test]
+fn as_root_every_app_says_its_user() {
+    let dir = machine();
+    let config = config(
+        &dir,
+        "[app.a]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"a\"\n\
+         [app.b]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"b\"\nuser = \"root\"\n\
+         [app.c]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"c\"\nuser = \"no-such-user\"\ngroup = \"no-such-group\"\n",
+    );
+    let expected = [
+        "error: app a: names no user: add user = \"NAME\", or user = \"root\" if that is meant",
+        "error: app c: there is no user \"no-such-user\"",
+        "error: app c: there is no group \"no-such-group\"",
+    ];
+    assert_eq!(texts(&dir, &user_findings(&config, true)), expected);
+}
+
+#[test]
+fn without_root_an_app_may_leave_its_user_out() {
+    let dir = machine();
+    let config = config(&dir, "[app.a]\ncommand = \"x\"\nroot = \"/\"\n");
+    assert_eq!(user_findings(&config, false), []);
+}
+
+#[test]
+fn a_root_is_an_existing_directory() {
+    assert_eq!(root_problem(Path::new("/")), None);
+    let (severity, text) = root_problem(Path::new("/nowhere/at/all")).unwrap();
+    assert_eq!(severity, Severity::Error);
+    assert_eq!(text, "root /nowhere/at/all: No such file or directory (os error 2)");
+    assert_eq!(root_problem(Path::new("/dev/null")), Some((Severity::Error, "root /dev/null is no directory".to_owned())));
+}
+
+#[test]
+fn a_command_is_looked_for_where_it_will_be_executed() {
+    let dir = machine();
+    let problem = |command: &str, path: &str| {
+        let text = format!("[app.a]\ncommand = {command:?}\nroot = \"DIR/app\"\nenv.PATH = {path:?}\n");
+        let problem = command_problem(&config(&dir, &text).apps[0]);
+        problem.map(|(_, text)| text.replace(dir.path().to_str().unwrap(), "DIR"))
+    };
+    assert_eq!(problem("bin/run", ""), None);
+    assert_eq!(problem("$ROOT/bin/run", ""), None);
+    assert_eq!(problem("run", "/nowhere:DIR/app/bin"), None);
+    assert_eq!(problem("run", "bin"), None);
+    assert_eq!(problem("./notes", "").unwrap(), "command DIR/app/./notes is no executable file");
+    assert_eq!(problem("bin/ran", "").unwrap(), "command DIR/app/bin/ran: No such file or directory (os error 2)");
+    assert_eq!(problem("ran", "/nowhere").unwrap(), "command \"ran\" is in no directory of PATH (/nowhere)");
+    let hint = "command \"run\" is in no directory of PATH (/nowhere); DIR/app has \"bin/run\": write that";
+    assert_eq!(problem("run", "/nowhere").unwrap(), hint);
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error() {
+    let dir = machine();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = config(&dir, &format!("[server]\nlisten = \"{address}\"\ncontrol = \"DIR/control.sock\"\n"));
+    let expected = format!("error: cannot listen on {address}: Address already in use (os error 98): another program listens there");
+    assert_eq!(texts(&dir, &listen_findings(&config.server)), [expected]);
+}
+
+#[test]
+fn the_ports_of_a_rota_that_runs_are_its_own() {
+    let dir = machine();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let _control = UnixListener::bind(dir.path().join("control.sock")).unwrap();
+    let config = config(&dir, &format!("[server]\nlisten = \"{address}\"\ncontrol = \"DIR/control.sock\"\n"));
+    assert_eq!(listen_findings(&config.server), []);
+}
+
+#[test]
+fn a_socket_file_left_behind_is_no_listener() {
+    let dir = machine();
+    let listen = Listen::Unix(dir.path().join("http.sock"));
+    let listener = UnixListener::bind(dir.path().join("http.sock")).unwrap();
+    assert!(listen_problem(&listen).is_some());
+    drop(listener);
+    assert_eq!(listen_problem(&listen), None);
+}
+
+#[test]
+fn spool_dir_must_exist_and_run_dir_can_be_made() {
+    let dir = machine();
+    let config = config(&dir, "[server]\ncontrol = \"DIR/run/control.sock\"\nspool_dir = \"DIR/spool\"\n");
+    let found: Vec<Finding> = directory_problems(&config.server).into_iter().map(server_finding).collect();
+    assert_eq!(texts(&dir, &found), ["error: spool_dir DIR/spool: No such file or directory (os error 2)"]);
+}

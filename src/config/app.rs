@@ -1,0 +1,159 @@
+//! One app: `[app.NAME]` of rota.toml or a file of apps.d. Core: text only.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::{APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
+use super::report::{Mistake, Place};
+use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
+use super::units::GIB;
+use super::{
+    AppConfig, AppTimeouts, Bind, DrainConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig, StopConfig, StopSignal, command,
+    routes,
+};
+use crate::ids::AppName;
+
+/// An app with the places that checks over all apps point at.
+#[derive(Debug)]
+pub struct PlacedApp {
+    pub config: AppConfig,
+    pub place: Place,
+    /// Of each of its routes, in their order.
+    pub route_places: Vec<Place>,
+}
+
+/// `section` stands where the app's name is written. None, after noting it, when that is no name.
+pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
+    let good_name = AppName::new(name);
+    if let Err(bad) = &good_name {
+        section.source.note(Mistake::error(section.place.clone(), bad.to_string()));
+    }
+    let (routes, route_places) = routes::routes(section).into_iter().unzip::<Route, Place, Vec<_>, Vec<_>>();
+    let config = AppConfig {
+        start: start(name, section),
+        routes,
+        processes: section.number("processes", 1..=PROCESSES_MAX, 1),
+        concurrency: section.number("concurrency", 1..=10_000, 100),
+        queue: queue(&section.table("queue", &APP_QUEUE)),
+        ready: section.get("ready").map_or_else(ReadyConfig::default, |value| ready(&value)),
+        probation: section.duration("probation", Zero::Allowed, Duration::from_secs(2)),
+        drain: drain(&section.table("drain", &APP_DRAIN)),
+        stop: stop(&section.table("stop", &APP_STOP)),
+        on_failure: section.choice("on_failure", &POLICIES, OnFailure::Resist),
+        timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
+        max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
+        // Last, so that the other keys of an app with a bad name are read as well.
+        name: good_name.ok()?,
+    };
+    Some(PlacedApp { config, place: section.place.clone(), route_places })
+}
+
+/// The mistake of an app whose sockets would have paths that no address can hold: `run_dir/APP/NUMBER-SERIAL/app.sock`.
+pub fn long_socket_paths(app: &AppConfig, run_dir: &Path, place: &Place) -> Option<Mistake> {
+    match app.start.bind {
+        Bind::Port => return None,
+        Bind::Unix | Bind::Fd => {}
+    }
+    let process = format!("{PROCESSES_MAX}-{}", u32::MAX);
+    let longest: PathBuf = run_dir.join(app.name.as_str()).join(process).join("app.sock");
+    let length = longest.as_os_str().len();
+    if length <= SOCKET_PATH_MAX {
+        return None;
+    }
+    let message = format!("the sockets of app {} would have paths of up to {length} bytes; Linux takes {SOCKET_PATH_MAX}", app.name);
+    let surplus = length - SOCKET_PATH_MAX;
+    Some(Mistake::error(place.clone(), message).help(format!("shorten the app's name or server.run_dir by {surplus}")))
+}
+
+fn start(name: &str, section: &Section<'_>) -> StartConfig {
+    let (command, bind) = command::command_and_bind(section);
+    for (key, example) in [("command", "gunicorn -b unix:$SOCKET wsgi:app"), ("root", "/srv/blog/current")] {
+        if section.get(key).is_none() {
+            let mistake = Mistake::error(section.place.clone(), format!("app {name:?} has no {key}"));
+            section.source.note(mistake.help(format!("add it, for example: {key} = {example:?}")));
+        }
+    }
+    StartConfig {
+        command,
+        root: section.get("root").and_then(|value| value.absolute_path()).unwrap_or_default(),
+        bind,
+        env: command::env(section, bind),
+        user: section.get("user").and_then(|value| value.text()).map(str::to_owned),
+        group: section.get("group").and_then(|value| value.text()).map(str::to_owned),
+    }
+}
+
+fn queue(section: &Section<'_>) -> QueueConfig {
+    QueueConfig {
+        max: section.number("max", 0..=100_000, 100),
+        timeout: section.duration("timeout", Zero::Refused, Duration::from_secs(30)),
+    }
+}
+
+impl Default for ReadyConfig {
+    fn default() -> Self {
+        Self { path: "/".to_owned(), status: None, timeout: Duration::from_secs(60) }
+    }
+}
+
+/// A path alone, or a table.
+fn ready(value: &Value<'_>) -> ReadyConfig {
+    let default = ReadyConfig::default();
+    if !value.is_table() {
+        return ReadyConfig { path: probe_path(value).unwrap_or_default(), ..default };
+    }
+    let section = value.table(&APP_READY);
+    ReadyConfig {
+        path: section.get("path").and_then(|value| probe_path(&value)).unwrap_or(default.path),
+        status: section.get("status").and_then(|value| value.number(200..=599)),
+        timeout: section.duration("timeout", Zero::Refused, default.timeout),
+    }
+}
+
+/// It is written into a request line: a slash and no space or control character.
+fn probe_path(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Some(text.to_owned());
+    }
+    let help = "begin with a slash, as \"/up\", without spaces";
+    value.note(value.error(format!("{} cannot be asked for: {text:?}", value.name)).help(help));
+    None
+}
+
+fn drain(section: &Section<'_>) -> DrainConfig {
+    DrainConfig {
+        timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(30)),
+        upgraded: section.duration("upgraded", Zero::Allowed, Duration::from_secs(10)),
+    }
+}
+
+fn stop(section: &Section<'_>) -> StopConfig {
+    StopConfig {
+        signal: section.choice("signal", &SIGNALS, StopSignal::Term),
+        timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(10)),
+    }
+}
+
+fn timeouts(section: &Section<'_>) -> AppTimeouts {
+    AppTimeouts {
+        app: section.duration("app", Zero::Refused, Duration::from_secs(60)),
+        tunnel: section.duration("tunnel", Zero::Refused, Duration::from_secs(3600)),
+        pooled: section.duration("pooled", Zero::Allowed, Duration::from_millis(1500)),
+    }
+}
+
+const POLICIES: [(&str, OnFailure); 3] =
+    [("resist", OnFailure::Resist), ("rollback", OnFailure::Rollback), ("continue", OnFailure::Continue)];
+
+const SIGNALS: [(&str, StopSignal); 6] = [
+    ("TERM", StopSignal::Term),
+    ("INT", StopSignal::Int),
+    ("QUIT", StopSignal::Quit),
+    ("HUP", StopSignal::Hup),
+    ("USR1", StopSignal::Usr1),
+    ("USR2", StopSignal::Usr2),
+];
+
+/// Each has a thread and memory of its own: more than this on one machine is a slip of the pen.
+const PROCESSES_MAX: u64 = 100;

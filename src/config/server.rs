@@ -1,0 +1,100 @@
+//! `[server]`. Core: text only, nothing is bound.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::{SERVER_LIMITS, SERVER_TIMEOUTS};
+use super::section::{Section, Value, Zero};
+use super::units::{GIB, KIB, MIB, digits};
+use super::{ClientLimits, ClientTimeouts, Listen, ServerConfig};
+
+pub fn server(section: &Section<'_>) -> ServerConfig {
+    let control = section.get("control").and_then(|value| value.socket_path()).unwrap_or_else(|| PathBuf::from("/run/rota/control.sock"));
+    let beside_control = || control.parent().unwrap_or(Path::new("/")).to_owned();
+    let run_dir = section.get("run_dir").and_then(|value| value.absolute_path()).unwrap_or_else(beside_control);
+    ServerConfig {
+        listen: section.get("listen").map_or_else(|| vec![all_addresses(80)], |value| listeners(&value)),
+        run_dir,
+        control,
+        spool_dir: section.get("spool_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/tmp")),
+        spool_max: section.size("spool_max", 0..=1024 * GIB, GIB),
+        timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
+        limits: limits(&section.table("limits", &SERVER_LIMITS)),
+    }
+}
+
+fn timeouts(section: &Section<'_>) -> ClientTimeouts {
+    ClientTimeouts {
+        head: section.duration("head", Zero::Refused, Duration::from_secs(10)),
+        body: section.duration("body", Zero::Refused, Duration::from_secs(30)),
+        keepalive: section.duration("keepalive", Zero::Allowed, Duration::from_secs(75)),
+        write: section.duration("write", Zero::Refused, Duration::from_secs(60)),
+    }
+}
+
+fn limits(section: &Section<'_>) -> ClientLimits {
+    let to_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ClientLimits {
+        head: to_usize(section.size("head", KIB..=MIB, 32 * KIB)),
+        headers: section.number("headers", 1..=HEADERS_MAX, 100),
+        target: to_usize(section.size("target", 64..=MIB, 8 * KIB)),
+        connections: section.number("connections", 1..=CONNECTIONS_MAX, 10_000),
+    }
+}
+
+fn listeners(value: &Value<'_>) -> Vec<Listen> {
+    let mut listeners: Vec<Listen> = Vec::new();
+    for item in value.one_or_more() {
+        let Some(listener) = listener(&item) else { continue };
+        if listeners.contains(&listener) {
+            item.note(item.error(format!("{listener} is already in the list")));
+        } else {
+            listeners.push(listener);
+        }
+    }
+    listeners
+}
+
+fn listener(value: &Value<'_>) -> Option<Listen> {
+    let text = value.text()?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        let problem = match path.len() {
+            _ if !path.starts_with('/') => "the path after unix: must begin with a slash".to_owned(),
+            length if length > super::section::SOCKET_PATH_MAX => {
+                format!("the socket path has {length} bytes; Linux takes {}", super::section::SOCKET_PATH_MAX)
+            }
+            _ => return Some(Listen::Unix(PathBuf::from(path))),
+        };
+        value.note(value.error(problem));
+        return None;
+    }
+    if let Some(port) = text.strip_prefix(':').or(Some(text)).and_then(port) {
+        return Some(all_addresses(port));
+    }
+    if let Ok(address) = text.parse() {
+        return Some(Listen::Tcp(address));
+    }
+    let help = match text.strip_prefix("localhost:").and_then(port) {
+        Some(port) => format!("write the address: \"127.0.0.1:{port}\", and \"[::1]:{port}\" for IPv6"),
+        None if text.starts_with('/') => format!("write \"unix:{text}\""),
+        None => "\":80\" for all addresses, \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/rota/http.sock\"".to_owned(),
+    };
+    value.note(value.error(format!("{text:?} is no place to listen")).help(help));
+    None
+}
+
+fn port(text: &str) -> Option<u16> {
+    digits(text).and_then(|port| u16::try_from(port).ok())
+}
+
+/// The unspecified IPv6 address, which takes IPv4 too (ipv6(7): IPV6_V6ONLY off).
+fn all_addresses(port: u16) -> Listen {
+    Listen::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+}
+
+/// Heads are split into an array of this many fields.
+const HEADERS_MAX: u64 = 128;
+
+/// More descriptors than a Linux process may have by default (fs.nr_open) are a slip of the pen.
+const CONNECTIONS_MAX: u64 = 1_000_000;

@@ -1,0 +1,76 @@
+//! The files of conf/ are right, and their comments say the defaults.
+
+use super::super::keys;
+use super::*;
+
+fn conf() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/conf"))
+}
+
+fn rota_toml() -> String {
+    fs::read_to_string(conf().join("rota.toml")).unwrap()
+}
+
+/// Takes away the `mark` in front of a key or a table.
+fn uncommented(text: &str, mark: &str) -> String {
+    let line = |line: &str| match line.strip_prefix(mark) {
+        Some(rest) if is_setting(rest) => rest.to_owned(),
+        Some(_) | None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn is_setting(line: &str) -> bool {
+    let key = line.split_once(" = ").map(|(key, _)| key);
+    key.is_some_and(|key| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.')) || line.starts_with('[')
+}
+
+#[test]
+fn every_file_of_conf_is_right() {
+    let loaded = load(&conf().join("rota.toml")).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(loaded.warnings.to_string(), "");
+    let binds: Vec<(&str, Bind)> = loaded.config.apps.iter().map(|app| (app.name.as_str(), app.start.bind)).collect();
+    assert_eq!(binds, [("gunicorn", Bind::Unix), ("node", Bind::Port), ("puma", Bind::Unix), ("uvicorn", Bind::Fd)]);
+}
+
+#[test]
+fn rota_toml_as_it_is_changes_nothing() {
+    assert_eq!(good(&rota_toml()), good(""));
+}
+
+#[test]
+fn the_defaults_in_the_comments_are_the_defaults() {
+    let config = good(&uncommented(&rota_toml(), "#"));
+    let app = &config.apps[0];
+    let minimal = format!("[app.blog]\ncommand = {:?}\nroot = {:?}\n", app.start.command.join(" "), app.start.root);
+    assert_eq!(config, good(&minimal));
+}
+
+#[test]
+fn the_examples_in_the_comments_are_right() {
+    // bind = "fd" contradicts the command of the file, which names $SOCKET.
+    let text = uncommented(&uncommented(&rota_toml(), "#"), "# ").replace("$SOCKET", "fd://3");
+    let app = &good(&text).apps[0];
+    assert_eq!(app.start.bind, Bind::Fd);
+    assert_eq!(app.start.user.as_deref(), Some("blog"));
+    assert_eq!(app.ready.status, Some(200));
+}
+
+#[test]
+fn every_key_is_in_rota_toml() {
+    let text = rota_toml();
+    let settings: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix('#')).map(str::trim_start).filter(|l| is_setting(l)).collect();
+    let tables = |key: &str| matches!(key, "queue" | "ready" | "drain" | "stop" | "timeouts" | "limits" | "server" | "app");
+    let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());
+    for table in keys::ALL {
+        let (lines, prefix) = match table.table.split_once('.') {
+            Some((section, prefix)) => (if section == "server" { server } else { app }, format!("{prefix}.")),
+            None => (if table.table == "server" { server } else { app }, String::new()),
+        };
+        for key in table.keys.iter().filter(|key| !tables(key) || table.table.contains('.')) {
+            let setting = format!("{prefix}{key} = ");
+            assert!(lines.iter().any(|line| line.starts_with(&setting)), "no {setting:?} for [{}]", table.table);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a right configuration says.
+
+use super::*;
+
+#[test]
+fn an_empty_file_is_a_server_with_defaults_and_no_app() {
+    let expected = Config {
+        server: ServerConfig {
+            listen: vec![Listen::Tcp("[::]:80".parse().unwrap())],
+            control: "/run/rota/control.sock".into(),
+            run_dir: "/run/rota".into(),
+            spool_dir: "/var/tmp".into(),
+            spool_max: 1 << 30,
+            timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
+            limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, connections: 10_000 },
+        },
+        apps: Vec::new(),
+    };
+    assert_eq!(good(""), expected);
+    assert_eq!(parse(&[]).unwrap().config, expected);
+}
+
+#[test]
+fn an_app_with_a_command_and_a_root_has_defaults() {
+    let expected = AppConfig {
+        name: AppName::new("blog").unwrap(),
+        start: StartConfig {
+            command: vec!["bin/run".into(), "a b".into()],
+            root: "/srv/blog".into(),
+            bind: Bind::Port,
+            env: Vec::new(),
+            user: None,
+            group: None,
+        },
+        routes: vec![Route { host: HostPattern::Any, path: "/".into() }],
+        processes: 1,
+        concurrency: 100,
+        queue: QueueConfig { max: 100, timeout: seconds(30) },
+        ready: ReadyConfig { path: "/".into(), status: None, timeout: seconds(60) },
+        probation: seconds(2),
+        drain: DrainConfig { timeout: seconds(30), upgraded: seconds(10) },
+        stop: StopConfig { signal: StopSignal::Term, timeout: seconds(10) },
+        on_failure: OnFailure::Resist,
+        timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
+        max_body: 1 << 30,
+    };
+    assert_eq!(good("[app.blog]\ncommand = \"bin/run 'a b'\"\nroot = \"/srv/blog\"\n").apps, [expected]);
+}
+
+#[test]
+fn every_key_is_heard() {
+    let config = good(
+        r#"
+[server]
+listen = ["127.0.0.1:8080", "[::1]:8080", ":81", "82", "unix:/run/http.sock"]
+control = "/run/r/c.sock"
+run_dir = "/run/s"
+spool_dir = "/tmp"
+spool_max = 5
+timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
+[server.limits]
+head = "1K"
+headers = 128
+target = 0x40
+connections = 1
+
+[app.blog]
+command = ["bin/run", "", "$SOCKET"]
+root = "/srv/blog"
+env = { Z = "z", A = 5, B = true, C = 1.5, D = "" }
+user = "blog"
+group = "www"
+hosts = ["Example.org", "*.Example.org", "[::1]"]
+path = ["/a/", "/b"]
+processes = 100
+concurrency = 1
+queue = { max = 0, timeout = "1s" }
+ready = { path = "/up?x=1", status = 204, timeout = "5m" }
+probation = "0s"
+drain = { timeout = "1s", upgraded = "2s" }
+stop = { signal = "QUIT", timeout = "3s" }
+on_failure = "rollback"
+timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
+limits.body = "64K"
+"#,
+    );
+    let listen: Vec<String> = config.server.listen.iter().map(Listen::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:8080", "[::1]:8080", "[::]:81", "[::]:82", "unix:/run/http.sock"]);
+    let server = ServerConfig {
+        listen: config.server.listen.clone(),
+        control: "/run/r/c.sock".into(),
+        run_dir: "/run/s".into(),
+        spool_dir: "/tmp".into(),
+        spool_max: 5,
+        timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
+        limits: ClientLimits { head: 1024, headers: 128, target: 64, connections: 1 },
+    };
+    assert_eq!(config.server, server);
+    let variables = [("Z", "z"), ("A", "5"), ("B", "true"), ("C", "1.5"), ("D", "")];
+    let exact = |host: &str, path: &str| Route { host: HostPattern::Exact(host.into()), path: path.into() };
+    let suffix = |path: &str| Route { host: HostPattern::Suffix(".example.org".into()), path: path.into() };
+    let app = AppConfig {
+        name: AppName::new("blog").unwrap(),
+        start: StartConfig {
+            command: vec!["bin/run".into(), String::new(), "$SOCKET".into()],
+            root: "/srv/blog".into(),
+            bind: Bind::Unix,
+            env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            user: Some("blog".into()),
+            group: Some("www".into()),
+        },
+        routes: vec![
+            exact("example.org", "/a"),
+            exact("example.org", "/b"),
+            suffix("/a"),
+            suffix("/b"),
+            exact("[::1]", "/a"),
+            exact("[::1]", "/b"),
+        ],
+        processes: 100,
+        concurrency: 1,
+        queue: QueueConfig { max: 0, timeout: seconds(1) },
+        ready: ReadyConfig { path: "/up?x=1".into(), status: Some(204), timeout: seconds(300) },
+        probation: seconds(0),
+        drain: DrainConfig { timeout: seconds(1), upgraded: seconds(2) },
+        stop: StopConfig { signal: StopSignal::Quit, timeout: seconds(3) },
+        on_failure: OnFailure::Rollback,
+        timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
+        max_body: 64 << 10,
+    };
+    assert_eq!(config.apps, [app]);
+}
+
+#[test]
+fn dotted_keys_and_tables_are_the_same() {
+    let dotted = good_app("queue.max = 5\nstop.signal = \"INT\"\n");
+    let inline = good_app("queue = { max = 5 }\nstop = { signal = \"INT\" }\n");
+    let headers = good_app("[app.a.queue]\nmax = 5\n[app.a.stop]\nsignal = \"INT\"\n");
+    assert_eq!(dotted, inline);
+    assert_eq!(dotted, headers);
+    assert_eq!(good_app("ready = \"/up\"\n"), good_app("ready.path = \"/up\"\n"));
+}
+
+#[test]
+fn run_dir_follows_the_control_socket() {
+    assert_eq!(good("server.control = \"/tmp/x/control.sock\"\n").server.run_dir, PathBuf::from("/tmp/x"));
+}
+
+#[test]
+fn bind_is_what_the_command_names() {
+    let bind = |command: &str, more: &str| {
+        let text = format!("[app.a]\ncommand = {command:?}\nroot = \"/\"\n{more}");
+        good(&text).apps[0].start.bind
+    };
+    assert_eq!(bind("run", ""), Bind::Port);
+    assert_eq!(bind("run $PORT", ""), Bind::Port);
+    assert_eq!(bind("run --bind=unix:$SOCKET", ""), Bind::Unix);
+    assert_eq!(bind("run ${SOCKET}", ""), Bind::Unix);
+    assert_eq!(bind("run $SOCKETS", ""), Bind::Port);
+    assert_eq!(bind("run", "bind = \"fd\""), Bind::Fd);
+    assert_eq!(bind("run", "bind = \"unix\""), Bind::Unix);
+}
+
+#[test]
+fn an_app_that_reads_socket_itself_gets_a_warning_and_runs() {
+    let loaded = parse(&[file("rota.toml", "[app.a]\ncommand = \"run\"\nroot = \"/\"\nbind = \"unix\"\n")]).unwrap();
+    assert!(!loaded.warnings.has_errors());
+    let expected = "\
+warning: bind = \"unix\", and the command does not name $SOCKET
+ --> rota.toml:4:8
+  |
+4 | bind = \"unix\"
+  |        ^^^^^^
+  |
+  = help: fine if the app reads the variable SOCKET itself
+";
+    assert_eq!(loaded.warnings.to_string(), expected);
+}
+
+#[test]
+fn the_longest_socket_path_that_fits_is_taken() {
+    // run_dir + "/" + 1 + "/100-4294967295/app.sock" = 81 + 1 + 1 + 24
+    let run_dir = format!("/{}", "r".repeat(80));
+    let text = format!("server.run_dir = {run_dir:?}\n[app.a]\ncommand = \"x $SOCKET\"\nroot = \"/\"\n");
+    good(&text);
+    let message = message(&text.replace("/r", "/rr"));
+    assert_eq!(message, "the sockets of app a would have paths of up to 108 bytes; Linux takes 107");
+    // An app on a port has no socket.
+    good(&text.replace("/r", "/rr").replace("$SOCKET", "$PORT"));
+}
