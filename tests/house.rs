@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where core stands, relative to src/.
-const CORE: [&str; 7] = ["ids.rs", "config", "http", "pool", "router.rs", "deadlines.rs", "control/proto.rs"];
+const CORE: [&str; 8] = ["ids.rs", "config", "http", "pool", "router.rs", "deadlines.rs", "control/proto.rs", "control/proto"];
 
 /// Modules of the crate that core may use.
 const CORE_MAY_USE: [&str; 6] = ["ids", "config", "http", "pool", "router", "deadlines"];
@@ -25,7 +25,11 @@ const NOT_IN_CORE: [&str; 12] = [
     "log::",
 ];
 
+/// Without files of tests.
 fn source_files(dir: &Path) -> Vec<PathBuf> {
+    if dir.file_stem().is_some_and(|stem| stem == "tests") || !dir.exists() {
+        return Vec::new();
+    }
     if dir.is_file() {
         return vec![dir.to_owned()];
     }

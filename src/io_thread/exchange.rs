@@ -78,6 +78,9 @@ impl IoThread {
             return self.give_back(claim, Ended::Unused);
         };
         client.conn.phase = Phase::App;
+        if self.shared.fault_panic && request.line() == "GET /__panic" {
+            panic!("asked for by a test");
+        }
         if !request.is_framed {
             request.is_framed = true;
             let body = match request.facts.body {

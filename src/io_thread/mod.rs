@@ -293,9 +293,6 @@ impl IoThread {
         let Some(group) = self.clients.get(key).and_then(|client| client.conn.request.as_ref()).map(|request| request.group) else {
             return;
         };
-        if self.shared.fault_panic && self.clients[key].conn.request.as_ref().is_some_and(|request| request.line() == "GET /__panic") {
-            panic!("asked for by a test");
-        }
         let home = (group == self.id.group && !self.draining).then_some(self.id);
         let claim = self.shared.table.lock().pool.group_mut(group).claim(home);
         match claim {

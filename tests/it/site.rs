@@ -67,7 +67,7 @@ impl Site {
         let server: String = server.iter().map(|line| format!("{}\n", line.trim_start().trim_start_matches("server."))).collect();
         let config = format!(
             "[server]\nlisten = [\"{addr}\"]\ncontrol = \"{at}/run/control.sock\"\nrun_dir = \"{at}/run\"\nspool_dir = \"{at}/spool\"\n{server}\n\
-             [app.app]\nroot = \"{at}/current\"\n{user}{}\n[app.app.env]\nROTA_FIXTURE = \"{at}/shared\"\nROTA_IT = \"{at}\"\n{env}",
+             [app.app]\nroot = \"{at}/current\"\n{user}{}\n[app.app.env]\nFIXTURE_DIR = \"{at}/shared\"\nIT_SITE = \"{at}\"\n{env}",
             own.join("\n")
         );
         fs::write(dir.path().join("rota.toml"), config).unwrap();
@@ -188,7 +188,7 @@ impl Site {
 
 /// Pids of the processes that were started for a site.
 fn of_site(dir: &Path) -> Vec<u32> {
-    let needle = format!("ROTA_IT={}", dir.display());
+    let needle = format!("IT_SITE={}", dir.display());
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let is_ours = |pid: &u32| {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
