@@ -1,6 +1,6 @@
 //! Deadlines of connections, earliest first. Core: no clock of its own, no sockets.
 //!
-//! A connection moves its deadline with every request, so moving one must cost nothing: [`Deadline::at`] is written, and the heap gets
+//! A connection moves its deadline with every request, so moving one must cost nothing: its time is written, and the heap gets
 //! an entry only when it has none that fires earlier. An entry that comes up before its connection's deadline is put back at the
 //! right time; one whose connection is gone finds another deadline or none, and does nothing. So each connection has about one entry,
 //! renewed about once per timeout, however many requests it makes.

@@ -1,4 +1,4 @@
-//! The program: arguments to the command line, its answer to the exit status.
+//! The program: the arguments go to the command line, its answer becomes the exit status.
 
 use std::process::ExitCode;
 

@@ -1,23 +1,25 @@
-//! The command line: what can be said, and one file per verb.
+//! The command line: what can be said, one file per verb, and what the exit statuses mean. Shell, on the main thread.
 
 pub mod check;
 pub mod demo;
 mod restart;
+mod say;
 pub mod serve;
 mod status;
 mod stop;
 mod table;
+mod walk;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config;
-use crate::control::client::ClientError;
+use say::{Paint, complain};
 
-/// How a command ends. The numbers are part of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How a command ends. The numbers are part of the interface: the help tells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Done = 0,
     Bad = 1,
@@ -27,19 +29,22 @@ pub enum Exit {
     RolledBack = 5,
     Superseded = 6,
     Stopped = 7,
+    /// 128 and SIGINT, as shells say it.
+    Interrupted = 130,
 }
 
-/// An application server that replaces the processes of web apps one at a time while requests keep flowing.
+/// Runs web apps and replaces their processes one at a time while requests keep flowing.
 #[derive(Debug, Parser)]
 #[command(name = "rota", version, after_help = STATUSES, max_term_width = 100)]
-pub struct Cli {
-    /// The configuration; apps.d/*.toml beside it belong to it.
+struct Cli {
+    /// The configuration; apps.d/*.toml beside it belong to it
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/rota/rota.toml")]
     config: PathBuf,
-    /// The control socket; by default the one that the configuration names.
+    /// The control socket, if not the one that the configuration names
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    #[arg(long, global = true, value_enum, default_value = "auto")]
+    /// Colours: on a terminal unless NO_COLOR is set, always, or never
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
     color: Color,
     #[command(subcommand)]
     verb: Verb,
@@ -47,41 +52,42 @@ pub struct Cli {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Color {
-    /// On a terminal, unless NO_COLOR is set.
     Auto,
     Always,
     Never,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Verb {
-    /// Run the server, in the foreground.
+    /// Run the server, in the foreground
     Serve,
-    /// Say what is wrong with the configuration and with what it names.
+    /// Say what is wrong with the configuration and with what it names
     Check,
-    /// Show every process, the queues, and where a restart stands.
+    /// Show every process, the queues, where a restart stands, and what went wrong
     Status {
+        /// Only this app
         app: Option<String>,
-        /// As JSON (schema 1: seconds, bytes, percent of one core).
+        /// As JSON: schema 1, durations in seconds, sizes in bytes
         #[arg(long)]
         json: bool,
     },
-    /// Replace the processes of an app, or of all apps, one at a time; wait for the end and say how it ended.
+    /// Replace the processes of an app, or of all apps, one at a time; wait, and say how it ended
     #[command(after_help = STATUSES)]
     Restart {
+        /// Only this app
         app: Option<String>,
-        /// Only ask for it.
+        /// Ask for it, and do not wait
         #[arg(long)]
         no_wait: bool,
-        /// Every step as a line of JSON.
+        /// Each reply of the server as a line of JSON
         #[arg(long)]
         json: bool,
     },
-    /// End the server: it answers what is in hand, then stops the apps.
+    /// End the server: it answers what is in hand, stops the apps, and is waited for
     Stop,
-    /// Show rolling restarts under load, good and broken, with a built-in app.
+    /// Show rolling restarts under load, good and broken, with a built-in app
     Demo {
-        /// How long it takes, about.
+        /// How long it takes, about
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=3600))]
         seconds: u64,
     },
@@ -93,74 +99,107 @@ enum Verb {
     DemoApp,
 }
 
-/// Runs the command that the arguments name; gives the exit status.
+/// Runs what the arguments of this process name; gives the exit status. A wrong command line ends the process with 2 here.
 pub fn run() -> u8 {
     let cli = Cli::parse();
     let exit = match &cli.verb {
         Verb::Spawn => return crate::restart::shim::run(),
         Verb::Keeper => return crate::restart::keeper::run(),
-        Verb::DemoApp => return u8::try_from(demo::app::run()).unwrap_or(1),
-        Verb::Demo { seconds } => return u8::try_from(demo::run(*seconds)).unwrap_or(1),
+        Verb::DemoApp => return status_of(demo::app::run()),
+        Verb::Demo { seconds } => return status_of(demo::run(*seconds)),
         Verb::Serve => serve::run(&cli.config),
         Verb::Check => check::run(&cli.config, cli.colour(std::io::stderr().is_terminal())),
-        Verb::Status { app, json } => cli.with_socket(|socket| status::run(socket, app.as_deref(), *json)),
+        Verb::Status { app, json } => cli.with_socket(|socket| status::run(socket, app.as_deref(), *json, cli.paint())),
         Verb::Restart { app, no_wait, json } => {
-            cli.with_socket(|socket| restart::run(socket, app.as_deref(), &restart::Wish { wait: !no_wait, json: *json }))
+            let wish = restart::Wish { app: app.as_deref(), wait: !no_wait, json: *json };
+            cli.with_socket(|socket| restart::run(socket, &wish, cli.paint()))
         }
         Verb::Stop => cli.with_socket(stop::run),
     };
     exit as u8
 }
 
+impl Exit {
+    /// Of two apps: what needs a hand more urgently. The numbers do not have this order.
+    fn or_worse(self, other: Self) -> Self {
+        let urgency = |exit: Self| match exit {
+            Exit::Done => 0,
+            Exit::Superseded => 1,
+            Exit::Stopped => 2,
+            Exit::RolledBack => 3,
+            Exit::Failed => 4,
+            Exit::Bad | Exit::Usage | Exit::NoServer | Exit::Interrupted => 5,
+        };
+        if urgency(other) > urgency(self) { other } else { self }
+    }
+}
+
 impl Cli {
+    fn paint(&self) -> Paint {
+        Paint(self.colour(stdout().is_terminal()))
+    }
+
     fn colour(&self, terminal: bool) -> bool {
         match self.color {
             Color::Always => true,
             Color::Never => false,
+            // https://no-color.org: when present and not empty.
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
     }
 
-    /// Finds the control socket. A configuration that is broken now does not hide the server that runs with the one before.
+    /// Finds the control socket and runs a command on it.
     fn with_socket(&self, command: impl FnOnce(&Path) -> Exit) -> Exit {
         if let Some(socket) = &self.socket {
             return command(socket);
         }
         match config::load(&self.config) {
             Ok(loaded) => command(&loaded.config.server.control),
+            // Where there is no configuration, a server can still run with one that is gone since. A path that was named and does not exist
+            // is a mistake: another server is not meant.
+            Err(_) if self.config == Path::new(config::DEFAULT_PATH) && matches!(self.config.try_exists(), Ok(false)) => {
+                complain(&format!("{} does not exist; trying {DEFAULT_CONTROL}", self.config.display()), Exit::Done);
+                command(Path::new(DEFAULT_CONTROL))
+            }
             Err(report) => {
-                eprintln!("{}", report.render(self.colour(std::io::stderr().is_terminal())));
-                eprintln!("rota: cannot tell the control socket from {}; name it with --socket", self.config.display());
-                Exit::Bad
+                // Escapes in it are those of the report.
+                eprintln!("{report}");
+                let why = format!("{} does not tell where the control socket is; name it with --socket", self.config.display());
+                complain(&why, Exit::Bad)
             }
         }
     }
 }
 
-/// Says why there is no answer.
-fn no_answer(error: &ClientError) -> Exit {
-    eprintln!("rota: {error}");
-    match error {
-        ClientError::NoServer { .. } => Exit::NoServer,
-        ClientError::Broken(_) | ClientError::Garbled(_) => Exit::Bad,
-    }
+/// The status of a part that gives it as a number.
+fn status_of(number: i32) -> u8 {
+    u8::try_from(number).unwrap_or(Exit::Bad as u8)
 }
 
-const STATUSES: &str = "Exit status:
-  0  done
-  1  the thing asked about is bad
-  2  the command line is wrong
-  3  no server answers
-  4  the new release failed, the old one serves
-  5  the new release failed and what was replaced has been walked back
-  6  superseded by a newer restart
-  7  the server stopped meanwhile
- 130  interrupted; a restart goes on without the command";
+const DEFAULT_CONTROL: &str = "/run/rota/control.sock";
+
+const STATUSES: &str = "\
+Exit status:
+    0  done
+    1  something is bad: the configuration, the name of an app, a permission
+    2  the command line is wrong
+    3  no server answers
+    4  restart: the new release failed; the old one serves, if there is one
+    5  restart: the new release failed, and what was replaced is rolled back
+    6  restart: superseded by a newer restart
+    7  restart: the server stopped meanwhile
+  130  interrupted; a restart goes on without the command
+Of several apps it is the worst: 4, then 5, 7, 6.";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(words.split(' ')).map_err(|error| error.to_string())
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -168,8 +207,43 @@ mod tests {
     }
 
     #[test]
+    fn options_may_stand_before_and_after_the_verb() {
+        let restart = Verb::Restart { app: Some("blog".to_owned()), no_wait: true, json: false };
+        for words in ["rota --socket /run/x restart blog --no-wait", "rota restart --no-wait --socket /run/x blog"] {
+            let cli = parse(words).unwrap();
+            assert_eq!((cli.verb, cli.socket), (restart.clone(), Some(PathBuf::from("/run/x"))));
+        }
+        assert_eq!(parse("rota status").unwrap().config, Path::new("/etc/rota/rota.toml"));
+    }
+
+    #[test]
     fn a_verb_that_is_nearly_known_is_suggested() {
-        let error = Cli::try_parse_from(["rota", "statsu"]).unwrap_err().to_string();
-        assert!(error.contains("'status'"), "{error}");
+        assert!(parse("rota statsu").unwrap_err().contains("'status'"));
+    }
+
+    #[test]
+    fn what_rota_calls_itself_with_is_hidden_but_there() {
+        let help = Cli::command().render_help().to_string();
+        assert!(!help.contains("__"), "{help}");
+        assert_eq!(parse("rota __spawn").unwrap().verb, Verb::Spawn);
+        assert_eq!(parse("rota __keeper").unwrap().verb, Verb::Keeper);
+        assert_eq!(parse("rota __demo-app").unwrap().verb, Verb::DemoApp);
+    }
+
+    #[test]
+    fn every_exit_status_is_in_the_help() {
+        let help = Cli::command().render_help().to_string();
+        use Exit::*;
+        for exit in [Done, Bad, Usage, NoServer, Failed, RolledBack, Superseded, Stopped, Interrupted] {
+            assert!(help.contains(&format!("\n{:5}  ", exit as u8)), "{exit:?}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_worse_than_a_walk_that_another_took_over() {
+        assert_eq!(Exit::Superseded.or_worse(Exit::Failed), Exit::Failed);
+        assert_eq!(Exit::Failed.or_worse(Exit::Superseded), Exit::Failed);
+        assert_eq!(Exit::RolledBack.or_worse(Exit::Stopped), Exit::RolledBack);
+        assert_eq!(Exit::Done.or_worse(Exit::Superseded), Exit::Superseded);
     }
 }

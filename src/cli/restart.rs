@@ -1,67 +1,104 @@
-//! `rota restart`: asks for a rolling restart, shows where it is, and says how it ended. The exit status is the worst of the apps'.
+//! `rota restart`: asks for a rolling restart, tells how it goes and how it ended. The walk is the server's: it goes on without us.
+//!
+//! The main thread tells; one thread waits for replies and one for Ctrl-C, so that only one writes to the terminal.
 
-use std::io::{IsTerminal, Write};
+mod teller;
+
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::table::span;
-use super::{Exit, no_answer};
-use crate::control::client::Conversation;
-use crate::control::proto::{Asked, Ended, OutcomeKind, Progress, Reply, Request};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 
-/// What the caller wants of the command.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish {
+use super::Exit;
+use super::say::{Paint, complain, no_reply};
+use crate::control::client::{ClientError, Conversation};
+use crate::control::proto::{Asked, OutcomeKind, Reply, Request};
+use teller::{Look, Teller};
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// None: all apps.
+    pub app: Option<&'a str>,
     pub wait: bool,
     pub json: bool,
 }
 
-pub fn run(socket: &Path, app: Option<&str>, wish: &Wish) -> Exit {
-    let request = Request::Restart { app: app.map(str::to_owned), wait: wish.wait };
-    let mut conversation = match Conversation::start(socket, &request) {
-        Ok(conversation) => conversation,
-        Err(error) => return no_answer(&error),
-    };
-    if wish.wait {
-        on_interrupt();
-    }
-    let mut teller = Teller { live: !wish.json && std::io::stdout().is_terminal(), json: wish.json };
-    let (mut exit, mut open) = (Exit::Done, Vec::new());
-    loop {
-        let reply = match conversation.next_reply() {
-            Ok(Some(reply)) => reply,
-            Ok(None) => break,
-            Err(error) => return no_answer(&error),
-        };
-        teller.json(&reply);
-        match reply {
-            Reply::Asked { walks } => {
-                teller.asked(&walks, wish.wait);
-                if wish.wait {
-                    open = walks;
-                }
-            }
-            Reply::Progress(progress) => teller.progress(&progress),
-            Reply::Ended(ended) => {
-                open.retain(|walk| walk.app != ended.app);
-                exit = exit.max(status(ended.outcome));
-                teller.ended(&ended);
-            }
-            Reply::Error { message } => {
-                eprintln!("rota: {message}");
-                return Exit::Bad;
-            }
-            Reply::Status(_) | Reply::Stopping => {}
-        }
-    }
-    if !open.is_empty() {
-        let apps: Vec<String> = open.iter().map(|walk| walk.app.to_string()).collect();
-        eprintln!("rota: the server ended before the restart of {} did", apps.join(", "));
-        return Exit::Stopped;
-    }
-    exit
+/// What the main thread waits for.
+#[derive(Debug)]
+enum Heard {
+    /// None: the server ended the connection.
+    Reply(Result<Option<Reply>, ClientError>),
+    Interrupt,
 }
 
-fn status(outcome: OutcomeKind) -> Exit {
+pub fn run(socket: &Path, wish: &Wish, paint: Paint) -> Exit {
+    let (sender, heard) = unbounded();
+    if wish.wait
+        && let Err(error) = hear_interrupts(sender.clone())
+    {
+        return complain(&format!("Ctrl-C: {error}"), Exit::Bad);
+    }
+    let request = Request::Restart { app: wish.app.map(str::to_owned), wait: wish.wait };
+    let conversation = match Conversation::start(socket, &request) {
+        Ok(conversation) => conversation,
+        Err(error) => return no_reply(&error),
+    };
+    hear_replies(conversation, sender);
+    let look = match (wish.json, wish.wait) {
+        (true, _) => Look::Json,
+        (false, true) if io::stdout().is_terminal() => Look::Live { width: terminal_width() },
+        (false, true) => Look::Plain,
+        (false, false) => Look::NoWait,
+    };
+    follow(&heard, &mut Teller::new(io::stdout(), look, paint), wish.wait)
+}
+
+/// Tells what is heard until everything that was asked for has ended.
+fn follow(heard: &Receiver<Heard>, teller: &mut Teller<impl Write>, wait: bool) -> Exit {
+    let (mut open, mut exit): (Option<Vec<Asked>>, _) = (None, Exit::Done);
+    loop {
+        let reply = match heard.recv_timeout(TICK) {
+            Err(RecvTimeoutError::Timeout) => {
+                teller.tick(Instant::now());
+                continue;
+            }
+            Ok(Heard::Interrupt) => {
+                teller.end_line();
+                return complain(&interrupted(open.as_deref()), Exit::Interrupted);
+            }
+            Ok(Heard::Reply(Err(error))) => {
+                teller.end_line();
+                return no_reply(&error);
+            }
+            Ok(Heard::Reply(Ok(None))) | Err(RecvTimeoutError::Disconnected) => {
+                teller.end_line();
+                return exit.or_worse(cut_off(open.as_deref()));
+            }
+            Ok(Heard::Reply(Ok(Some(reply)))) => reply,
+        };
+        teller.tell(&reply, Instant::now());
+        match reply {
+            Reply::Asked { walks } => open = Some(walks),
+            Reply::Progress(_) => {}
+            Reply::Ended(end) => {
+                exit = exit.or_worse(exit_of(end.outcome));
+                open.iter_mut().for_each(|open| open.retain(|walk| (&walk.app, walk.generation) != (&end.app, end.generation)));
+            }
+            Reply::Error { message } => return complain(&message, Exit::Bad),
+            Reply::Status(_) | Reply::Stopping => return complain("the server answered something else", Exit::Bad),
+        }
+        if open.as_ref().is_some_and(|open| open.is_empty() || !wait) {
+            return exit;
+        }
+    }
+}
+
+fn exit_of(outcome: OutcomeKind) -> Exit {
     match outcome {
         OutcomeKind::Done => Exit::Done,
         OutcomeKind::Failed => Exit::Failed,
@@ -71,151 +108,127 @@ fn status(outcome: OutcomeKind) -> Exit {
     }
 }
 
-/// The walk is the server's: it goes on without us, and that is said.
-fn on_interrupt() {
-    let signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]);
-    let Ok(mut signals) = signals else { return };
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            eprintln!("\nrota: interrupted; the restart goes on (rota status shows it)");
-            std::process::exit(130);
+fn interrupted(open: Option<&[Asked]>) -> String {
+    match open {
+        Some(open) => format!("interrupted; the restart goes on: {} (rota status shows it)", names(open)),
+        None => "interrupted; if the restart was asked for already, it goes on (rota status shows it)".to_owned(),
+    }
+}
+
+/// The connection ended too early.
+fn cut_off(open: Option<&[Asked]>) -> Exit {
+    match open {
+        Some(open) => complain(&format!("the server ended before this restart did: {}", names(open)), Exit::Stopped),
+        None => complain("the server ended the connection without an answer", Exit::Bad),
+    }
+}
+
+fn names(walks: &[Asked]) -> String {
+    let names: Vec<String> = walks.iter().map(|walk| format!("{} {}", walk.app, walk.generation)).collect();
+    names.join(", ")
+}
+
+/// The threads end with the process, or when nobody listens any more.
+fn hear_replies(mut conversation: Conversation, sender: Sender<Heard>) {
+    thread::spawn(move || {
+        loop {
+            let reply = conversation.next_reply();
+            let is_last = !matches!(reply, Ok(Some(_)));
+            if sender.send(Heard::Reply(reply)).is_err() || is_last {
+                return;
+            }
         }
     });
 }
 
-/// Says it on the terminal (in place), as plain lines, or as JSON.
-struct Teller {
-    live: bool,
-    json: bool,
+fn hear_interrupts(sender: Sender<Heard>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT])?;
+    thread::spawn(move || signals.forever().take_while(|_| sender.send(Heard::Interrupt).is_ok()).for_each(drop));
+    Ok(())
 }
 
-impl Teller {
-    fn json(&self, reply: &Reply) {
-        if self.json
-            && let Ok(line) = serde_json::to_string(reply)
-        {
-            println!("{line}");
-        }
-    }
-
-    fn asked(&self, walks: &[Asked], wait: bool) {
-        if self.json {
-            return;
-        }
-        for Asked { app, generation } in walks {
-            println!("{app}: rolling restart to {generation}{}", if wait { "" } else { " asked for" });
-        }
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        if self.json {
-            return;
-        }
-        let line = progress_line(progress);
-        if self.live {
-            // Back to the start of the line, which the next line or the end overwrites.
-            print!("\r\x1b[K{} {line}", bar(progress));
-            let _ = std::io::stdout().flush();
-        } else {
-            println!("{line}");
-        }
-    }
-
-    fn ended(&mut self, ended: &Ended) {
-        if self.json {
-            return;
-        }
-        if self.live {
-            print!("\r\x1b[K");
-        }
-        print!("{}", end_text(ended));
-        let _ = std::io::stdout().flush();
-    }
+fn terminal_width() -> usize {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+    // Some terminals say 0.
+    if columns == 0 { 80 } else { usize::from(columns) }
 }
 
-/// `blog g8: 2 of 4 replaced; process 3: boot, 1.2 s`
-fn progress_line(progress: &Progress) -> String {
-    let Progress { app, generation, kind, phase, replaced, of, .. } = progress;
-    let back = if kind == "rollback" { ", rolling back" } else { "" };
-    let place = progress.number.map(|number| format!("process {number}: ")).unwrap_or_default();
-    format!("{app} {generation}{back}: {replaced} of {of} replaced; {place}{phase}, {}", span(progress.seconds))
-}
-
-fn bar(progress: &Progress) -> String {
-    let (done, of) = (usize::from(progress.replaced), usize::from(progress.of).max(1));
-    let filled = WIDTH * done.min(of) / of;
-    format!("[{}{}]", "#".repeat(filled), ".".repeat(WIDTH - filled))
-}
-
-fn end_text(ended: &Ended) -> String {
-    let Ended { app, generation, message, .. } = ended;
-    let serving = ended.serving.as_deref().unwrap_or("nothing");
-    let mut text = match ended.outcome {
-        OutcomeKind::Done => format!("{app} {generation}: done, {message}; {serving} serves\n"),
-        OutcomeKind::Failed if ended.serving.is_none() => {
-            format!("{app} {generation}: FAILED: {message}\nnothing serves; it is tried again\n")
-        }
-        OutcomeKind::Failed => format!("{app} {generation}: FAILED: {message}\nthe old release still serves: {serving}\n"),
-        OutcomeKind::RolledBack => format!("{app} {generation}: ROLLED BACK: {message}\nthe old release serves again: {serving}\n"),
-        OutcomeKind::Superseded | OutcomeKind::Stopped => format!("{app} {generation}: {message}\n"),
-    };
-    if !ended.output.is_empty() {
-        text.push_str("the last that it printed:\n");
-    }
-    for line in &ended.output {
-        text.push_str(&format!("  | {line}\n"));
-    }
-    text
-}
-
-const WIDTH: usize = 16;
+/// The seconds of a live line have one decimal; four times in a second is as good and calmer.
+const TICK: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{AppName, Generation, Number};
+    use crate::control::proto::WalkEnd;
+    use crate::ids::{AppName, Generation};
+    use crate::pool::Outcome;
 
-    fn progress() -> Progress {
-        Progress {
-            app: AppName::new("blog").unwrap(),
-            generation: Generation(8),
-            kind: "restart".to_owned(),
-            trigger: "command".to_owned(),
-            phase: "boot".to_owned(),
-            number: Some(Number(3)),
-            replaced: 2,
-            of: 4,
-            seconds: 6.04,
-            phase_seconds: 1.2,
-            skipped: vec![],
+    /// What is said on stdout, and the exit, when this is heard and then nothing more.
+    fn told(heard: Vec<Heard>, wait: bool) -> (String, Exit) {
+        let (sender, receiver) = unbounded();
+        heard.into_iter().for_each(|heard| sender.send(heard).unwrap());
+        drop(sender);
+        let mut out = Vec::new();
+        let exit = follow(&receiver, &mut Teller::new(&mut out, Look::Plain, Paint(false)), wait);
+        (String::from_utf8(out).unwrap(), exit)
+    }
+
+    fn reply(reply: Reply) -> Heard {
+        Heard::Reply(Ok(Some(reply)))
+    }
+
+    fn asked(apps: &[&str]) -> Heard {
+        reply(Reply::Asked { walks: apps.iter().map(|app| Asked { app: AppName::new(app).unwrap(), generation: Generation(8) }).collect() })
+    }
+
+    fn ended(app: &str, outcome: OutcomeKind) -> Heard {
+        let end = WalkEnd::new(&AppName::new(app).unwrap(), Generation(8), &Outcome::Done, None);
+        reply(Reply::Ended(Box::new(WalkEnd { outcome, ..end })))
+    }
+
+    #[test]
+    fn each_outcome_has_its_exit_status() {
+        for (outcome, exit) in [
+            (OutcomeKind::Done, 0),
+            (OutcomeKind::Failed, 4),
+            (OutcomeKind::RolledBack, 5),
+            (OutcomeKind::Superseded, 6),
+            (OutcomeKind::Stopped, 7),
+        ] {
+            assert_eq!(told(vec![asked(&["blog"]), ended("blog", outcome)], true).1 as u8, exit);
         }
     }
 
     #[test]
-    fn a_step_is_one_line() {
-        assert_eq!(progress_line(&progress()), "blog g8: 2 of 4 replaced; process 3: boot, 6.0 s");
-        let back = Progress { kind: "rollback".to_owned(), ..progress() };
-        assert_eq!(progress_line(&back), "blog g8, rolling back: 2 of 4 replaced; process 3: boot, 6.0 s");
-        assert_eq!(bar(&progress()), "[########........]");
+    fn of_several_apps_the_worst_counts_and_all_are_waited_for() {
+        let ends = [ended("a", OutcomeKind::Failed), ended("b", OutcomeKind::Superseded), ended("c", OutcomeKind::Done)];
+        let (text, exit) = told([asked(&["a", "b", "c"])].into_iter().chain(ends).collect(), true);
+        assert_eq!(exit, Exit::Failed);
+        assert!(text.contains("\nc g8: done"), "{text}");
     }
 
     #[test]
-    fn a_failure_shows_what_serves_and_what_the_process_printed() {
-        let ended = Ended {
-            app: AppName::new("blog").unwrap(),
-            generation: Generation(8),
-            outcome: OutcomeKind::Failed,
-            message: "failed at process 1, 0 replaced: exited with status 1".to_owned(),
-            output: vec!["Traceback (most recent call last):".to_owned(), "ImportError: x".to_owned()],
-            serving: Some("g7 /srv/blog/41".to_owned()),
-        };
-        let expected = "\
-blog g8: FAILED: failed at process 1, 0 replaced: exited with status 1
-the old release still serves: g7 /srv/blog/41
-the last that it printed:
-  | Traceback (most recent call last):
-  | ImportError: x
-";
-        assert_eq!(end_text(&ended), expected);
+    fn who_does_not_wait_goes_when_it_is_asked_for() {
+        assert_eq!(told(vec![asked(&["blog"])], false).1, Exit::Done);
+    }
+
+    #[test]
+    fn a_server_without_apps_has_nothing_to_wait_for() {
+        assert_eq!(told(vec![asked(&[])], true), (String::new(), Exit::Done));
+    }
+
+    #[test]
+    fn an_interrupt_leaves_the_restart_to_the_server() {
+        assert_eq!(told(vec![asked(&["blog"]), Heard::Interrupt], true).1 as u8, 130);
+        let walks = [Asked { app: AppName::new("blog").unwrap(), generation: Generation(8) }];
+        assert_eq!(interrupted(Some(&walks)), "interrupted; the restart goes on: blog g8 (rota status shows it)");
+    }
+
+    #[test]
+    fn a_server_that_ends_first_is_told_from_one_that_says_nothing() {
+        assert_eq!(told(vec![asked(&["blog"])], true).1, Exit::Stopped);
+        assert_eq!(told(vec![], true).1, Exit::Bad);
+        assert_eq!(told(vec![asked(&["a", "b"]), ended("a", OutcomeKind::Failed)], true).1, Exit::Failed);
+        assert_eq!(told(vec![reply(Reply::Error { message: "there is no app \"x\"".to_owned() })], true).1, Exit::Bad);
     }
 }

@@ -1,52 +1,127 @@
-//! Text for people: columns, durations, sizes.
+//! Text for people: columns, durations, sizes, and what an app printed made harmless. Plain values in, text out.
 
-/// Rows under a heading; every column as wide as its widest cell, numbers (`>` before the heading) to the right.
+use std::fmt::Write;
+
+/// Rows under a heading. A column is as wide as its widest cell; one whose heading begins with `>` stands to the right. Columns are two
+/// spaces apart, lines begin with `indent` spaces, end without any, and each has its line end.
 pub fn table(heading: &[&str], rows: &[Vec<String>], indent: usize) -> String {
-    let right: Vec<bool> = heading.iter().map(|name| name.starts_with('>')).collect();
     let names: Vec<String> = heading.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
-    let all = || std::iter::once(&names).chain(rows);
-    let width = |column: usize| all().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let lines = || std::iter::once(&names).chain(rows);
+    let width = |column: usize| lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let mut text = String::new();
-    for row in all() {
-        let mut line = " ".repeat(indent);
-        for (column, cell) in row.iter().enumerate() {
-            let pad = " ".repeat(widths[column] - cell.chars().count());
-            let (before, after) = if right[column] { (pad.as_str(), "") } else { ("", pad.as_str()) };
-            line.push_str(&format!("{}{before}{cell}{after}", if column == 0 { "" } else { "  " }));
-        }
-        text.push_str(line.trim_end());
+    for line in lines() {
+        let cells = heading.iter().zip(line).zip(&widths).map(|((name, cell), width)| match name.starts_with('>') {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        let cells: Vec<String> = cells.collect();
+        text.push_str(&" ".repeat(indent));
+        text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
     text
 }
 
-/// `0.8 s`, `12 s`, `3m 12s`, `2h 5m`, `4d 3h`.
+/// A duration in a sentence: `0.8 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `4 d 3 h`.
 pub fn span(seconds: f64) -> String {
-    if seconds < 10.0 {
-        return format!("{seconds:.1} s");
-    }
     let whole = seconds as u64;
     match whole {
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{}m {}s", whole / 60, whole % 60),
-        3600..86_400 => format!("{}h {}m", whole / 3600, whole / 60 % 60),
-        _ => format!("{}d {}h", whole / 86_400, whole / 3600 % 24),
+        0..10 => format!("{:.1} s", (seconds * 10.0).floor() / 10.0),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        86_400.. => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
     }
 }
 
-/// `512 B`, `66 MiB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
+/// A duration in a cell, at most four wide for 27 years: `0s`, `59s`, `3m`, `2h`, `4d`.
+pub fn brief_span(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m", whole / 60),
+        3600..86_400 => format!("{}h", whole / 3600),
+        86_400.. => format!("{}d", whole / 86_400),
     }
-    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
+}
+
+/// Bytes: `512 B`, `9.5 KiB`, `66 MiB`.
+pub fn size(bytes: u64) -> String {
+    match scaled(bytes, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"]) {
+        (value, unit) if unit == " B" || value >= 10.0 => format!("{value:.0}{unit}"),
+        (value, unit) => format!("{value:.1}{unit}"),
+    }
+}
+
+/// Bytes in a cell, as the configuration writes them: `512`, `9.5K`, `66M`.
+pub fn brief_size(bytes: u64) -> String {
+    size(bytes).replace(" B", "").replace("iB", "").replace(' ', "")
+}
+
+/// A number of things, exact up to six digits: `999999`, `1.2M`, `34M`.
+pub fn count(number: u64) -> String {
+    if number < 1_000_000 {
+        return number.to_string();
+    }
+    match scaled(number, 1000.0, &["", "k", "M", "G", "T", "P"]) {
+        (value, unit) if value >= 10.0 => format!("{value:.0}{unit}"),
+        (value, unit) => format!("{value:.1}{unit}"),
+    }
+}
+
+/// Rounded down, so that 1023.9 KiB is not said to be 1024 KiB.
+fn scaled<'a>(number: u64, step: f64, units: &[&'a str]) -> (f64, &'a str) {
+    let (mut value, mut unit) = (number as f64, 0);
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
         unit += 1;
     }
-    if value < 10.0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    let value = if value >= 10.0 { value.floor() } else { (value * 10.0).floor() / 10.0 };
+    (value, units[unit])
+}
+
+/// Text that others wrote, so that it does nothing to a terminal: controls, and what turns the direction of writing, as escapes.
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+        match c {
+            '\t' => harmless.push_str("    "),
+            c if c.is_control() && c.is_ascii() => {
+                // Writing to a string does not fail.
+                let _ = write!(harmless, "\\x{:02x}", u32::from(c));
+            }
+            c if c.is_control() || turns => harmless.extend(c.escape_unicode()),
+            c => harmless.push(c),
+        }
+    }
+    harmless
+}
+
+/// Each line of an app's output behind a bar.
+pub fn output_lines(lines: &[String], indent: usize) -> String {
+    lines.iter().map(|line| format!("{}| {}\n", " ".repeat(indent), harmless(line))).collect()
+}
+
+/// Words in lines of at most `width` characters, where they fit: the first begins with `indent` spaces, those after it with two more.
+pub fn wrap(text: &str, indent: usize, width: usize) -> String {
+    let (mut lines, mut line) = (String::new(), " ".repeat(indent));
+    let mut is_empty = true;
+    for word in text.split(' ') {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push_str(&line);
+            lines.push('\n');
+            line = " ".repeat(indent + 2);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    lines + &line + "\n"
 }
 
 #[cfg(test)]
@@ -55,13 +130,40 @@ mod tests {
 
     #[test]
     fn numbers_stand_to_the_right_and_words_to_the_left() {
-        let rows = vec![vec!["1".to_owned(), "serving".to_owned()], vec!["12".to_owned(), "up".to_owned()]];
-        assert_eq!(table(&[">#", "state"], &rows, 2), "   #  state\n   1  serving\n  12  up\n");
+        let rows = [["1", "serving", "7"], ["12", "up", "1204"]].map(|row| row.map(str::to_owned).to_vec());
+        let expected = "   #  state    done\n   1  serving     7\n  12  up       1204\n";
+        assert_eq!(table(&[">#", "state", ">done"], &rows, 2), expected);
+        assert_eq!(table(&["name"], &[], 0), "name\n");
     }
 
     #[test]
-    fn spans_and_sizes_are_short() {
-        assert_eq!([0.84, 12.6, 192.0, 7500.0, 356_400.0].map(span), ["0.8 s", "12 s", "3m 12s", "2h 5m", "4d 3h"]);
-        assert_eq!([512, 1536, 69_206_016].map(size), ["512 B", "1.5 KiB", "66 MiB"]);
+    fn spans_say_two_units_in_a_sentence_and_one_in_a_cell() {
+        let spans = [0.0, 0.84, 9.96, 12.6, 59.9, 192.0, 7500.0, 356_400.0];
+        assert_eq!(spans.map(span), ["0.0 s", "0.8 s", "9.9 s", "12 s", "59 s", "3 min 12 s", "2 h 5 min", "4 d 3 h"]);
+        assert_eq!(spans.map(brief_span), ["0s", "0s", "9s", "12s", "59s", "3m", "2h", "4d"]);
+    }
+
+    #[test]
+    fn sizes_and_counts_are_short_and_never_say_too_much() {
+        let sizes = [0, 1023, 1024, 9780, 1_048_575, 69_206_016, 5 << 40];
+        assert_eq!(sizes.map(size), ["0 B", "1023 B", "1.0 KiB", "9.5 KiB", "1023 KiB", "66 MiB", "5.0 TiB"]);
+        assert_eq!(sizes.map(brief_size), ["0", "1023", "1.0K", "9.5K", "1023K", "66M", "5.0T"]);
+        assert_eq!([0, 999_999, 1_250_000, 34_900_000].map(count), ["0", "999999", "1.2M", "34M"]);
+        assert_eq!((size(u64::MAX), count(u64::MAX)), ("16777216 TiB".to_owned(), "18446P".to_owned()));
+    }
+
+    #[test]
+    fn what_an_app_printed_does_nothing_to_a_terminal() {
+        assert_eq!(harmless("plain, größer, 日本"), "plain, größer, 日本");
+        assert_eq!(harmless("\x1b[2J\rgone\u{7f}\n"), "\\x1b[2J\\x0dgone\\x7f\\x0a");
+        assert_eq!(harmless("\u{9b}2J \u{202e}txt.exe\u{2069}"), "\\u{9b}2J \\u{202e}txt.exe\\u{2069}");
+        assert_eq!(harmless("\tat line 3"), "    at line 3");
+    }
+
+    #[test]
+    fn long_sentences_go_on_in_the_next_line() {
+        assert_eq!(wrap("one two three four", 2, 12), "  one two\n    three\n    four\n");
+        assert_eq!(wrap("/a/path/that/is/longer x", 2, 12), "  /a/path/that/is/longer\n    x\n");
+        assert_eq!(wrap("short", 2, 80), "  short\n");
     }
 }

@@ -36,6 +36,7 @@ pub struct Turn<'a> {
 
 /// Requests that are done, kept for their memory.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "it is the boxes that are kept: connections hold requests in boxes")]
 pub struct Spare(Vec<Box<Request>>);
 
 /// What a connection wants after its turn.

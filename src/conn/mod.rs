@@ -183,7 +183,7 @@ impl Conn {
                 Err(error) => return Err(error),
             }
         }
-        if self.output.len() > 0 {
+        if !self.output.is_empty() {
             self.output.clear();
         }
         Ok(true)

@@ -71,6 +71,10 @@ impl Spool {
         self.memory.len() as u64 + self.file.as_ref().map_or(0, |file| file.len)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Nothing is left to read.
     pub fn is_drained(&self) -> bool {
         self.read == self.len()

@@ -1,92 +1,125 @@
-//! Requests and replies of the control socket. Core.
+//! What is said on the control socket: requests, replies, and the state of everything as `rota status --json` prints it. Core.
 //!
-//! One JSON object per line, both ways. A request carries the version of the protocol (`"v": 1`); a reply says with `"event"` what it is.
-//! Times are seconds, sizes are bytes. Fields may be added within a version; none changes its meaning or goes.
+//! One JSON object per line, both ways; one request per connection.
+//!
+//! ```text
+//! {"v":1,"do":"status"}                              all apps; or "app":"blog"
+//! {"v":1,"do":"restart","app":"blog","wait":true}    without "app" all of them, without "wait" only asked for
+//! {"v":1,"do":"stop"}
+//! ```
+//!
+//! A reply says with `"event"` what it is: see [`Reply`]. Durations are seconds and sizes bytes, as numbers; a generation and the number
+//! of a process are numbers too. What is not known is null. Within a version fields are added, but none changes its meaning or goes;
+//! a new event or another meaning is a new version. A field that a request may not have is refused: `"ap": "blog"` must not restart
+//! every app.
+//!
+//! No sockets and no clock here: [`super::server`] and [`super::client`] carry the lines.
+
+mod convert;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use serde_json::Value;
 
 use crate::ids::{AppName, Generation, Number};
-use crate::pool::{Failure, GroupView, Outcome, Trigger, WalkView};
 
-/// The version of this protocol and of the output of `--json`.
-pub const VERSION: u32 = 1;
+pub use convert::seconds;
 
-/// A request may be this long (bytes).
-pub const MAX_REQUEST: usize = 64 * 1024;
+/// Of the protocol.
+pub const VERSION: u64 = 1;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
+/// Of [`StatusReply`], for those who read `rota status --json`.
+pub const SCHEMA: u32 = 1;
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
+    /// Answered by [`Reply::Status`]. `app` None: all.
     Status {
         #[serde(default)]
         app: Option<String>,
     },
-    /// Without an app: all, one after another. `wait`: progress and the end follow.
+    /// Answered by [`Reply::Asked`]; with `wait` then by [`Reply::Progress`] whenever something changed, and by one [`Reply::Ended`] for
+    /// each walk. `app` None: all, one after another.
     Restart {
         #[serde(default)]
         app: Option<String>,
         #[serde(default)]
         wait: bool,
     },
-    Stop,
+    /// Answered by [`Reply::Stopping`]; the connection ends when the server does. Asked again: what drains is cut.
+    Stop {},
 }
 
+/// One line from the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Reply {
-    Status(Box<Status>),
-    /// These walks will be made, in this order.
+    Status(Box<StatusReply>),
+    /// These walks are asked for and run in this order.
     Asked {
         walks: Vec<Asked>,
     },
     Progress(Progress),
-    Ended(Box<Ended>),
-    /// The connection ends when the server has.
+    Ended(Box<WalkEnd>),
     Stopping,
+    /// Nothing was done. The connection ends.
     Error {
         message: String,
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A walk by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     pub app: AppName,
     pub generation: Generation,
 }
 
-/// Where a walk is.
+/// Where a walk stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     pub app: AppName,
     pub generation: Generation,
     /// "start", "restart" or "rollback".
     pub kind: String,
-    /// "command", "signal" or "boot".
+    /// Who asked: "boot", "command" or "signal".
     pub trigger: String,
-    /// "resolve", "spawn", "boot", "probation", "drain", "stop", "backoff" or "wait".
+    /// What happens to the process in hand: "resolve", "spawn", "boot", "probation", "drain", "stop", "backoff" or "wait".
     pub phase: String,
     /// The process in hand.
     pub number: Option<Number>,
     pub replaced: u16,
     pub of: u16,
+    /// Since it was asked for.
     pub seconds: f64,
     pub phase_seconds: f64,
+    /// Left on the older release, with `on_failure = "continue"`.
     pub skipped: Vec<Number>,
 }
 
 /// How a walk ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct WalkEnd {
     pub app: AppName,
     pub generation: Generation,
     pub outcome: OutcomeKind,
     /// One sentence.
     pub message: String,
-    /// The last lines of the process that failed.
+    /// The last lines that the process that failed printed, oldest first; as the app wrote them.
     pub output: Vec<String>,
-    /// What serves now, e.g. `g3 /srv/blog/releases/41`.
+    /// The process that failed.
+    pub at: Option<Number>,
+    /// How many were replaced, of a walk that failed.
+    pub replaced: Option<u16>,
+    /// Left on the older release.
+    pub skipped: Vec<Number>,
+    /// What serves now: `g3 /srv/blog/releases/41`. None: nothing does.
     pub serving: Option<String>,
+    /// From the request to the end; the server fills it in.
+    pub seconds: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,32 +132,36 @@ pub enum OutcomeKind {
     Stopped,
 }
 
-/// The whole server.
+/// The state of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// [`VERSION`].
+pub struct StatusReply {
+    /// [`SCHEMA`].
     pub schema: u32,
-    /// Of rota.
+    /// Of rota, as in `rota --version`.
     pub version: String,
     pub pid: u32,
     pub uptime: f64,
+    /// Addresses and socket paths that clients connect to.
     pub listen: Vec<String>,
-    /// Open client connections.
+    /// Open connections of clients.
     pub connections: usize,
-    /// Bytes of request and response bodies in temporary files.
+    /// Bytes of bodies in temporary files.
     pub spooled: u64,
+    /// In the order of the configuration.
     pub apps: Vec<AppStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppStatus {
     pub app: AppName,
-    /// The last generation that was accepted.
+    /// The last generation that was accepted. None: none yet.
     pub generation: Option<Generation>,
-    /// Its directory.
+    /// Its directory, without symlinks.
     pub release: Option<String>,
     pub processes_wanted: u16,
+    /// Sessions that each process takes.
     pub concurrency: u32,
+    /// By number; a replacement stands beside the one that it replaces.
     pub processes: Vec<ProcessStatus>,
     pub queue: QueueStatus,
     pub walk: Option<Progress>,
@@ -134,222 +171,104 @@ pub struct AppStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QueueStatus {
-    pub length: usize,
-    pub max: usize,
-    /// Age of the first.
-    pub age: Option<f64>,
-    /// Answered 503 because it was full, and 504 because they had waited too long.
-    pub refused: u64,
-    pub expired: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     pub number: Number,
     pub generation: Generation,
     pub pid: Option<u32>,
+    pub release: Option<String>,
     /// "starting", "ready", "serving", "draining" or "stopping".
     pub state: String,
     pub state_seconds: f64,
+    /// Since it was spawned.
     pub age: f64,
-    pub release: Option<String>,
+    /// Requests in hand.
     pub sessions: u32,
     pub processed: u64,
     pub errors: u64,
+    /// Seconds ago. None: never.
     pub last_used: Option<f64>,
-    /// Percent of one core since the last status, or since its start.
+    /// Percent of one core, lately.
     pub cpu: Option<f64>,
     pub memory: Option<u64>,
 }
 
-/// The group does not start this release any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub length: usize,
+    pub max: usize,
+    /// How long the first has waited.
+    pub age: Option<f64>,
+    /// Answered 503 because it was full.
+    pub refused: u64,
+    /// Answered 504 because they waited too long.
+    pub expired: u64,
+}
+
+/// A release that the app does not start any more, because it failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resists {
     pub generation: Generation,
     pub release: Option<String>,
+    /// Since when.
     pub seconds: f64,
-    pub number: Number,
-    pub reason: String,
+    /// The process that failed.
+    pub at: Number,
+    pub message: String,
     pub output: Vec<String>,
 }
 
+/// The next try to start a process of the release that is accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
+    /// In a row.
     pub failures: u32,
     pub retry_in: f64,
 }
 
+/// The last failure of any kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastFailure {
-    /// `blog/2 g7`.
-    pub process: String,
+    pub number: Number,
+    pub generation: Generation,
+    /// Seconds ago.
     pub seconds: f64,
-    pub reason: String,
+    pub message: String,
     pub output: Vec<String>,
 }
 
-/// Reads a request line; the error is for its sender.
+/// Reads a request without its line end. The error is a sentence for its sender that names what is understood.
 pub fn parse_request(line: &[u8]) -> Result<Request, String> {
-    let value: serde_json::Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
-    match value.get("v").and_then(serde_json::Value::as_u64) {
-        Some(v) if v == u64::from(VERSION) => {}
-        Some(v) => return Err(format!("version {v} is not spoken here, only {VERSION}")),
-        None => return Err(format!("no version: say \"v\": {VERSION}")),
+    let mut value: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}; {UNDERSTOOD}"))?;
+    let version = value.as_object_mut().and_then(|fields| fields.remove("v"));
+    match version {
+        Some(version) if version.as_u64() == Some(VERSION) => {}
+        Some(version) => return Err(format!("version {version} is not understood; {UNDERSTOOD}")),
+        None => return Err(format!("no version; {UNDERSTOOD}")),
     }
-    serde_json::from_value(value).map_err(|error| format!("{error}; known are status, restart and stop"))
+    serde_json::from_value(value).map_err(|error| format!("{error}; {UNDERSTOOD}"))
 }
 
-/// A request line, with its end.
-pub fn write_request(request: &Request) -> Result<Vec<u8>, serde_json::Error> {
-    let mut value = serde_json::to_value(request)?;
-    if let Some(object) = value.as_object_mut() {
-        object.insert("v".to_owned(), VERSION.into());
-    }
-    let mut line = serde_json::to_vec(&value)?;
+/// A request as a line, with its end.
+pub fn request_line(request: &Request) -> Vec<u8> {
+    let mut value = serde_json::to_value(request).expect("a request is strings and booleans, which JSON can hold");
+    value["v"] = VERSION.into();
+    line(&value)
+}
+
+/// A reply as a line, with its end.
+pub fn reply_line(reply: &Reply) -> Vec<u8> {
+    line(reply)
+}
+
+/// Reads a reply, with or without its line end.
+pub fn parse_reply(line: &[u8]) -> Result<Reply, serde_json::Error> {
+    serde_json::from_slice(line)
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("our types have only string keys, which JSON can hold");
     line.push(b'\n');
-    Ok(line)
+    line
 }
 
-impl Progress {
-    pub fn new(app: &AppName, walk: &WalkView) -> Self {
-        Self {
-            app: app.clone(),
-            generation: walk.generation,
-            kind: walk.kind.to_owned(),
-            trigger: match walk.trigger {
-                Trigger::Boot => "boot",
-                Trigger::Command => "command",
-                Trigger::Signal => "signal",
-            }
-            .to_owned(),
-            phase: walk.phase.to_owned(),
-            number: walk.at,
-            replaced: walk.replaced,
-            of: walk.of,
-            seconds: seconds(walk.since),
-            phase_seconds: seconds(walk.phase_for),
-            skipped: walk.skipped.clone(),
-        }
-    }
-
-    /// Whether something happened between two looks; time alone does not count.
-    pub fn has_moved(&self, before: &Progress) -> bool {
-        (&self.kind, &self.phase, self.number, self.replaced, &self.skipped)
-            != (&before.kind, &before.phase, before.number, before.replaced, &before.skipped)
-    }
-}
-
-impl Ended {
-    pub fn new(app: &AppName, generation: Generation, outcome: &Outcome, serving: Option<String>) -> Self {
-        let (kind, failure): (_, Option<&Failure>) = match outcome {
-            Outcome::Done => (OutcomeKind::Done, None),
-            Outcome::Failed { failure, .. } => (OutcomeKind::Failed, Some(failure)),
-            Outcome::RolledBack { failure, .. } => (OutcomeKind::RolledBack, Some(failure)),
-            Outcome::Superseded { .. } => (OutcomeKind::Superseded, None),
-            Outcome::Stopped => (OutcomeKind::Stopped, None),
-        };
-        let output = failure.map(|failure| failure.output.clone()).unwrap_or_default();
-        Self { app: app.clone(), generation, outcome: kind, message: outcome.to_string(), output, serving }
-    }
-}
-
-impl AppStatus {
-    /// From the table; what only the system and the releases know comes from `release` (of a generation) and is filled in later.
-    pub fn new(view: GroupView, release: impl Fn(Generation) -> Option<String>) -> Self {
-        let walk = view.walk.as_ref().map(|walk| Progress::new(&view.app, walk));
-        Self {
-            generation: view.good,
-            release: view.good.and_then(&release),
-            processes_wanted: view.processes_wanted,
-            concurrency: view.concurrency,
-            processes: view
-                .processes
-                .into_iter()
-                .map(|process| ProcessStatus {
-                    number: process.name.number,
-                    generation: process.name.generation,
-                    pid: process.pid,
-                    state: process.state.to_owned(),
-                    state_seconds: seconds(process.state_for),
-                    age: seconds(process.age),
-                    release: release(process.name.generation),
-                    sessions: process.sessions,
-                    processed: process.processed,
-                    errors: process.errors,
-                    last_used: process.last_used.map(seconds),
-                    cpu: None,
-                    memory: None,
-                })
-                .collect(),
-            queue: QueueStatus {
-                length: view.queue_len,
-                max: view.queue_max,
-                age: view.queue_age.map(seconds),
-                refused: view.queue_refused,
-                expired: view.queue_expired,
-            },
-            walk,
-            resists: view.resists.map(|resists| Resists {
-                generation: resists.generation,
-                release: release(resists.generation),
-                seconds: seconds(resists.since),
-                number: resists.at,
-                reason: resists.failure.to_string(),
-                output: resists.failure.output,
-            }),
-            backoff: view.backoff.map(|backoff| Backoff { failures: backoff.failures, retry_in: seconds(backoff.retry_in) }),
-            last_failure: view.last_failure.map(|(process, failure, ago)| LastFailure {
-                process: process.to_string(),
-                seconds: seconds(ago),
-                reason: failure.to_string(),
-                output: failure.output,
-            }),
-            app: view.app,
-        }
-    }
-}
-
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_a_line_with_a_version() {
-        let request = Request::Restart { app: Some("blog".to_owned()), wait: true };
-        let line = write_request(&request).unwrap();
-        assert_eq!(String::from_utf8(line.clone()).unwrap(), "{\"app\":\"blog\",\"do\":\"restart\",\"v\":1,\"wait\":true}\n");
-        assert_eq!(parse_request(&line), Ok(request));
-    }
-
-    #[test]
-    fn what_is_no_request_is_told_what_would_be() {
-        for (line, part) in [
-            ("", "not JSON"),
-            ("{}", "say \"v\": 1"),
-            ("{\"v\":2,\"do\":\"status\"}", "version 2 is not spoken here"),
-            ("{\"v\":1,\"do\":\"dance\"}", "known are status, restart and stop"),
-            ("{\"v\":1,\"do\":\"restart\",\"app\":5}", "expected a string"),
-        ] {
-            let error = parse_request(line.as_bytes()).unwrap_err();
-            assert!(error.contains(part), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn replies_survive_the_way() {
-        let app = AppName::new("blog").unwrap();
-        for reply in [
-            Reply::Asked { walks: vec![Asked { app: app.clone(), generation: Generation(8) }] },
-            Reply::Ended(Box::new(Ended::new(&app, Generation(8), &Outcome::Superseded { by: Generation(9) }, Some("g7 /srv".to_owned())))),
-            Reply::Stopping,
-        ] {
-            let line = serde_json::to_vec(&reply).unwrap();
-            assert_eq!(serde_json::from_slice::<Reply>(&line).unwrap(), reply);
-        }
-    }
-}
+const UNDERSTOOD: &str = "understood is version 1 (\"v\": 1) with \"do\": \"status\", \"restart\" or \"stop\"";

@@ -1,286 +1,225 @@
-//! The control socket's server, in the master's poll: bounded in clients, bytes and time, so that an admin command never holds the server up.
+//! The control socket's server: a part of the master thread's poll, so nothing here blocks.
+//!
+//! Clients are bounded in number, in what they may send, in what waits for them and in time: a slow or silent one holds nothing up. What
+//! the requests do is the [`Operator`]'s; what one client says and hears is in `connection`.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+mod connection;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::event::Source;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::fs::Mode;
+use rustix::net::UCred;
 
-use super::proto::{Asked, Ended, MAX_REQUEST, Progress, Reply, Request, Status, parse_request};
+use super::proto::{Asked, Progress, Reply, StatusReply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation};
+use connection::{Closes, Connection};
 
-/// What the commands ask of the server.
+/// What the requests do. Errors are sentences for whoever asked.
 pub trait Operator {
-    fn status(&mut self, app: Option<&str>, now: Instant) -> Result<Status, String>;
+    /// Of one app or of all; an app that is not there is an error.
+    fn status(&mut self, app: Option<&str>, now: Instant) -> Result<StatusReply, String>;
+    /// Asks for a rolling restart of one app or of all; gives the walks in the order in which they will run.
     fn restart(&mut self, app: Option<&str>, now: Instant) -> Result<Vec<Asked>, String>;
-    fn walk(&mut self, app: &AppName, generation: Generation, now: Instant) -> Walk;
+    /// Where a walk is that `restart` gave.
+    fn progress(&mut self, app: &AppName, generation: Generation, now: Instant) -> WalkReport;
+    /// Ends the server; told again: now.
     fn stop(&mut self);
 }
 
-/// Where a walk that somebody waits for is.
-#[derive(Debug)]
-pub enum Walk {
+/// Where a walk is that somebody follows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WalkReport {
     /// Its turn has not come.
     Waiting,
     Underway(Progress),
-    Ended(Ended),
+    Ended(WalkEnd),
 }
 
 /// The listening socket and its clients.
 #[derive(Debug)]
 pub struct ControlServer {
     path: PathBuf,
+    /// Device and inode of the socket file, to know it again.
+    file: (u64, u64),
     listener: UnixListener,
     first_token: usize,
-    /// By token.
-    clients: Vec<Option<Client>>,
-}
-
-#[derive(Debug)]
-struct Client {
-    stream: UnixStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// A request must be there by then; None: it was.
-    request_by: Option<Instant>,
-    follows: Vec<Follows>,
-    ends: Ends,
-}
-
-/// When a client's connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
-    /// Not before its request is answered.
-    Later,
-    /// When its output is written.
-    Written,
-    /// With the server.
-    WithServer,
-}
-
-/// A walk that a client waits for.
-#[derive(Debug)]
-struct Follows {
-    walk: Asked,
-    last: Option<Progress>,
-    ended: bool,
+    /// The token of a place is `first_token` + 1 + its index.
+    places: Vec<Option<Connection>>,
+    /// Connections may wait that no event will tell of: accept then.
+    accept_at: Option<Instant>,
 }
 
 impl ControlServer {
-    /// Binds the socket, mode 0600. It may use `tokens` tokens from `first_token` on. A file that a killed server left behind is replaced; a
-    /// server that answers is an error.
+    /// Binds the socket at `path`, for its owner only (0600), and creates its directory (0755). The tokens from `first_token` on are its
+    /// own: one for the listener, the others for clients. A socket that a killed server left behind is replaced; one that answers, and
+    /// a file that is no socket, are errors. Errors name the path.
     pub fn bind(path: &Path, first_token: usize, tokens: usize) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(named)?;
         }
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another rota answers there")),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            Err(_) => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        let clients = (1..tokens).map(|_| None).collect();
-        Ok(Self { path: path.to_owned(), listener, first_token, clients })
+        remove_stale(path)?;
+        let listener = listen(path).map_err(named)?;
+        let file = identity(path).map_err(named)?;
+        let places = (1..tokens).map(|_| None).collect();
+        Ok(Self { path: path.to_owned(), file, listener, first_token, places, accept_at: None })
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        self.listener.register(registry, Token(self.first_token), Interest::READABLE)
+        registry.register(&mut self.listener, Token(self.first_token), Interest::READABLE)
     }
 
+    /// One of the tokens is ready. An event for a client that has gone meanwhile is expected and does nothing.
     pub fn event<O: Operator>(&mut self, token: Token, registry: &Registry, operator: &mut O, now: Instant) {
-        match (token.0 - self.first_token).checked_sub(1) {
-            None => self.accept(registry, now),
-            Some(index) => self.serve(index, operator, now),
+        match token.0.checked_sub(self.first_token) {
+            Some(0) => self.accept(registry, now),
+            Some(place) => self.tend(place - 1, registry, |connection| connection.attend(operator, now)),
+            None => {}
         }
     }
 
-    /// The pool changed: whoever waits for a walk is told how it stands.
-    pub fn changed<O: Operator>(&mut self, operator: &mut O, now: Instant) {
-        for index in 0..self.clients.len() {
-            let Some(client) = &mut self.clients[index] else { continue };
-            if client.follows.iter().any(|follows| !follows.ended) {
-                client.follow(operator, now);
-                self.write(index);
-            }
+    /// The pool table changed: those who follow a walk are told what is new.
+    pub fn changed<O: Operator>(&mut self, registry: &Registry, operator: &mut O, now: Instant) {
+        for index in 0..self.places.len() {
+            self.tend(index, registry, |connection| connection.follow(operator, now));
         }
     }
 
-    /// Drops clients that asked for nothing in time.
-    pub fn tick(&mut self, now: Instant) {
-        for client in &mut self.clients {
-            if client.as_ref().is_some_and(|client| client.request_by.is_some_and(|by| now >= by)) {
-                *client = None;
-            }
+    /// Drops the clients whose time is up, and accepts again after a pause.
+    pub fn tick(&mut self, registry: &Registry, now: Instant) {
+        for index in 0..self.places.len() {
+            self.tend(index, registry, |connection| connection.check_limit(now));
+        }
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept(registry, now);
         }
     }
 
+    /// When [`ControlServer::tick`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.clients.iter().flatten().filter_map(|client| client.request_by).min()
+        let limits = self.places.iter().flatten().filter_map(Connection::limit);
+        limits.chain(self.accept_at).min()
+    }
+
+    /// Does something with a client, and closes the connection where that is its end.
+    fn tend(&mut self, index: usize, registry: &Registry, act: impl FnOnce(&mut Connection) -> Result<(), Closes>) {
+        let Some(place) = self.places.get_mut(index) else { return };
+        let Some(connection) = place else { return };
+        if let Err(closes) = act(connection) {
+            log::debug!("control socket: {} {closes}", connection.who());
+            // Before the descriptor's number can be another's; an event that is fetched already finds the place empty or its next client.
+            let _ = registry.deregister(connection.stream());
+            *place = None;
+        }
     }
 
     fn accept(&mut self, registry: &Registry, now: Instant) {
-        loop {
+        self.accept_at = None;
+        for _ in 0..ACCEPT_BUDGET {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, registry, now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return log::warn!("control socket: accept: {error}"),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    // No descriptors, no memory: what waits in the backlog raises no new event, so come back by the clock.
+                    _ => {
+                        log::info!("control socket: accept: {error}; again in {} s", ACCEPT_PAUSE.as_secs());
+                        self.accept_at = Some(now + ACCEPT_PAUSE);
+                        return;
+                    }
+                },
             }
         }
+        self.accept_at = Some(now);
     }
 
     fn admit(&mut self, mut stream: UnixStream, registry: &Registry, now: Instant) {
-        // The mode of the file keeps others out; root may connect to anything and is let in.
-        let peer = rustix::net::sockopt::socket_peercred(stream.as_fd()).map(|peer| peer.uid);
-        if !peer.is_ok_and(|uid| uid.is_root() || uid == rustix::process::geteuid()) {
-            return log::warn!("control socket: a client of another user was turned away");
-        }
-        let Some(index) = self.clients.iter().position(Option::is_none) else {
-            return log::warn!("control socket: {} clients are connected; another was turned away", self.clients.len());
+        let peer = match rustix::net::sockopt::socket_peercred(&stream) {
+            Ok(peer) => peer,
+            Err(error) => return log::info!("control socket: a client without credentials was turned away: {error}"),
         };
-        if stream.register(registry, Token(self.first_token + 1 + index), Interest::READABLE | Interest::WRITABLE).is_ok() {
-            let (input, output) = (Vec::new(), Vec::new());
-            let request_by = Some(now + REQUEST_LIMIT);
-            self.clients[index] = Some(Client { stream, input, output, request_by, follows: Vec::new(), ends: Ends::Later });
+        if !may_operate(&peer) {
+            log::info!("control socket: pid {} of uid {} was turned away", peer.pid.as_raw_nonzero(), peer.uid.as_raw());
+            return turn_away(stream, format!("uid {} may not operate this rota: only its own user and root may", peer.uid.as_raw()));
         }
-    }
-
-    fn serve<O: Operator>(&mut self, index: usize, operator: &mut O, now: Instant) {
-        let Some(Some(client)) = self.clients.get_mut(index) else { return };
-        if !client.read() {
-            self.clients[index] = None;
-            return;
-        }
-        if client.request_by.is_some() {
-            if let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
-                client.request_by = None;
-                let line: Vec<u8> = client.input.drain(..=end).collect();
-                client.answer(&line[..end], operator, now);
-            } else if client.input.len() > MAX_REQUEST {
-                client.request_by = None;
-                client.last_word(&Reply::Error { message: format!("a request of more than {MAX_REQUEST} bytes") });
-            }
-        }
-        self.write(index);
-    }
-
-    /// Writes what waits; drops a client that is done, gone, or does not read.
-    fn write(&mut self, index: usize) {
-        let Some(Some(client)) = self.clients.get_mut(index) else { return };
-        let written = client.flush();
-        let too_slow = client.output.len() > MAX_OUTPUT;
-        if too_slow {
-            log::info!("control socket: a client did not read {MAX_OUTPUT} bytes and was dropped");
-        }
-        if !written || too_slow || (client.output.is_empty() && client.ends == Ends::Written) {
-            self.clients[index] = None;
+        let Some(index) = self.places.iter().position(Option::is_none) else {
+            return turn_away(stream, format!("busy: {} clients are connected; try again", self.places.len()));
+        };
+        let token = Token(self.first_token + 1 + index);
+        match registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
+            Ok(()) => self.places[index] = Some(Connection::new(stream, peer, now)),
+            Err(error) => turn_away(stream, format!("cannot be served: {error}")),
         }
     }
 }
 
 impl Drop for ControlServer {
+    /// Takes the file away, unless it is another server's by now.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-impl Client {
-    /// Reads what is there. False: the client has gone.
-    fn read(&mut self) -> bool {
-        let mut buffer = [0; 4096];
-        loop {
-            match self.stream.read(&mut buffer) {
-                // Its last request may have come with the end.
-                Ok(0) => return self.request_by.is_some() && self.input.contains(&b'\n') && self.ends == Ends::Later,
-                Ok(count) if self.input.len() <= MAX_REQUEST => self.input.extend_from_slice(&buffer[..count]),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
-        }
-    }
+/// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in.
+fn may_operate(peer: &UCred) -> bool {
+    peer.uid.is_root() || peer.uid == rustix::process::geteuid()
+}
 
-    fn answer<O: Operator>(&mut self, line: &[u8], operator: &mut O, now: Instant) {
-        match parse_request(line) {
-            Err(message) => self.last_word(&Reply::Error { message }),
-            Ok(Request::Status { app }) => match operator.status(app.as_deref(), now) {
-                Ok(status) => self.last_word(&Reply::Status(Box::new(status))),
-                Err(message) => self.last_word(&Reply::Error { message }),
-            },
-            Ok(Request::Restart { app, wait }) => match operator.restart(app.as_deref(), now) {
-                Ok(walks) if wait => {
-                    self.follows = walks.iter().map(|walk| Follows { walk: walk.clone(), last: None, ended: false }).collect();
-                    self.say(&Reply::Asked { walks });
-                    self.follow(operator, now);
-                }
-                Ok(walks) => self.last_word(&Reply::Asked { walks }),
-                Err(message) => self.last_word(&Reply::Error { message }),
-            },
-            Ok(Request::Stop) => {
-                operator.stop();
-                self.say(&Reply::Stopping);
-                self.ends = Ends::WithServer;
-            }
-        }
-    }
+/// Says why, as far as it can be said at once, and closes.
+fn turn_away(mut stream: UnixStream, message: String) {
+    // A new socket has room for a line; if not, the end of the connection says enough.
+    let _ = stream.write(&reply_line(&Reply::Error { message }));
+}
 
-    fn follow<O: Operator>(&mut self, operator: &mut O, now: Instant) {
-        let mut follows = std::mem::take(&mut self.follows);
-        for follows in follows.iter_mut().filter(|follows| !follows.ended) {
-            match operator.walk(&follows.walk.app, follows.walk.generation, now) {
-                Walk::Waiting => {}
-                Walk::Underway(progress) => {
-                    if follows.last.as_ref().is_none_or(|last| progress.has_moved(last)) {
-                        self.say(&Reply::Progress(progress.clone()));
-                        follows.last = Some(progress);
-                    }
-                }
-                Walk::Ended(ended) => {
-                    self.say(&Reply::Ended(Box::new(ended)));
-                    follows.ended = true;
-                }
-            }
-        }
-        if follows.iter().all(|follows| follows.ended) {
-            self.ends = Ends::Written;
-        }
-        self.follows = follows;
+/// Removes a socket that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let fails = |kind, why: &str| Err(io::Error::new(kind, format!("{}: {why}", path.display())));
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => return fails(ErrorKind::AlreadyExists, "is there already and is no socket"),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return fails(error.kind(), &error.to_string()),
     }
-
-    fn last_word(&mut self, reply: &Reply) {
-        self.say(reply);
-        self.ends = Ends::Written;
-    }
-
-    fn say(&mut self, reply: &Reply) {
-        match serde_json::to_writer(&mut self.output, reply) {
-            Ok(()) => self.output.push(b'\n'),
-            Err(error) => log::error!("control socket: {error}"),
-        }
-    }
-
-    /// False: the client has gone.
-    fn flush(&mut self) -> bool {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(written) => drop(self.output.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
-        }
-        true
+    // Does not wait: a server with a full backlog is WouldBlock, and alive.
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(()),
+            kind => fails(kind, &error.to_string()),
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => fails(error.kind(), &error.to_string()),
+        Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::AddrInUse, format!("another rota answers on {}", path.display()))),
     }
 }
 
-/// A client that asks for nothing for this long is dropped.
-const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-/// What may wait for a client that does not read (bytes); the largest status of 100 processes is below it.
-const MAX_OUTPUT: usize = 1024 * 1024;
+/// The mode is set on the socket before it gets its name, so that the file is never open to others (Linux: bind(2) takes it from there).
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(socket.into()))
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Commands that may wait to be accepted.
+const BACKLOG: i32 = 64;
+/// Accepted in one turn of the loop, so that a flood of commands does not keep it from clients.
+const ACCEPT_BUDGET: usize = 128;
+/// After an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);

@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -355,7 +356,8 @@ impl IoThread {
     fn give_back(&mut self, claim: Claim, ended: Ended) {
         let group = claim.process().group;
         let granted = self.shared.table.lock().pool.group_mut(group).finish(claim, ended, self.now);
-        if self.draining || granted.is_none() && self.gone {
+        // A drain may have ended with it, and of a server that stops the last request.
+        if self.draining || self.shared.stopping.load(Ordering::Relaxed) {
             self.shared.table.notify();
         }
         if let Some((claim, conn)) = granted {

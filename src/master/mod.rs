@@ -158,7 +158,9 @@ impl Master {
                 let mut state = self.shared.table.lock();
                 let left = state.pool.groups_mut().find_map(|group| group.leave(id));
                 drop(state);
-                drop(left);
+                if left.is_some() && self.stopping.is_some() {
+                    self.shared.table.notify();
+                }
             }
         } else if token == SIGNALS {
             self.take_signals();
@@ -212,9 +214,9 @@ impl Master {
             }
         }
         if changed {
-            self.control.changed(&mut self.operations, self.now);
+            self.control.changed(self.poll.registry(), &mut self.operations, self.now);
         }
-        self.control.tick(self.now);
+        self.control.tick(self.poll.registry(), self.now);
     }
 
     /// Accepts in batches; what is left waits for the next turn.
@@ -429,6 +431,9 @@ impl Master {
         let mut state = self.shared.table.lock();
         let old: Vec<Box<Conn>> = state.pool.groups_mut().flat_map(|group| group.expire(self.now)).collect();
         drop(state);
+        if !old.is_empty() && self.stopping.is_some() {
+            self.shared.table.notify();
+        }
         for conn in old {
             let Some(conn) = dispatch::unwatch(&self.shared, conn) else { continue };
             let key = self.put_back(conn);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::control::proto::{AppStatus, Asked, Ended, Progress, Status, VERSION};
-use crate::control::server::{Operator, Walk};
+use crate::control::proto::{AppStatus, Asked, Progress, SCHEMA, StatusReply, WalkEnd};
+use crate::control::server::{Operator, WalkReport};
 use crate::ids::{AppName, Generation, GroupId};
 use crate::pool::{GroupView, Trigger};
 use crate::sys;
@@ -83,7 +83,7 @@ fn release(state: &State, group: GroupId, generation: Generation) -> Option<Stri
 }
 
 impl Operator for Operations {
-    fn status(&mut self, app: Option<&str>, now: Instant) -> Result<Status, String> {
+    fn status(&mut self, app: Option<&str>, now: Instant) -> Result<StatusReply, String> {
         let state = self.shared.table.lock();
         let only = app.map(|app| Self::find(&state, app)).transpose()?;
         let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
@@ -94,8 +94,8 @@ impl Operator for Operations {
         let mut apps: Vec<AppStatus> =
             views.into_iter().map(|(group, view)| AppStatus::new(view, |generation| directory(group, generation))).collect();
         self.measure(&mut apps, now);
-        Ok(Status {
-            schema: VERSION,
+        Ok(StatusReply {
+            schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime: now.saturating_duration_since(self.started).as_secs_f64().round(),
@@ -124,19 +124,19 @@ impl Operator for Operations {
         Ok(asked)
     }
 
-    fn walk(&mut self, app: &AppName, generation: Generation, now: Instant) -> Walk {
+    fn progress(&mut self, app: &AppName, generation: Generation, now: Instant) -> WalkReport {
         let state = self.shared.table.lock();
-        let Some(id) = state.pool.find(app.as_str()) else { return Walk::Waiting };
+        let Some(id) = state.pool.find(app.as_str()) else { return WalkReport::Waiting };
         let group = state.pool.group(id);
         if let Some(outcome) = group.outcome(generation) {
             let view = group.view(now);
             let first_serving = || view.processes.iter().find(|process| process.state == "serving").map(|process| process.name.generation);
             let serving = view.good.or_else(first_serving).map(|good| format!("{good} {}", release(&state, id, good).unwrap_or_default()));
-            return Walk::Ended(Ended::new(app, generation, outcome, serving));
+            return WalkReport::Ended(WalkEnd::new(app, generation, outcome, serving));
         }
         match group.view(now).walk {
-            Some(walk) if walk.generation == generation => Walk::Underway(Progress::new(app, &walk)),
-            Some(_) | None => Walk::Waiting,
+            Some(walk) if walk.generation == generation => WalkReport::Underway(Progress::new(app, &walk)),
+            Some(_) | None => WalkReport::Waiting,
         }
     }
 

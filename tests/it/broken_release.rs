@@ -53,7 +53,7 @@ fn a_release_that_exits_at_boot_is_resisted_with_its_traceback() {
     let (site, said, _) = refused(APP, "exit_at_boot 3", 4);
     assert!(said.out.contains("exited with status 3"), "{}", said.out);
     assert!(said.out.contains("ModuleNotFoundError: No module named 'left_out_of_2'"), "{}", said.out);
-    assert!(said.out.contains("the old release still serves: g1 "), "{}", said.out);
+    assert!(said.out.contains("the old release still serves (g1 "), "{}", said.out);
     is_resisting_and_recovers(&site);
 }
 

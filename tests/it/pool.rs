@@ -131,7 +131,8 @@ fn never_more_requests_than_slots_reach_a_process() {
         let held = |n: u32| scope.spawn(move || wire::get(addr, &format!("/hold?name=gate&mark={n}")).unwrap());
         let held: Vec<_> = (0..6).map(held).collect();
         wait::until("four are with the app and two wait", secs(10), || site.marks().len() == 4 && queued(&site) == 2);
-        let sessions: Vec<u64> = site.status()["apps"][0]["processes"].as_array().unwrap().iter().map(|p| p["sessions"].as_u64().unwrap()).collect();
+        let sessions: Vec<u64> =
+            site.status()["apps"][0]["processes"].as_array().unwrap().iter().map(|p| p["sessions"].as_u64().unwrap()).collect();
         assert_eq!(sessions, [2, 2]);
         site.open("gate");
         assert!(held.into_iter().all(|held| held.join().unwrap().status == 200));

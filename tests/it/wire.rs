@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A connection that reads whole responses and keeps what comes behind them.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Wire {
                 self.take(length)?
             } else {
                 keep = false;
-                self.to_end()?
+                self.read_to_end()?
             };
             return Ok(Reply { status, head: interim + &head, body, keep });
         }
@@ -106,7 +106,7 @@ impl Wire {
     }
 
     /// Everything up to the end of the connection.
-    pub fn to_end(&mut self) -> Result<Vec<u8>, Trouble> {
+    pub fn read_to_end(&mut self) -> Result<Vec<u8>, Trouble> {
         loop {
             match self.more(Trouble::Closed) {
                 Ok(()) => {}
@@ -181,7 +181,7 @@ pub fn kept(target: &str) -> String {
 pub fn raw(addr: SocketAddr, bytes: &[u8]) -> Result<String, Trouble> {
     let mut wire = Wire::connect(addr)?;
     wire.send(bytes)?;
-    wire.to_end().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    wire.read_to_end().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn trouble(error: &io::Error, at_end: Trouble) -> Trouble {
@@ -195,19 +195,3 @@ fn trouble(error: &io::Error, at_end: Trouble) -> Trouble {
 
 /// Longer than anything that a test waits for.
 pub const LIMIT: Duration = Duration::from_secs(30);
-
-/// Whether the other side closes within `limit`.
-pub fn is_closed(stream: &mut TcpStream, limit: Duration) -> bool {
-    let end = Instant::now() + limit;
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let mut buffer = [0; 1024];
-    while Instant::now() < end {
-        match stream.read(&mut buffer) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            Err(_) => return true,
-        }
-    }
-    false
-}

@@ -1,0 +1,166 @@
+//! How a restart is told: a line that is rewritten in place, plain lines, or JSON. Knows no socket; writes to what it is given.
+
+use std::io::Write;
+use std::time::Instant;
+
+use crate::cli::say::Paint;
+use crate::cli::table::{harmless, output_lines, span};
+use crate::cli::walk::place;
+use crate::control::proto::{Asked, OutcomeKind, Progress, Reply, WalkEnd, reply_line};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A terminal of so many columns.
+    Live { width: usize },
+    /// A line for each change.
+    Plain,
+    /// Only what was asked for.
+    NoWait,
+    /// The replies as they are.
+    Json,
+}
+
+/// Tells replies. A reader that goes away ends nothing: the exit status is still to come.
+#[derive(Debug)]
+pub struct Teller<W> {
+    out: W,
+    look: Look,
+    paint: Paint,
+    /// What the live line shows, and when it was heard.
+    shown: Option<(Progress, Instant)>,
+    /// The cursor stands behind a live line.
+    in_line: bool,
+}
+
+impl<W: Write> Teller<W> {
+    pub fn new(out: W, look: Look, paint: Paint) -> Self {
+        Self { out, look, paint, shown: None, in_line: false }
+    }
+
+    pub fn tell(&mut self, reply: &Reply, now: Instant) {
+        if self.look == Look::Json {
+            return self.write(&String::from_utf8_lossy(&reply_line(reply)));
+        }
+        match reply {
+            Reply::Asked { walks } => self.asked(walks),
+            Reply::Progress(progress) => self.progress(progress, now),
+            Reply::Ended(end) => self.ended(end),
+            // Those are not about a restart, or said on stderr.
+            Reply::Status(_) | Reply::Stopping | Reply::Error { .. } => self.end_line(),
+        }
+    }
+
+    /// Time passed: the seconds of the live line move.
+    pub fn tick(&mut self, now: Instant) {
+        if let (Look::Live { width }, Some((progress, heard))) = (self.look, &self.shown) {
+            let line = live_line(progress, now.saturating_duration_since(*heard).as_secs_f64());
+            self.rewrite(&line, width);
+        }
+    }
+
+    /// Leaves the live line as it is; what follows begins in the next.
+    pub fn end_line(&mut self) {
+        if std::mem::take(&mut self.in_line) {
+            self.write("\n");
+        }
+    }
+
+    fn asked(&mut self, walks: &[Asked]) {
+        let names: Vec<String> = walks.iter().map(|walk| format!("{} {}", walk.app, walk.generation)).collect();
+        match self.look {
+            Look::Live { width } => self.rewrite(&format!("{}: asked for", names.join(", ")), width),
+            Look::NoWait => names.iter().for_each(|name| self.write(&format!("{name}: asked for; rota status shows how it goes\n"))),
+            Look::Plain => names.iter().for_each(|name| self.write(&format!("{name}: asked for\n"))),
+            Look::Json => {}
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress, now: Instant) {
+        match self.look {
+            Look::Live { .. } => {
+                self.shown = Some((progress.clone(), now));
+                self.tick(now);
+            }
+            Look::Plain | Look::NoWait => self.write(&format!("{}\n", step_line(progress))),
+            Look::Json => {}
+        }
+    }
+
+    fn ended(&mut self, end: &WalkEnd) {
+        if std::mem::take(&mut self.in_line) {
+            self.write(CLEAR_LINE);
+        }
+        self.shown = self.shown.take().filter(|(progress, _)| progress.app != end.app);
+        self.write(&end_text(end, self.paint));
+    }
+
+    fn rewrite(&mut self, line: &str, width: usize) {
+        // The last column stays free: some terminals go on to the next line after it.
+        let line: String = line.chars().take(width.saturating_sub(1)).collect();
+        self.in_line = true;
+        self.write(&format!("{CLEAR_LINE}{line}"));
+    }
+
+    fn write(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+}
+
+/// `blog g8: 2 of 4 replaced; process 3: boot`
+fn step_line(progress: &Progress) -> String {
+    let back = if progress.kind == "rollback" { "rolling back, " } else { "" };
+    format!("{} {}: {back}{}", progress.app, progress.generation, place(progress))
+}
+
+/// The same with a bar and with the time that it has taken, `later` seconds after it was said.
+fn live_line(progress: &Progress, later: f64) -> String {
+    let (done, of) = (usize::from(progress.replaced), usize::from(progress.of).max(1));
+    let filled = BAR * done.min(of) / of;
+    let bar = "#".repeat(filled) + &".".repeat(BAR - filled);
+    format!("[{bar}] {} {} ({} in all)", step_line(progress), span(progress.phase_seconds + later), span(progress.seconds + later))
+}
+
+/// One sentence; what serves if it failed, and the last output of the process that did.
+fn end_text(end: &WalkEnd, paint: Paint) -> String {
+    let (walk, after, why) = (format!("{} {}", end.app, end.generation), span(end.seconds), harmless(&end.message));
+    match end.outcome {
+        OutcomeKind::Done => {
+            let serving = end.serving.as_deref().map(|serving| format!(" ({})", harmless(serving))).unwrap_or_default();
+            format!("{walk}: {} in {after}: {why}{serving}\n", paint.good("done"))
+        }
+        OutcomeKind::Failed => format!("{walk}: {} after {after}: {why}\n", paint.bad("FAILED")) + &aftermath(end),
+        OutcomeKind::RolledBack => format!("{walk}: {} after {after}: {why}\n", paint.bad("ROLLED BACK")) + &aftermath(end),
+        OutcomeKind::Superseded | OutcomeKind::Stopped => format!("{walk}: {why} after {after}\n"),
+    }
+}
+
+/// What serves after a failure, and the last output of the process that failed.
+fn aftermath(end: &WalkEnd) -> String {
+    let serves = match end.serving.as_deref().map(harmless) {
+        None => "nothing serves; it is tried again".to_owned(),
+        Some(serving) if end.outcome == OutcomeKind::RolledBack => format!("the old release serves again ({serving})"),
+        // It went on past those that failed, and what it replaced was accepted.
+        Some(serving) if serving.starts_with(&format!("{} ", end.generation)) => {
+            let left: Vec<String> = end.skipped.iter().map(ToString::to_string).collect();
+            format!("the old release still serves as {}; all others are new ({serving})", left.join(", "))
+        }
+        Some(serving) => match end.replaced {
+            None | Some(0) => format!("the old release still serves ({serving})"),
+            Some(replaced) => format!("the old release still serves ({serving}), beside {replaced} of {}", end.generation),
+        },
+    };
+    let mut text = format!("  {serves}\n");
+    if !end.output.is_empty() {
+        let whose = end.at.map(|at| format!(" of process {at}")).unwrap_or_default();
+        text.push_str(&format!("  the last output{whose}:\n{}", output_lines(&end.output, 2)));
+    }
+    text
+}
+
+/// Back to the first column, and clear to the end of the line (ECMA-48, EL).
+const CLEAR_LINE: &str = "\r\x1b[K";
+/// Characters of the bar.
+const BAR: usize = 12;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The page that `rota status` prints: 80 columns, plain values in, text out.
+
+use crate::cli::say::Paint;
+use crate::cli::table::{brief_size, brief_span, count, harmless, output_lines, size, span, table, wrap};
+use crate::cli::walk::place;
+use crate::control::proto::{AppStatus, LastFailure, ProcessStatus, Progress, QueueStatus, Resists, StatusReply};
+use crate::ids::Generation;
+
+/// The whole page.
+pub fn render(status: &StatusReply, paint: Paint) -> String {
+    let StatusReply { version, pid, uptime, listen, connections, spooled, apps, schema: _ } = status;
+    let listen = if listen.is_empty() { "nothing".to_owned() } else { listen.join(", ") };
+    let spooled = if *spooled == 0 { String::new() } else { format!(", {} in temporary files", size(*spooled)) };
+    let up = span(*uptime);
+    let head = format!("rota {version}, pid {pid}, up {up}, {connections} connections{spooled}, listens on {listen}");
+    let mut text = wrap(&harmless(&head), 0, WIDTH);
+    if apps.is_empty() {
+        text.push_str("no apps\n");
+    }
+    for app in apps {
+        text.push('\n');
+        render_app(&mut text, app, paint);
+    }
+    text
+}
+
+fn render_app(text: &mut String, app: &AppStatus, paint: Paint) {
+    let name = paint.name(app.app.as_str());
+    match app.generation {
+        Some(generation) => text.push_str(&format!("{name}  {}\n", release(generation, app.release.as_deref()))),
+        None => text.push_str(&format!("{name}  no release has started yet\n")),
+    }
+    let mut line = |what: &str| text.push_str(&wrap(&harmless(what), 2, WIDTH));
+    for (generation, directory) in other_releases(app) {
+        line(&format!("with processes of {}", release(generation, directory)));
+    }
+    line(&queue_line(&app.queue));
+    if let Some(walk) = &app.walk {
+        line(&walk_line(walk));
+    }
+    if let Some(backoff) = &app.backoff {
+        line(&format!("backoff: {} failures in a row, the next try in {}", backoff.failures, span(backoff.retry_in)));
+    }
+    if let Some(resists) = &app.resists {
+        render_resists(text, app, resists, paint);
+    }
+    if let Some(failure) = app.last_failure.as_ref().filter(|failure| !is_told(app, failure)) {
+        let LastFailure { number, generation, seconds, message, output } = failure;
+        let sentence = format!("last failure {} ago: {}/{number} {generation}: {message}", span(*seconds), app.app);
+        text.push_str(&wrap(&harmless(&sentence), 2, WIDTH));
+        text.push_str(&output_lines(output, 4));
+    }
+    if app.processes.is_empty() {
+        text.push_str("  no processes\n");
+    } else {
+        let rows: Vec<Vec<String>> = app.processes.iter().map(|process| row(app, process)).collect();
+        text.push_str(&table(&HEADING, &rows, 2));
+    }
+}
+
+/// What the app refuses to start, why, since when, and how it is made to try again.
+fn render_resists(text: &mut String, app: &AppStatus, resists: &Resists, paint: Paint) {
+    let Resists { generation, release: directory, seconds, at, message, output } = resists;
+    let what = release(*generation, directory.as_deref());
+    let sentence = wrap(&harmless(&format!("RESISTS {what} for {}: process {at}: {message}", span(*seconds))), 2, WIDTH);
+    text.push_str(&sentence.replacen("RESISTS", &paint.bad("RESISTS"), 1));
+    text.push_str(&output_lines(output, 4));
+    let serves = match app.generation {
+        Some(good) => format!("{good} goes on serving, and what dies is started from it"),
+        None => "no other release is known".to_owned(),
+    };
+    text.push_str(&wrap(&format!("{serves}; to leave this: put the release right, then rota restart {}", app.app), 4, WIDTH));
+}
+
+/// The failure for which the app resists is told there.
+fn is_told(app: &AppStatus, failure: &LastFailure) -> bool {
+    app.resists.as_ref().is_some_and(|resists| resists.generation == failure.generation && resists.message == failure.message)
+}
+
+fn release(generation: Generation, directory: Option<&str>) -> String {
+    format!("{generation} {}", harmless(directory.unwrap_or("(directory unknown)")))
+}
+
+/// Of processes that run something else than what is accepted, each once.
+fn other_releases(app: &AppStatus) -> Vec<(Generation, Option<&str>)> {
+    let all = app.processes.iter().map(|process| (process.generation, process.release.as_deref()));
+    let mut others: Vec<_> = all.filter(|(generation, _)| Some(*generation) != app.generation).collect();
+    others.sort();
+    others.dedup();
+    others
+}
+
+fn queue_line(queue: &QueueStatus) -> String {
+    let QueueStatus { length, max, age, refused, expired } = queue;
+    let first = age.map(|age| format!(", the first for {}", span(age))).unwrap_or_default();
+    format!("queue {length} of {max}{first}; so far {refused} refused as it was full, {expired} waited too long")
+}
+
+/// `restart to g8 for 6.0 s: 2 of 4 replaced; process 3: boot for 1.2 s`
+fn walk_line(walk: &Progress) -> String {
+    let Progress { kind, generation, seconds, phase_seconds, .. } = walk;
+    let what = match kind.as_str() {
+        "rollback" => format!("rollback from {generation}"),
+        "start" => format!("start of {generation}"),
+        kind => format!("{kind} to {generation}"),
+    };
+    format!("{what} for {}: {} for {}", span(*seconds), place(walk), span(*phase_seconds))
+}
+
+fn row(app: &AppStatus, process: &ProcessStatus) -> Vec<String> {
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    vec![
+        process.number.to_string(),
+        process.generation.to_string(),
+        or_none(process.pid.map(|pid| pid.to_string())),
+        format!("{} {}", harmless(&process.state), brief_span(process.state_seconds)),
+        format!("{}/{}", process.sessions, app.concurrency),
+        count(process.processed),
+        count(process.errors),
+        or_none(process.cpu.map(|cpu| format!("{cpu:.0}%"))),
+        or_none(process.memory.map(brief_size)),
+        or_none(process.last_used.map(|ago| format!("{} ago", brief_span(ago)))),
+    ]
+}
+
+const WIDTH: usize = 80;
+const HEADING: [&str; 10] = [">#", "gen", ">pid", "state", ">busy", ">done", ">err", ">cpu", ">mem", ">used"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::proto::{Backoff, SCHEMA};
+    use crate::ids::{AppName, Number};
+
+    #[test]
+    fn a_quiet_server_in_one_look() {
+        let app = AppStatus { walk: None, resists: None, backoff: None, last_failure: None, ..troubled() };
+        let processes = vec![process(1, 7, "serving"), ProcessStatus { last_used: None, ..process(2, 7, "serving") }];
+        let queue = QueueStatus { length: 0, max: 100, age: None, refused: 0, expired: 0 };
+        let status = StatusReply { spooled: 0, apps: vec![AppStatus { processes, queue, ..app }], ..server() };
+        let expected = "\
+rota 0.1.0, pid 812, up 4 d 3 h, 12 connections, listens on 0.0.0.0:80, [::]:80
+
+blog  g7 /srv/blog/releases/41
+  queue 0 of 100; so far 0 refused as it was full, 0 waited too long
+  #  gen   pid  state       busy  done  err  cpu  mem    used
+  1  g7   4711  serving 3m   2/5  1204    3   7%  66M  1s ago
+  2  g7   4712  serving 3m   2/5  1204    3   7%  66M       -
+";
+        assert_eq!(render(&status, Paint(false)), expected);
+    }
+
+    #[test]
+    fn everything_that_can_be_wrong_at_once() {
+        let status = StatusReply { apps: vec![troubled()], ..server() };
+        let expected = "\
+rota 0.1.0, pid 812, up 4 d 3 h, 12 connections, 3.0 MiB in temporary files,
+  listens on 0.0.0.0:80, [::]:80
+
+blog  g7 /srv/blog/releases/41
+  with processes of g9 /srv/blog/releases/43
+  queue 2 of 100, the first for 0.3 s; so far 5 refused as it was full, 4 waited
+    too long
+  restart to g9 for 6.0 s: 1 of 2 replaced, left as they were: 1; process 2:
+    boot for 1.2 s
+  backoff: 3 failures in a row, the next try in 4.0 s
+  RESISTS g8 /srv/blog/releases/42 for 1 min 30 s: process 1: exited with status
+    1 after 0.42 s, before it was ready
+    | Traceback (most recent call last):
+    | ImportError: \\x1b[31mx
+    g7 goes on serving, and what dies is started from it; to leave this: put the
+      release right, then rota restart blog
+  last failure 8.0 s ago: blog/2 g7: killed by signal 9 40.00 s after it was
+    ready
+    | bye
+  #  gen   pid  state         busy  done  err  cpu  mem    used
+  1  g7   4711  serving 3m     2/5  1204    3   7%  66M  1s ago
+  2  g7   4712  draining 3m    2/5  1204    3   7%  66M  1s ago
+  2  g9      -  starting 12s   0/5     0    0    -    -       -
+";
+        assert_eq!(render(&status, Paint(false)), expected);
+    }
+
+    #[test]
+    fn a_failure_that_is_the_reason_to_resist_is_told_once() {
+        let resists = troubled().resists.unwrap();
+        let Resists { generation, seconds, at, message, output, .. } = resists;
+        let failure = LastFailure { number: at, generation, seconds, message, output };
+        let status = StatusReply { apps: vec![AppStatus { last_failure: Some(failure), ..troubled() }], ..server() };
+        let page = render(&status, Paint(false));
+        assert_eq!((page.matches("exited with status").count(), page.matches("last failure").count()), (1, 0), "{page}");
+    }
+
+    #[test]
+    fn a_first_start_and_a_rollback_have_their_own_words() {
+        let walk = |kind: &str| Progress { kind: kind.to_owned(), skipped: vec![], ..troubled().walk.unwrap() };
+        assert_eq!(walk_line(&walk("start")), "start of g9 for 6.0 s: 1 of 2 started; process 2: boot for 1.2 s");
+        assert_eq!(walk_line(&walk("rollback")), "rollback from g9 for 6.0 s: 1 of 2 back; process 2: boot for 1.2 s");
+    }
+
+    #[test]
+    fn an_app_without_anything_yet() {
+        let none = AppStatus { generation: None, release: None, processes: vec![], walk: None, resists: None, ..troubled() };
+        let status = StatusReply { apps: vec![AppStatus { backoff: None, last_failure: None, ..none }], ..server() };
+        let page = render(&status, Paint(false));
+        assert!(page.contains("\nblog  no release has started yet\n") && page.ends_with("  no processes\n"), "{page}");
+        assert!(render(&StatusReply { apps: vec![], ..server() }, Paint(false)).ends_with("no apps\n"));
+    }
+
+    #[test]
+    fn the_widest_row_fits_80_columns() {
+        let widest = ProcessStatus {
+            number: Number(64),
+            generation: Generation(4321),
+            pid: Some(4_194_303),
+            state: "draining".to_owned(),
+            state_seconds: 59.0,
+            sessions: 100,
+            processed: 123_456,
+            errors: 9999,
+            last_used: Some(59.0),
+            cpu: Some(200.0),
+            memory: Some(1023 << 20),
+            ..process(1, 7, "serving")
+        };
+        let app = AppStatus { concurrency: 100, processes: vec![widest], ..troubled() };
+        let page = render(&StatusReply { apps: vec![app], ..server() }, Paint(false));
+        let longest = page.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 80, "{longest}");
+    }
+
+    #[test]
+    fn only_words_are_coloured() {
+        let page = render(&StatusReply { apps: vec![troubled()], ..server() }, Paint(true));
+        assert!(page.contains("\n\x1b[1mblog\x1b[0m  g7 ") && page.contains("  \x1b[1;31mRESISTS\x1b[0m g8 "), "{page}");
+    }
+
+    fn server() -> StatusReply {
+        StatusReply {
+            schema: SCHEMA,
+            version: "0.1.0".to_owned(),
+            pid: 812,
+            uptime: 356_400.0,
+            listen: vec!["0.0.0.0:80".to_owned(), "[::]:80".to_owned()],
+            connections: 12,
+            spooled: 3 << 20,
+            apps: vec![],
+        }
+    }
+
+    fn troubled() -> AppStatus {
+        let starting = ProcessStatus { pid: None, state_seconds: 12.0, sessions: 0, processed: 0, errors: 0, ..process(2, 9, "starting") };
+        AppStatus {
+            app: AppName::new("blog").unwrap(),
+            generation: Some(Generation(7)),
+            release: Some("/srv/blog/releases/41".to_owned()),
+            processes_wanted: 2,
+            concurrency: 5,
+            processes: vec![
+                process(1, 7, "serving"),
+                process(2, 7, "draining"),
+                ProcessStatus { cpu: None, memory: None, last_used: None, ..starting },
+            ],
+            queue: QueueStatus { length: 2, max: 100, age: Some(0.3), refused: 5, expired: 4 },
+            walk: Some(Progress {
+                app: AppName::new("blog").unwrap(),
+                generation: Generation(9),
+                kind: "restart".to_owned(),
+                trigger: "command".to_owned(),
+                phase: "boot".to_owned(),
+                number: Some(Number(2)),
+                replaced: 1,
+                of: 2,
+                seconds: 6.04,
+                phase_seconds: 1.2,
+                skipped: vec![Number(1)],
+            }),
+            resists: Some(Resists {
+                generation: Generation(8),
+                release: Some("/srv/blog/releases/42".to_owned()),
+                seconds: 90.0,
+                at: Number(1),
+                message: "exited with status 1 after 0.42 s, before it was ready".to_owned(),
+                output: vec!["Traceback (most recent call last):".to_owned(), "ImportError: \x1b[31mx".to_owned()],
+            }),
+            backoff: Some(Backoff { failures: 3, retry_in: 4.0 }),
+            last_failure: Some(LastFailure {
+                number: Number(2),
+                generation: Generation(7),
+                seconds: 8.0,
+                message: "killed by signal 9 40.00 s after it was ready".to_owned(),
+                output: vec!["bye".to_owned()],
+            }),
+        }
+    }
+
+    fn process(number: u16, generation: u32, state: &str) -> ProcessStatus {
+        ProcessStatus {
+            number: Number(number),
+            generation: Generation(generation),
+            pid: Some(4710 + u32::from(number)),
+            release: Some(format!("/srv/blog/releases/{}", 34 + generation)),
+            state: state.to_owned(),
+            state_seconds: 192.0,
+            age: 200.0,
+            sessions: 2,
+            processed: 1204,
+            errors: 3,
+            last_used: Some(1.2),
+            cpu: Some(7.1),
+            memory: Some(66 << 20),
+        }
+    }
+}
