@@ -13,7 +13,9 @@ mod wait;
 mod wire;
 mod wrk;
 
+mod asked;
 mod broken_release;
+mod census;
 mod dying;
 mod framing;
 mod harness;
@@ -21,4 +23,5 @@ mod operate;
 mod pool;
 mod proxy;
 mod real_apps;
+mod stopping;
 mod walk;
