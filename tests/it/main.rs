@@ -2,7 +2,7 @@
 //!
 //! The app behind it is this test binary itself ([`fixture`]), so that it can start slowly, never, wrongly, die, hang and answer badly on
 //! request; a deployment is a new release directory and a flipped symlink ([`site`]). Clients are raw sockets that count every reply by
-//! name ([`wire`], [`traffic`], [`tally`]): the assertion is on the whole count.
+//! name ([`wire`], [`traffic`], [`tally`]): the assertion is on the whole count. [`harness`] tests these parts with no rota between them.
 
 mod bytes;
 mod fixture;
@@ -11,12 +11,17 @@ mod tally;
 mod traffic;
 mod wait;
 mod wire;
+mod wrk;
 
+mod asked;
 mod broken_release;
+mod census;
 mod dying;
 mod framing;
+mod harness;
 mod operate;
 mod pool;
 mod proxy;
 mod real_apps;
+mod stopping;
 mod walk;

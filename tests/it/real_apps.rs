@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::site::{Site, kill};
-use crate::tally::Tally;
+use crate::tally::{Result_, Tally};
 use crate::traffic::{ALL, Kind, Load, names};
 use crate::wait::{self, millis, secs};
 use crate::wire;
+use crate::wrk::Wrk;
 
 /// One stack.
 struct Stack {
@@ -25,6 +26,27 @@ struct Stack {
 /// Everything but the largest body: the four apps are small and slow.
 fn kinds() -> Vec<Kind> {
     ALL.into_iter().filter(|(name, _)| *name != "slow reader").collect()
+}
+
+/// Clients of ours, which look at every byte, and wrk, which is quick.
+struct Visitors {
+    load: Load,
+    wrk: Wrk,
+}
+
+impl Visitors {
+    fn start(site: &Site) -> Self {
+        Self { load: Load::start(site.addr, &kinds()), wrk: Wrk::start(site.addr, "/bytes?n=10000") }
+    }
+
+    /// The whole count; wrk has no failure in it, or this panics.
+    fn stop(self) -> Tally {
+        let mut tally = self.load.stop();
+        for _ in 0..self.wrk.stop_clean() {
+            tally.count("wrk", Result_::Ok);
+        }
+        tally
+    }
 }
 
 /// Requests that each stack must answer; more with ROTA_TEST_REQUESTS.
@@ -98,7 +120,7 @@ fn through_everything(stack: &Stack) {
     let mut all = Tally::default();
 
     // A good release.
-    let load = Load::start(site.addr, &kinds());
+    let load = Visitors::start(&site);
     std::thread::sleep(millis(1000));
     release(&site, stack, "2", false);
     site.flip("2");
@@ -111,7 +133,7 @@ fn through_everything(stack: &Stack) {
     all.add(tally);
 
     // One that does not start.
-    let load = Load::start(site.addr, &kinds());
+    let load = Visitors::start(&site);
     release(&site, stack, "3", true);
     site.flip("3");
     let said = site.rota(&["restart", "app"]);
@@ -131,7 +153,7 @@ fn through_everything(stack: &Stack) {
     assert_eq!(wire::get(site.addr, "/").unwrap().text(), "2");
 
     // A good one again, and the rest of the requests.
-    let load = Load::start(site.addr, &kinds());
+    let load = Visitors::start(&site);
     release(&site, stack, "4", false);
     site.flip("4");
     site.rota(&["restart", "app"]).expect(0);
@@ -143,7 +165,7 @@ fn through_everything(stack: &Stack) {
     all.add(tally);
     let mut version = 4;
     while all.total() < wanted() {
-        let load = Load::start(site.addr, &kinds());
+        let load = Visitors::start(&site);
         version += 1;
         release(&site, stack, &version.to_string(), false);
         site.flip(&version.to_string());
