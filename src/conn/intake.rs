@@ -242,6 +242,11 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
 }
 
 fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
+    // Asked first: what is in `input` may be the next request.
+    if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) {
+        conn.phase = Phase::App;
+        return Some(Next::Slot);
+    }
     if !conn.input.is_empty() {
         let input = std::mem::take(&mut conn.input);
         return match store(conn, &input, turn) {
@@ -254,10 +259,6 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                 None
             }
         };
-    }
-    if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) {
-        conn.phase = Phase::App;
-        return Some(Next::Slot);
     }
     let buffer = std::mem::take(&mut turn.buffer);
     let next = match receive(conn, buffer) {

@@ -103,7 +103,7 @@ fn a_streamed_answer_comes_as_it_is_made() {
     // The head and some of the first chunk.
     wire.take(100).unwrap();
     let first = since.elapsed();
-    wire.to_end().unwrap();
+    wire.read_to_end().unwrap();
     assert!(first * 2 < since.elapsed(), "the first piece came after {first:?} of {:?}", since.elapsed());
 }
 
@@ -171,7 +171,7 @@ fn an_upgraded_connection_is_a_tunnel_both_ways() {
             std::io::Write::write_all(&mut writer, sent).unwrap();
             writer.shutdown(Shutdown::Write).unwrap();
         });
-        assert_eq!(&wire.to_end().unwrap(), sent, "and its end is passed on");
+        assert_eq!(&wire.read_to_end().unwrap(), sent, "and its end is passed on");
     });
 }
 
@@ -287,7 +287,7 @@ fn a_body_that_ends_too_soon_never_reaches_the_app() {
         let mut wire = Wire::connect(site.addr).unwrap();
         wire.send(format!("POST /echo?mark=short HTTP/1.1\r\nHost: test\r\n{body}").as_bytes()).unwrap();
         wire.stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let answer = String::from_utf8_lossy(&wire.to_end().unwrap()).into_owned();
+        let answer = String::from_utf8_lossy(&wire.read_to_end().unwrap()).into_owned();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
     assert!(site.marks().is_empty());

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection that reads whole responses and keeps what comes behind them.
 #[derive(Debug)]
@@ -195,3 +195,19 @@ fn trouble(error: &io::Error, at_end: Trouble) -> Trouble {
 
 /// Longer than anything that a test waits for.
 pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Whether the other side closes within `limit`.
+pub fn is_closed(stream: &mut TcpStream, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut buffer = [0; 1024];
+    while Instant::now() < end {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}
