@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::spool::{Spool, SpoolError};
 use super::{Conn, Phase, Request};
+use crate::date::Date;
 use crate::deadlines::Deadlines;
 use crate::http::exchange::{self, BodyReader};
 use crate::http::framing::RequestBody;
@@ -16,6 +17,46 @@ use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, ForwardContext};
 use crate::table::Shared;
+
+/// What an event loop has for the turns of its connections.
+#[derive(Debug)]
+pub struct Desk {
+    /// Of this turn of the loop.
+    pub now: Instant,
+    pub date: Date,
+    pub deadlines: Deadlines,
+    pub scratch: Vec<u8>,
+    pub out: Vec<u8>,
+    pub spare: Spare,
+}
+
+impl Desk {
+    /// `buffer`: bytes read or written at a time.
+    pub fn new(buffer: usize) -> Self {
+        Self {
+            now: Instant::now(),
+            date: Date::new(),
+            deadlines: Deadlines::default(),
+            scratch: vec![0; buffer],
+            out: Vec::with_capacity(OUT),
+            spare: Spare::default(),
+        }
+    }
+
+    /// For the connection that the loop calls `token`.
+    pub fn turn<'a>(&'a mut self, shared: &'a Shared, token: usize) -> Turn<'a> {
+        Turn {
+            shared,
+            now: self.now,
+            date: self.date.at(self.now),
+            deadlines: &mut self.deadlines,
+            token,
+            buffer: &mut self.scratch,
+            out: &mut self.out,
+            spare: &mut self.spare,
+        }
+    }
+}
 
 /// What the event loop lends to a turn of a connection.
 #[derive(Debug)]
@@ -430,6 +471,8 @@ impl std::fmt::Display for Peer<'_> {
 }
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// A head and a small body are written together (bytes).
+const OUT: usize = 4096;
 /// Steps of one turn: about 1 MiB of a body with a 64 KiB buffer, so that one busy client starves nobody.
 const STEPS: usize = 24;
 /// What is read out before the close, at most (bytes), and for how long.

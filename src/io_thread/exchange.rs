@@ -92,7 +92,7 @@ impl IoThread {
         request.tries += 1;
         request.body.rewind();
         client.exchange = Some(Exchange::new(claim));
-        self.deadlines.set(&mut client.conn.deadline, key, self.now + self.app.timeouts.app);
+        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
         // request that may be sent twice takes one.
         let reused = if request.facts.idempotent { self.upstreams.reuse(Owner::Client(key)) } else { None };
@@ -139,7 +139,7 @@ impl IoThread {
         let upstream = &mut self.upstreams.all[upstream_key];
         while exchange.sending {
             let head = &request.head[exchange.head_sent..];
-            let body = match request.body.peek(&mut self.scratch) {
+            let body = match request.body.peek(&mut self.desk.scratch) {
                 Ok(body) => body,
                 Err(error) => {
                     log::error!("{}: reading a buffered request body: {error}", self.name);
@@ -238,7 +238,7 @@ impl IoThread {
             joined = std::mem::take(&mut upstream.input);
             &joined[..]
         };
-        self.out.clear();
+        self.desk.out.clear();
         let (mut at, mut tail, mut done) = (0, &bytes[..0], false);
         let fault = loop {
             match &mut exchange.stage {
@@ -260,7 +260,7 @@ impl IoThread {
                     if self.shared.stopping.load(Ordering::Relaxed) {
                         plan.close_client();
                     }
-                    rewrite::response(&head, &plan, &request.facts, self.date.at(self.now), &mut self.out);
+                    rewrite::response(&head, &plan, &request.facts, self.desk.date.at(self.desk.now), &mut self.desk.out);
                     at += used;
                     match plan.kind {
                         Kind::Interim | Kind::Dropped => {}
@@ -271,7 +271,7 @@ impl IoThread {
                 Stage::Body { reader, plan } => {
                     if reader.is_done() {
                         if plan.to_client == ClientBody::Chunked {
-                            self.out.extend_from_slice(chunked::LAST_CHUNK);
+                            self.desk.out.extend_from_slice(chunked::LAST_CHUNK);
                         }
                         done = true;
                         break None;
@@ -292,9 +292,9 @@ impl IoThread {
                     }
                     match plan.to_client {
                         ClientBody::None => {}
-                        ClientBody::Chunked => chunked::write_chunk(&mut self.out, data),
+                        ClientBody::Chunked => chunked::write_chunk(&mut self.desk.out, data),
                         ClientBody::Length(_) | ClientBody::UntilClose => {
-                            self.out.extend_from_slice(tail);
+                            self.desk.out.extend_from_slice(tail);
                             tail = data;
                         }
                     }
@@ -310,9 +310,9 @@ impl IoThread {
         if let Some(reason) = fault {
             return self.app_failed(key, Fault::Bad(reason));
         }
-        if !self.out.is_empty() || !tail.is_empty() {
+        if !self.desk.out.is_empty() || !tail.is_empty() {
             exchange.begun = true;
-            if let Err(error) = conn.send(&self.out, tail, &self.shared.spool) {
+            if let Err(error) = conn.send(&self.desk.out, tail, &self.shared.spool) {
                 return self.client_failed(key, &error);
             }
         }
@@ -335,7 +335,7 @@ impl IoThread {
             (true, true) => tunnel_limit,
             (true, false) => self.app.timeouts.app,
         };
-        self.deadlines.set(&mut client.conn.deadline, key, self.now + time);
+        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + time);
         if !client.conn.output.is_drained() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
             self.client_left(key);
         }
@@ -348,21 +348,21 @@ impl IoThread {
         let upstream = &mut self.upstreams.all[upstream_key];
         // Bytes behind the response, an unsent rest of the request, an announced end: not to be used again.
         if plan.keep_app && !extra && !sending && !upstream.closing && !self.draining {
-            self.upstreams.keep(upstream_key, self.now);
+            self.upstreams.keep(upstream_key, self.desk.now);
         } else {
             // At once: an app's thread may be waiting for this end before it takes the next request.
             self.upstreams.close(upstream_key);
         }
         let conn = &mut client.conn;
-        intake::request_done(conn, &mut self.spare, plan.keep_client);
+        intake::request_done(conn, &mut self.desk.spare, plan.keep_client);
         if plan.keep_client && conn.output.is_drained() && !self.draining {
             conn.phase = Phase::Head;
-            self.deadlines.set(&mut conn.deadline, key, self.now + self.shared.server.timeouts.keepalive);
+            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);
             if conn.readable || !conn.input.is_empty() {
                 self.todo.push_back(key);
             }
         } else {
-            self.deadlines.set(&mut conn.deadline, key, self.now + self.shared.server.timeouts.write);
+            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
             self.todo.push_back(key);
         }
         self.give_back(claim, Ended::Answered(plan.status));
@@ -444,7 +444,7 @@ impl IoThread {
     fn refuses_connections(&mut self, error: &io::Error) {
         let mut state = self.shared.table.lock();
         let what = format!("it refuses connections: {error}");
-        state.pool.group_mut(self.id.group).broken(self.id, FailureKind::Refused(what), self.now);
+        state.pool.group_mut(self.id.group).broken(self.id, FailureKind::Refused(what), self.desk.now);
         drop(state);
         self.shared.table.notify();
     }
@@ -473,7 +473,7 @@ impl IoThread {
         let (upstream, tunnel) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel));
         if !conn.output.is_drained() {
             let mut moved = false;
-            match conn.flush(&mut self.scratch, &mut moved) {
+            match conn.flush(&mut self.desk.scratch, &mut moved) {
                 Ok(_) if moved => self.limit(key),
                 Ok(_) => {}
                 Err(_) => return self.client_left(key),

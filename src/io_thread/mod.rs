@@ -23,10 +23,8 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::config::AppConfig;
-use crate::conn::intake::{self, Next, Spare, Turn};
+use crate::conn::intake::{self, Desk, Next};
 use crate::conn::{Conn, Phase};
-use crate::date::Date;
-use crate::deadlines::Deadlines;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::refusal::Refusal;
@@ -93,7 +91,6 @@ struct IoThread {
     inbox: Inbox<ToThread>,
     clients: Slab<Client>,
     upstreams: Upstreams,
-    deadlines: Deadlines,
     /// Clients that can go on without an event.
     todo: VecDeque<usize>,
     /// Connections to the app with more to read than one turn takes.
@@ -109,12 +106,7 @@ struct IoThread {
     report: Option<probe::Report>,
     /// Reads from the app. Empty while one is under way.
     buffer: Vec<u8>,
-    /// Everything else that needs room for a moment.
-    scratch: Vec<u8>,
-    out: Vec<u8>,
-    spare: Spare,
-    date: Date,
-    now: Instant,
+    desk: Desk,
     draining: bool,
     drain_since: Option<Instant>,
     /// Set when the process is gone: the thread ends when it has nothing left.
@@ -124,12 +116,12 @@ struct IoThread {
 impl IoThread {
     fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
         let app = shared.app(process.id.group).clone();
-        let now = Instant::now();
+        let desk = Desk::new(BUFFER);
         let pipes = Pipes::new(process.name.clone(), process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
         Ok(Self {
             upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled),
-            probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, now)),
+            probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, desk.now)),
             app,
             id: process.id,
             name: process.name,
@@ -137,7 +129,6 @@ impl IoThread {
             poll,
             inbox,
             clients: Slab::new(),
-            deadlines: Deadlines::default(),
             todo: VecDeque::new(),
             more: VecDeque::new(),
             later: VecDeque::new(),
@@ -146,11 +137,7 @@ impl IoThread {
             talkative: Vec::new(),
             report: Some(report),
             buffer: vec![0; BUFFER],
-            scratch: vec![0; BUFFER],
-            out: Vec::with_capacity(4096),
-            spare: Spare::default(),
-            date: Date::new(),
-            now,
+            desk,
             draining: false,
             drain_since: None,
             gone: false,
@@ -168,7 +155,7 @@ impl IoThread {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
-            self.now = Instant::now();
+            self.desk.now = Instant::now();
             for event in &events {
                 self.event(event);
             }
@@ -189,9 +176,9 @@ impl IoThread {
         {
             return Some(Duration::ZERO);
         }
-        let retry = (!self.backlog.is_empty()).then(|| self.now + BACKLOG_RETRY);
+        let retry = (!self.backlog.is_empty()).then(|| self.desk.now + BACKLOG_RETRY);
         let probe = self.probe.as_ref().map(Probe::next_deadline);
-        let next = [self.deadlines.next(), self.upstreams.next_deadline(), retry, probe].into_iter().flatten().min()?;
+        let next = [self.desk.deadlines.next(), self.upstreams.next_deadline(), retry, probe].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -252,16 +239,7 @@ impl IoThread {
     /// Lets a client without an exchange go on.
     fn advance(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let mut turn = Turn {
-            shared: &self.shared,
-            now: self.now,
-            date: self.date.at(self.now),
-            deadlines: &mut self.deadlines,
-            token: key,
-            buffer: &mut self.scratch,
-            out: &mut self.out,
-            spare: &mut self.spare,
-        };
+        let mut turn = self.desk.turn(&self.shared, key);
         let next = intake::advance(&mut client.conn, &mut turn);
         self.follow(key, next);
     }
@@ -324,7 +302,7 @@ impl IoThread {
     }
 
     fn place(&mut self, conn: Box<Conn>, group: GroupId) {
-        match dispatch::place(&self.shared, conn, group, self.now) {
+        match dispatch::place(&self.shared, conn, group, self.desk.now) {
             Place::Queued | Place::Lost => {}
             Place::Slot(conn, claim) => self.take_granted(conn, claim),
             Place::Full(conn) => {
@@ -338,16 +316,7 @@ impl IoThread {
     /// Answers a client that has no exchange (any more).
     fn refuse(&mut self, key: usize, refusal: &Refusal) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let mut turn = Turn {
-            shared: &self.shared,
-            now: self.now,
-            date: self.date.at(self.now),
-            deadlines: &mut self.deadlines,
-            token: key,
-            buffer: &mut self.scratch,
-            out: &mut self.out,
-            spare: &mut self.spare,
-        };
+        let mut turn = self.desk.turn(&self.shared, key);
         intake::refuse(&mut client.conn, refusal, &mut turn);
         self.todo.push_back(key);
     }
@@ -355,7 +324,7 @@ impl IoThread {
     /// Gives a slot back; if something waits, it comes here.
     fn give_back(&mut self, claim: Claim, ended: Ended) {
         let group = claim.process().group;
-        let granted = self.shared.table.lock().pool.group_mut(group).finish(claim, ended, self.now);
+        let granted = self.shared.table.lock().pool.group_mut(group).finish(claim, ended, self.desk.now);
         // A drain may have ended with it, and of a server that stops the last request.
         if self.draining || self.shared.stopping.load(Ordering::Relaxed) {
             self.shared.table.notify();
@@ -384,7 +353,7 @@ impl IoThread {
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         conn.register(self.poll.registry(), Name::client(key)).ok()?;
-        self.deadlines.adopt(&mut conn.deadline, key);
+        self.desk.deadlines.adopt(&mut conn.deadline, key);
         entry.insert(Client { conn, exchange: None });
         Some(key)
     }
@@ -446,7 +415,7 @@ impl IoThread {
     /// The process gets nothing new: what is between requests or still being read goes to others.
     fn drain(&mut self) {
         self.draining = true;
-        self.drain_since.get_or_insert(self.now);
+        self.drain_since.get_or_insert(self.desk.now);
         self.upstreams.close_idle();
         self.limit_tunnels();
         let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
@@ -462,7 +431,7 @@ impl IoThread {
         self.pipes.drain();
         self.probe = None;
         let output = self.pipes.tail();
-        self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.now);
+        self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.desk.now);
         self.shared.table.notify();
     }
 
@@ -473,30 +442,21 @@ impl IoThread {
     }
 
     fn pass_deadlines(&mut self) {
-        while let Some(due) = self.deadlines.due(self.now) {
+        while let Some(due) = self.desk.deadlines.due(self.desk.now) {
             let key = due.token;
             let Some(client) = self.clients.get_mut(key) else { continue };
-            if !self.deadlines.has_passed(&mut client.conn.deadline, due, self.now) {
+            if !self.desk.deadlines.has_passed(&mut client.conn.deadline, due, self.desk.now) {
                 continue;
             }
             if client.exchange.is_some() {
                 self.exchange_expired(key);
                 continue;
             }
-            let mut turn = Turn {
-                shared: &self.shared,
-                now: self.now,
-                date: self.date.at(self.now),
-                deadlines: &mut self.deadlines,
-                token: key,
-                buffer: &mut self.scratch,
-                out: &mut self.out,
-                spare: &mut self.spare,
-            };
+            let mut turn = self.desk.turn(&self.shared, key);
             let next = intake::expire(&mut client.conn, &mut turn);
             self.follow(key, next);
         }
-        self.upstreams.close_old(self.now);
+        self.upstreams.close_old(self.desk.now);
         self.probe_deadline();
     }
 

@@ -111,7 +111,7 @@ impl IoThread {
     /// Tries, gives up on an answer that does not come, or gives up altogether.
     pub(super) fn probe_deadline(&mut self) {
         let Some(probe) = &mut self.probe else { return };
-        if self.now >= probe.began + probe.timeout {
+        if self.desk.now >= probe.began + probe.timeout {
             let (after, mut last) = (probe.timeout, probe.last.clone());
             if let Some(port) = probe.port
                 && last.starts_with("nothing listens")
@@ -120,7 +120,7 @@ impl IoThread {
             }
             return self.start_failed(FailureKind::NotReady { after, last });
         }
-        if self.now < probe.next {
+        if self.desk.now < probe.next {
             return;
         }
         if let Some(upstream) = probe.upstream.take() {
@@ -131,7 +131,7 @@ impl IoThread {
             Ok(upstream) => {
                 probe.upstream = Some(upstream);
                 probe.sent = 0;
-                probe.next = self.now + Duration::from_secs(ANSWER_SECONDS);
+                probe.next = self.desk.now + Duration::from_secs(ANSWER_SECONDS);
                 self.probe_event(upstream);
             }
             Err(_) => self.probe_again(None),
@@ -192,7 +192,7 @@ impl IoThread {
         if let Some(last) = last {
             probe.last = last;
         }
-        probe.next = self.now + probe.pause;
+        probe.next = self.desk.now + probe.pause;
         probe.pause = (probe.pause * 3 / 2).min(LAST_TRY);
     }
 
@@ -218,9 +218,9 @@ impl IoThread {
                 ListenerOwner::Unknown => {}
             }
         }
-        self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.now);
+        self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.desk.now);
         self.shared.table.notify();
-        log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.now - probe.began).as_secs_f64());
+        log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());
     }
 
     fn start_failed(&mut self, kind: FailureKind) {
@@ -228,7 +228,7 @@ impl IoThread {
         self.pipes.drain();
         let failure = Failure { kind, output: self.pipes.tail() };
         log::error!("{} pid {}: {failure}", self.name, self.pid);
-        self.shared.table.lock().pool.group_mut(self.id.group).start_failed(self.id, failure, self.now);
+        self.shared.table.lock().pool.group_mut(self.id.group).start_failed(self.id, failure, self.desk.now);
         self.shared.table.notify();
     }
 }

@@ -22,7 +22,7 @@ impl IoThread {
                 if !conn.readable {
                     return;
                 }
-                match conn.socket.read(&mut self.scratch) {
+                match conn.socket.read(&mut self.desk.scratch) {
                     Ok(0) => {
                         // The client is done; the app may still have something to say.
                         conn.readable = false;
@@ -30,8 +30,8 @@ impl IoThread {
                         return;
                     }
                     Ok(count) => {
-                        conn.readable = count == self.scratch.len() || conn.closing;
-                        upstream.output.extend_from_slice(&self.scratch[..count]);
+                        conn.readable = count == self.desk.scratch.len() || conn.closing;
+                        upstream.output.extend_from_slice(&self.desk.scratch[..count]);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         conn.readable = false;
@@ -65,9 +65,9 @@ impl IoThread {
         let Some(exchange) = client.exchange.take() else { return };
         client.conn.phase = Phase::Flush { close: true };
         if let Some(request) = client.conn.request.take() {
-            self.spare.give(request);
+            self.desk.spare.give(request);
         }
-        self.deadlines.set(&mut client.conn.deadline, key, self.now + self.shared.server.timeouts.write);
+        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
         self.todo.push_back(key);
         if let Some(upstream) = exchange.upstream {
             self.upstreams.close(upstream);
@@ -78,7 +78,7 @@ impl IoThread {
     /// How long a tunnel may be idle, and, while the process drains, last.
     pub(super) fn tunnel_limit(&self) -> Duration {
         match self.drain_since {
-            Some(since) => (since + self.app.drain.upgraded).saturating_duration_since(self.now),
+            Some(since) => (since + self.app.drain.upgraded).saturating_duration_since(self.desk.now),
             None => self.app.timeouts.tunnel,
         }
     }

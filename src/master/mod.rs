@@ -18,11 +18,9 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::conn::intake::{self, Next, Spare, Turn};
+use crate::conn::intake::{self, Desk, Next};
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
-use crate::date::Date;
-use crate::deadlines::Deadlines;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Wake};
 use crate::http::refusal::Refusal;
@@ -46,13 +44,8 @@ pub struct Master {
     control: ControlServer,
     operations: Operations,
     conns: Slab<Held>,
-    deadlines: Deadlines,
+    desk: Desk,
     todo: VecDeque<usize>,
-    scratch: Vec<u8>,
-    out: Vec<u8>,
-    spare: Spare,
-    date: Date,
-    now: Instant,
     /// Threads to wake when this batch of events is through.
     wakes: Vec<Wake>,
     stopping: Option<Stopping>,
@@ -94,13 +87,8 @@ impl Master {
             signals,
             control,
             conns: Slab::new(),
-            deadlines: Deadlines::default(),
+            desk: Desk::new(BUFFER),
             todo: VecDeque::new(),
-            scratch: vec![0; 64 * 1024],
-            out: Vec::new(),
-            spare: Spare::default(),
-            date: Date::new(),
-            now: Instant::now(),
             wakes: Vec::new(),
             stopping: None,
         })
@@ -121,7 +109,7 @@ impl Master {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
-            self.now = Instant::now();
+            self.desk.now = Instant::now();
             for event in &events {
                 self.event(event);
             }
@@ -146,7 +134,8 @@ impl Master {
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
-        let next = [self.deadlines.next(), self.accept_after, queue, self.control.next_deadline(), stopping].into_iter().flatten().min()?;
+        let next =
+            [self.desk.deadlines.next(), self.accept_after, queue, self.control.next_deadline(), stopping].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -167,7 +156,7 @@ impl Master {
         } else if token == WAKER {
             // Its messages are taken after the events.
         } else if (CONTROL..CONTROL + CONTROL_TOKENS).contains(&token.0) {
-            self.control.event(token, self.poll.registry(), &mut self.operations, self.now);
+            self.control.event(token, self.poll.registry(), &mut self.operations, self.desk.now);
         } else if let Some(key) = token.0.checked_sub(CONNS) {
             let Some(held) = self.conns.get_mut(key) else { return };
             held.conn.readable |= event.is_readable();
@@ -190,11 +179,11 @@ impl Master {
                 }
                 signals::Event::RollingRestart => {
                     log::info!("SIGUSR2: rolling restart of all apps, one after another");
-                    self.shared.table.lock().pool.restart_all(Trigger::Signal, self.now);
+                    self.shared.table.lock().pool.restart_all(Trigger::Signal, self.desk.now);
                     self.shared.table.notify();
                 }
                 signals::Event::Stop => self.operations.stop(),
-                signals::Event::DumpState => self.operations.log_state(self.now),
+                signals::Event::DumpState => self.operations.log_state(self.desk.now),
                 signals::Event::Reload => log::info!("SIGHUP: this version does not reload its configuration; nothing changed"),
                 signals::Event::ReopenLogs => log::info!("SIGUSR1: the log goes to standard error; there is nothing to reopen"),
             }
@@ -214,14 +203,14 @@ impl Master {
             }
         }
         if changed {
-            self.control.changed(self.poll.registry(), &mut self.operations, self.now);
+            self.control.changed(self.poll.registry(), &mut self.operations, self.desk.now);
         }
-        self.control.tick(self.poll.registry(), self.now);
+        self.control.tick(self.poll.registry(), self.desk.now);
     }
 
     /// Accepts in batches; what is left waits for the next turn.
     fn accept(&mut self) {
-        if self.accept_after.is_some_and(|at| self.now < at) {
+        if self.accept_after.is_some_and(|at| self.desk.now < at) {
             return;
         }
         self.accept_after = None;
@@ -242,7 +231,7 @@ impl Master {
                             self.listeners[i].at,
                             self.shared.connections.open()
                         );
-                        self.accept_after = Some(self.now + ACCEPT_PAUSE);
+                        self.accept_after = Some(self.desk.now + ACCEPT_PAUSE);
                         return;
                     }
                 }
@@ -255,7 +244,7 @@ impl Master {
         let conn = Conn::new(socket, peer, &self.shared.connections);
         let key = self.conns.insert(Held { conn, registered: false });
         let held = &mut self.conns[key];
-        self.deadlines.set(&mut held.conn.deadline, key, self.now + self.shared.server.timeouts.head);
+        self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.shared.server.timeouts.head);
         if full {
             self.refuse(key, &Refusal::TooManyConnections);
         }
@@ -264,32 +253,14 @@ impl Master {
 
     fn advance(&mut self, key: usize) {
         let Some(held) = self.conns.get_mut(key) else { return };
-        let mut turn = Turn {
-            shared: &self.shared,
-            now: self.now,
-            date: self.date.at(self.now),
-            deadlines: &mut self.deadlines,
-            token: key,
-            buffer: &mut self.scratch,
-            out: &mut self.out,
-            spare: &mut self.spare,
-        };
+        let mut turn = self.desk.turn(&self.shared, key);
         let next = intake::advance(&mut held.conn, &mut turn);
         self.follow(key, next);
     }
 
     fn refuse(&mut self, key: usize, refusal: &Refusal) {
         let Some(held) = self.conns.get_mut(key) else { return };
-        let mut turn = Turn {
-            shared: &self.shared,
-            now: self.now,
-            date: self.date.at(self.now),
-            deadlines: &mut self.deadlines,
-            token: key,
-            buffer: &mut self.scratch,
-            out: &mut self.out,
-            spare: &mut self.spare,
-        };
+        let mut turn = self.desk.turn(&self.shared, key);
         intake::refuse(&mut held.conn, refusal, &mut turn);
         self.todo.push_back(key);
     }
@@ -343,7 +314,7 @@ impl Master {
                 Ok(wake) => return self.wakes.push(wake),
                 Err((conn, claim)) => {
                     drop(state);
-                    dispatch::give_back_unused(&self.shared, claim, self.now);
+                    dispatch::give_back_unused(&self.shared, claim, self.desk.now);
                     conn
                 }
             },
@@ -352,14 +323,14 @@ impl Master {
                 conn
             }
         };
-        match dispatch::place(&self.shared, conn, group, self.now) {
+        match dispatch::place(&self.shared, conn, group, self.desk.now) {
             Place::Slot(conn, claim) => {
                 let handed = self.shared.table.lock().hand_over(conn, claim);
                 match handed {
                     Ok(wake) => self.wakes.push(wake),
                     // The process's thread ended in this very moment: ask again in the next turn.
                     Err((conn, claim)) => {
-                        dispatch::give_back_unused(&self.shared, claim, self.now);
+                        dispatch::give_back_unused(&self.shared, claim, self.desk.now);
                         self.put_back(conn);
                     }
                 }
@@ -392,28 +363,19 @@ impl Master {
     fn put_back(&mut self, mut conn: Box<Conn>) -> usize {
         conn.readable = true;
         let key = self.conns.insert(Held { conn, registered: false });
-        self.deadlines.adopt(&mut self.conns[key].conn.deadline, key);
+        self.desk.deadlines.adopt(&mut self.conns[key].conn.deadline, key);
         self.todo.push_back(key);
         key
     }
 
     fn pass_deadlines(&mut self) {
-        while let Some(due) = self.deadlines.due(self.now) {
+        while let Some(due) = self.desk.deadlines.due(self.desk.now) {
             let key = due.token;
             let Some(held) = self.conns.get_mut(key) else { continue };
-            if !self.deadlines.has_passed(&mut held.conn.deadline, due, self.now) {
+            if !self.desk.deadlines.has_passed(&mut held.conn.deadline, due, self.desk.now) {
                 continue;
             }
-            let mut turn = Turn {
-                shared: &self.shared,
-                now: self.now,
-                date: self.date.at(self.now),
-                deadlines: &mut self.deadlines,
-                token: key,
-                buffer: &mut self.scratch,
-                out: &mut self.out,
-                spare: &mut self.spare,
-            };
+            let mut turn = self.desk.turn(&self.shared, key);
             let next = intake::expire(&mut held.conn, &mut turn);
             self.follow(key, next);
         }
@@ -429,7 +391,7 @@ impl Master {
     /// Answers the requests that have waited too long.
     fn queues(&mut self) {
         let mut state = self.shared.table.lock();
-        let old: Vec<Box<Conn>> = state.pool.groups_mut().flat_map(|group| group.expire(self.now)).collect();
+        let old: Vec<Box<Conn>> = state.pool.groups_mut().flat_map(|group| group.expire(self.desk.now)).collect();
         drop(state);
         if !old.is_empty() && self.stopping.is_some() {
             self.shared.table.notify();
@@ -451,6 +413,8 @@ impl Master {
     }
 }
 
+/// One read of a socket (bytes).
+const BUFFER: usize = 64 * 1024;
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const CONTROL: usize = 16;

@@ -44,23 +44,23 @@ impl Master {
             stopping.now = true;
             (stopping.close_at, stopping.stop_at, stopping.sweep_at) = (None, None, None);
             self.listeners.clear();
-            self.shared.table.lock().pool.stop_now(self.now);
+            self.shared.table.lock().pool.stop_now(self.desk.now);
             self.shared.table.notify();
         }
         let nobody = self.shared.connections.open() == 0;
-        if stopping.close_at.is_some_and(|at| nobody || self.now >= at) && self.backlog_is_empty() {
+        if stopping.close_at.is_some_and(|at| nobody || self.desk.now >= at) && self.backlog_is_empty() {
             self.listeners.clear();
             stopping.close_at = None;
-            stopping.sweep_at = Some(self.now);
+            stopping.sweep_at = Some(self.desk.now);
         }
-        if stopping.close_at.is_none() && stopping.sweep_at.is_some_and(|at| self.now >= at) {
+        if stopping.close_at.is_none() && stopping.sweep_at.is_some_and(|at| self.desk.now >= at) {
             self.sweep();
-            stopping.sweep_at = Some(self.now + SWEEP);
+            stopping.sweep_at = Some(self.desk.now + SWEEP);
         }
         let nobody = self.shared.connections.open() == 0;
-        if stopping.close_at.is_none() && stopping.stop_at.is_some_and(|at| nobody || self.now >= at) {
+        if stopping.close_at.is_none() && stopping.stop_at.is_some_and(|at| nobody || self.desk.now >= at) {
             stopping.stop_at = None;
-            self.shared.table.lock().pool.stop(self.now);
+            self.shared.table.lock().pool.stop(self.desk.now);
             self.shared.table.notify();
         }
         // What the clients still have to take may take them until their own limits; the processes need not wait for that, we do.
@@ -77,7 +77,7 @@ impl Master {
             drain.as_secs()
         );
         self.shared.stopping.store(true, Ordering::Relaxed);
-        Stopping { close_at: Some(self.now + GRACE), stop_at: Some(self.now + GRACE + drain), sweep_at: None, now: false }
+        Stopping { close_at: Some(self.desk.now + GRACE), stop_at: Some(self.desk.now + GRACE + drain), sweep_at: None, now: false }
     }
 
     /// Accepts what waits; true: nothing does.
