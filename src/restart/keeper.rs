@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+
 use crate::sys;
 
 /// The parent's side.
@@ -41,24 +43,31 @@ impl Keeper {
         self.pid
     }
 
-    /// This process group lives.
+    /// This process group lives. After an error this keeper is no more: start another.
     pub fn born(&mut self, pgid: u32) -> io::Result<()> {
-        self.pipe.write_all(format!("+{pgid}\n").as_bytes())
+        self.tell(&format!("+{pgid}\n"))
     }
 
-    /// Nothing of it is left; its number may be given to others.
+    /// Nothing of it is left; its number may be given to others. After an error this keeper is no more: start another.
     pub fn gone(&mut self, pgid: u32) -> io::Result<()> {
-        self.pipe.write_all(format!("-{pgid}\n").as_bytes())
+        self.tell(&format!("-{pgid}\n"))
+    }
+
+    /// A short line is written whole or not at all (pipe(7), PIPE_BUF). A keeper that did not get one (it was stopped, and the pipe is full) is
+    /// killed: else it would take the end of its pipe, when another replaces it, for the end of rota, and kill every app.
+    fn tell(&mut self, line: &str) -> io::Result<()> {
+        self.pipe.write_all(line.as_bytes()).inspect_err(|_| {
+            let _ = sys::signal_process(self.pid, sys::KILL);
+        })
     }
 }
 
 /// `rota __keeper`: reads until rota is gone.
 pub fn run() -> u8 {
-    // What is meant for rota's terminal or unit must not end it before its time.
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+    // What is meant for rota, or for all of its unit or of its name, must not end the keeper before its time.
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
-    let _ = rustix::process::setsid();
     let mut living = HashSet::new();
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
@@ -68,25 +77,25 @@ pub fn run() -> u8 {
             _ => false,
         };
     }
-    for pgid in living {
-        end(pgid);
+    // In rounds: what forks just now is met by the next one, and a process that the kernel holds keeps no other alive.
+    for _ in 0..ROUNDS {
+        living.retain(|pgid| kill(*pgid));
+        if living.is_empty() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
     }
     0
 }
 
-/// Kills a group and the session of the same number until nothing of them is left.
-fn end(pgid: u32) {
-    for _ in 0..ROUNDS {
-        let in_group = sys::signal_group(pgid, sys::KILL).is_ok();
-        let members = sys::session_members(pgid);
-        for pid in &members {
-            let _ = sys::signal_process(*pid, sys::KILL);
-        }
-        if !in_group && members.is_empty() {
-            return;
-        }
-        std::thread::sleep(PAUSE);
+/// Kills a group and the session of the same number. True: something of them was left.
+fn kill(pgid: u32) -> bool {
+    let in_group = sys::signal_group(pgid, sys::KILL).is_ok();
+    let members = sys::session_members(pgid);
+    for pid in &members {
+        let _ = sys::signal_process(*pid, sys::KILL);
     }
+    in_group || !members.is_empty()
 }
 
 const ROUNDS: usize = 100;
