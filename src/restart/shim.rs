@@ -1,7 +1,8 @@
 //! `rota __spawn`: the child's side of a start. Single-threaded; reads its orders, becomes what the app needs, and executes the app.
 //!
-//! The order of steps matters: descriptors and limits while still root, then the user for good, and only then the parent-death signal, which a
-//! change of user would clear (prctl(2)); after it the parent is looked at once more, in case it died before.
+//! The order of steps matters: what rota was started with is closed before a descriptor is received, so that 3 is free; descriptors and limits
+//! while still root, then the user for good, and only then the parent-death signal, which a change of user would clear (prctl(2)); after it the
+//! parent is looked at once more, in case it died before.
 
 use std::ffi::CString;
 use std::fs;
@@ -80,7 +81,7 @@ fn take_stdin() -> io::Result<UnixStream> {
 }
 
 fn become_app(parent: &UnixStream) -> ShimError {
-    match prepare(parent) {
+    match close_strangers(parent).map_err(|error| other("/proc/self/fd", &error)).and_then(|()| prepare(parent)) {
         Ok((order, _socket)) => execute(&order),
         Err(error) => error,
     }
@@ -103,9 +104,11 @@ fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimErro
     } else {
         socket
     };
-    close_strangers(&[parent.as_raw_fd()], socket.as_ref()).map_err(|error| other("/proc/self/fd", &error))?;
+    be_as_killable_as_others();
     if let Some((name, uid, gid)) = &order.user {
-        become_user(name, Uid::from_raw(*uid), Gid::from_raw(*gid))?;
+        let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+        own_output(uid, gid).map_err(|error| other("output pipes", &error))?;
+        become_user(name, uid, gid)?;
     }
     std::env::set_current_dir(&order.root).map_err(|error| other(&format!("root {}", order.root.display()), &error))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| other("PR_SET_PDEATHSIG", &error.into()))?;
@@ -155,14 +158,16 @@ fn receive_order(parent: &UnixStream) -> io::Result<(ShimOrder, Option<OwnedFd>)
     Ok((serde_json::from_slice(&text)?, socket))
 }
 
-/// An ignored signal and a blocked one stay so over an exec (execve(2)), a handled one does not: so every ignored one gets a handler.
+/// An ignored signal and a blocked one stay so over an exec (execve(2)), a handled one does not: so every ignored one gets a handler. ILL, FPE
+/// and SEGV stay as they are: a handler that returns from those would loop, so signal-hook panics when asked for one.
 fn reset_signals() -> io::Result<()> {
     SigSet::empty().thread_set_mask()?;
     let status = fs::read_to_string("/proc/self/status")?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     let ignored = ignored.ok_or(io::ErrorKind::InvalidData)?;
-    // 32 and 33 are the C library's own (signal(7)); it sets them anew in every program.
-    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1 && ![32, 33].contains(signal)) {
+    // 32 and 33 are the C library's own (signal(7)): it refuses them here, and sets them anew in the program that needs them.
+    let stays = |signal: &i32| [32, 33].contains(signal) || signal_hook::consts::FORBIDDEN.contains(signal);
+    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1 && !stays(signal)) {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     Ok(())
@@ -179,13 +184,31 @@ fn as_third(socket: OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// Closes what rota was started with beyond the standard streams; rota's own are close-on-exec.
-fn close_strangers(ours: &[i32], socket: Option<&OwnedFd>) -> io::Result<()> {
+fn close_strangers(parent: &UnixStream) -> io::Result<()> {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for fd in open {
-        if fd > 2 && !ours.contains(&fd) && socket.is_none_or(|socket| socket.as_raw_fd() != fd) {
+        if fd > 2 && fd != parent.as_raw_fd() {
             // The directory's own descriptor is in the list and already closed.
             let _ = nix::unistd::close(fd);
         }
+    }
+    Ok(())
+}
+
+/// A rota that the OOM killer spares (OOMScoreAdjust= of its unit) must not spare its apps too. Raising the score needs no privilege.
+fn be_as_killable_as_others() {
+    let score = fs::read_to_string(OOM_SCORE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if score.is_some_and(|score| score < 0) {
+        let _ = fs::write(OOM_SCORE, "0");
+    }
+}
+
+/// To open /dev/stderr is to open the pipe anew, which takes the rights of a file: without this, logging to it fails for any user but rota's.
+fn own_output(uid: Uid, gid: Gid) -> io::Result<()> {
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid.as_raw()), rustix::fs::Gid::from_raw(gid.as_raw()));
+    if rustix::process::geteuid().is_root() {
+        rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))?;
+        rustix::fs::fchown(rustix::stdio::stderr(), Some(uid), Some(gid))?;
     }
     Ok(())
 }
@@ -212,5 +235,6 @@ fn other(step: &str, error: &io::Error) -> ShimError {
 
 /// Where the socket to the parent is put, so that descriptor 3 stays free.
 const FIRST_FREE: i32 = 10;
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 const FIRST_PIECE: usize = 64 * 1024;
 const MAX_ORDER: usize = 4 * 1024 * 1024;
