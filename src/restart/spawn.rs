@@ -139,7 +139,11 @@ fn own_environment() -> impl Iterator<Item = (String, String)> {
 fn reserve(release: &Release, dir: &PrivateDir) -> Result<Reserved, String> {
     let path = dir.path.join("app.sock");
     match release.bind {
-        Bind::Unix => Ok(Reserved { socket: None, endpoint: Endpoint::Unix(path) }),
+        Bind::Unix => {
+            // Each server words this in its own way, most of them badly.
+            std::os::unix::net::SocketAddr::from_pathname(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(Reserved { socket: None, endpoint: Endpoint::Unix(path) })
+        }
         Bind::Port => {
             let reserve = || -> io::Result<(OwnedFd, SocketAddr)> {
                 let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM.cloexec(), None)?;
@@ -187,9 +191,11 @@ impl PrivateDir {
         let app = run_dir.join(name.app.as_str());
         let path = app.join(format!("{}-{serial}", name.number));
         let create = || -> io::Result<()> {
-            // Others may pass through, to directories that they own, and see nothing.
-            make_own_dir(run_dir, 0o711)?;
-            make_own_dir(&app, 0o711)?;
+            if let Some(above) = run_dir.parent() {
+                fs::create_dir_all(above)?;
+            }
+            make_own_dir(run_dir)?;
+            make_own_dir(&app)?;
             // Left by a rota that was killed.
             if fs::symlink_metadata(&path).is_ok() {
                 fs::remove_dir_all(&path)?;
@@ -215,10 +221,12 @@ impl Drop for PrivateDir {
 }
 
 /// A directory that is ours and no symlink, made if it is missing (CVE-2014-1831 was a directory that somebody else had made first).
-fn make_own_dir(path: &Path, mode: u32) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(mode).recursive(true).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
+fn make_own_dir(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        // Others may pass through, to directories that they own, and see nothing; also under a umask that would forbid it.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o711))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
     let found = fs::symlink_metadata(path)?;
     let us = rustix::process::geteuid().as_raw();
