@@ -39,9 +39,24 @@ pub fn resolve(start: &StartConfig) -> Result<Release, Failure> {
     if !root.is_dir() {
         return Err(failed(format!("root {}: not a directory", root.display())));
     }
-    let user = start.user.as_deref().map(|user| identity(user, start.group.as_deref())).transpose();
-    let user = user.map_err(|text| Failure { kind: FailureKind::User(text), output: Vec::new() })?;
+    let user = user(start).map_err(|text| Failure { kind: FailureKind::User(text), output: Vec::new() })?;
     Ok(Release { root, command: start.command.clone(), bind: start.bind, env: start.env.clone(), user })
+}
+
+/// A group without a user is that group for rota's own user.
+fn user(start: &StartConfig) -> Result<Option<Identity>, String> {
+    let group = start.group.as_deref();
+    match &start.user {
+        Some(user) => identity(user, group).map(Some),
+        None if group.is_some() => identity(&own_name()?, group).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn own_name() -> Result<String, String> {
+    let uid = nix::unistd::geteuid();
+    let own = User::from_uid(uid).map_err(|error| format!("uid {uid}: {error}"))?;
+    Ok(own.ok_or_else(|| format!("uid {uid}: it has no name"))?.name)
 }
 
 /// Looks a user up (NSS: files, LDAP, ...).
@@ -78,6 +93,14 @@ mod tests {
         fs::remove_file(&current).unwrap();
         std::os::unix::fs::symlink(&two, &current).unwrap();
         assert_eq!(release.root, fs::canonicalize(&one).unwrap());
+    }
+
+    #[test]
+    fn a_group_without_a_user_is_for_rota_s_own_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = StartConfig { group: Some("daemon".to_owned()), ..start(dir.path()) };
+        let user = resolve(&daemon).unwrap().user.unwrap();
+        assert_eq!((user.uid, user.gid), (nix::unistd::geteuid().as_raw(), Group::from_name("daemon").unwrap().unwrap().gid.as_raw()));
     }
 
     #[test]
