@@ -140,7 +140,8 @@ impl Lines {
 pub fn clean(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let harmless = |c: char| {
-        c == '\t' || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        c == '\t'
+            || !(c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
     };
     if text.chars().all(harmless) {
         return text.into_owned();
@@ -185,5 +186,6 @@ mod tests {
     #[test]
     fn what_would_move_the_cursor_is_escaped() {
         assert_eq!(clean(b"\x1b[2Jhi\tthere\x07\xe2\x80\xae"), "\\u{1b}[2Jhi\tthere\\u{7}\\u{202e}");
+        assert_eq!(clean("\u{200f}a\u{61c}".as_bytes()), "\\u{200f}a\\u{61c}");
     }
 }
