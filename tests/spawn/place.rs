@@ -1,0 +1,153 @@
+//! Where the app listens: its directory, its port, its socket.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+
+use rota::config::Bind;
+use rota::pool::{Failure, FailureKind};
+use rota::restart::spawn::Endpoint;
+use rota::sys::{self, ListenerOwner};
+use socket2::{Domain, Socket, Type};
+
+use crate::roles::listening_app;
+use crate::stage::{App, Stage, mode, we_are_root};
+use crate::wait::{found, secs};
+
+fn listening(stage: &Stage, bind: Bind) -> App {
+    let command = listening_app();
+    stage.start(&stage.release(&command.each_ref().map(String::as_str), bind))
+}
+
+fn port(app: &App) -> SocketAddr {
+    match &app.launched.endpoint {
+        Endpoint::Tcp(addr) => *addr,
+        Endpoint::Unix(path) => panic!("{}", path.display()),
+    }
+}
+
+fn hello(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_private_directory_is_closed_to_others_and_ends_with_the_process() {
+    let stage = Stage::new();
+    let app = stage.start(&stage.release(&["sleep", "1000"], Bind::Unix));
+    let dir = app.launched.dir.path().to_owned();
+    assert_eq!(dir, stage.path("run/blog/2-1"));
+    assert_eq!((mode(&dir), mode(&stage.path("run/blog")), mode(&stage.path("run"))), (0o700, 0o711, 0o711));
+    assert_eq!(app.launched.endpoint, Endpoint::Unix(dir.join("app.sock")));
+    fs::create_dir(dir.join("left")).unwrap();
+    drop(app);
+    assert!(!dir.exists());
+    assert_eq!(fs::read_dir(stage.path("run/blog")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_rota_left_is_cleared_and_a_link_in_its_place_is_not_followed() {
+    let stage = Stage::new();
+    fs::create_dir_all(stage.path("run/blog")).unwrap();
+    fs::write(stage.path("precious"), "x").unwrap();
+    symlink(stage.path(""), stage.path("run/blog/2-1")).unwrap();
+    let app = stage.start(&stage.release(&["sleep", "1000"], Bind::Unix));
+    assert!(app.launched.dir.path().symlink_metadata().unwrap().is_dir());
+    assert!(stage.path("precious").exists());
+}
+
+/// Where the directory of the app should be stands something else.
+fn is_refused(stage: &Stage) {
+    let failure = stage.launch(&stage.release(&["sleep", "1000"], Bind::Unix)).unwrap_err();
+    assert!(
+        matches!(&failure, Failure { kind: FailureKind::Spawn(text), .. } if text.contains("that nobody else may write to")),
+        "{failure:?}"
+    );
+}
+
+#[test]
+fn a_run_directory_that_others_could_have_made_is_refused() {
+    let link = Stage::new();
+    fs::create_dir_all(link.path("run")).unwrap();
+    fs::create_dir_all(link.path("elsewhere")).unwrap();
+    symlink(link.path("elsewhere"), link.path("run/blog")).unwrap();
+    is_refused(&link);
+    let open = Stage::new();
+    fs::create_dir_all(open.path("run/blog")).unwrap();
+    fs::set_permissions(open.path("run/blog"), fs::Permissions::from_mode(0o777)).unwrap();
+    is_refused(&open);
+    if we_are_root() {
+        let foreign = Stage::new();
+        fs::create_dir_all(foreign.path("run/blog")).unwrap();
+        std::os::unix::fs::chown(foreign.path("run/blog"), Some(65534), None).unwrap();
+        is_refused(&foreign);
+    }
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_said_before_the_start() {
+    let mut stage = Stage::new();
+    stage.run_dir = stage.path(&"d".repeat(90));
+    let failure = stage.launch(&stage.release(&["sleep", "1000"], Bind::Unix)).unwrap_err();
+    assert!(matches!(&failure.kind, FailureKind::Spawn(text) if text.contains("SUN_LEN")), "{failure:?}");
+}
+
+#[test]
+fn the_port_is_reserved_until_the_program_is_executed_and_then_the_app_s_own() {
+    let mut stage = Stage::new();
+    let gate = stage.path("gate");
+    fs::write(
+        &gate,
+        format!("#!/bin/sh\nuntil [ -e {0}.open ]; do sleep 0.01; done\nexec {1} \"$@\"\n", gate.display(), crate::stage::ROTA),
+    )
+    .unwrap();
+    fs::set_permissions(&gate, fs::Permissions::from_mode(0o755)).unwrap();
+    stage.program = gate;
+    let mut app = listening(&stage, Bind::Port);
+    let addr = port(&app);
+    assert_eq!(addr.ip(), Ipv4Addr::LOCALHOST);
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    assert_eq!(other.bind(&addr.into()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    fs::write(stage.path("gate.open"), "").unwrap();
+    let stream = found("the app listens", secs(20), || TcpStream::connect(addr).ok());
+    assert_eq!(hello(stream), "hello");
+    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::Ours);
+    assert_eq!(sys::listening_ports(app.pid()), [addr]);
+    assert_eq!(app.variable("PORT"), Some(addr.port().to_string()));
+    app.launched.report.set_nonblocking(true).unwrap();
+    assert_eq!(app.launched.report.read(&mut [0]).unwrap(), 0, "end of file says that the program runs");
+}
+
+#[test]
+fn an_app_that_listens_everywhere_is_found_out() {
+    let stage = Stage::new();
+    fs::write(stage.path("root/everywhere"), "").unwrap();
+    let app = listening(&stage, Bind::Port);
+    let addr = port(&app);
+    found("the app listens", secs(20), || TcpStream::connect(addr).ok());
+    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::OursOnWildcard);
+}
+
+#[test]
+fn an_inherited_socket_takes_connections_before_the_app_runs_and_none_after_it() {
+    let stage = Stage::new();
+    let app = listening(&stage, Bind::Fd);
+    let Endpoint::Unix(path) = app.launched.endpoint.clone() else { panic!("{:?}", app.launched.endpoint) };
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(hello(UnixStream::connect(&path).unwrap()), "hello");
+    assert_eq!((app.variable("LISTEN_FDS"), app.variable("LISTEN_PID")), (Some("1".to_owned()), Some(app.pid().to_string())));
+    // rota has no copy of it: without the app nobody listens.
+    sys::signal_process(app.pid(), sys::KILL).unwrap();
+    found("connections are refused", secs(20), || UnixStream::connect(&path).err());
+}
+
+#[test]
+fn a_socket_of_the_app_s_own_is_where_it_is_told() {
+    let stage = Stage::new();
+    let app = listening(&stage, Bind::Unix);
+    let Endpoint::Unix(path) = &app.launched.endpoint else { panic!("{:?}", app.launched.endpoint) };
+    assert_eq!(hello(found("the app listens", secs(20), || UnixStream::connect(path).ok())), "hello");
+}
