@@ -185,7 +185,8 @@ impl Restart {
         match io_thread::start(self.shared.clone(), process) {
             Ok(thread) => Ok((pid, thread)),
             Err(error) => {
-                let _ = sys::signal_group(pid, sys::KILL);
+                // Not the group: the shim may not have made its own yet.
+                let _ = sys::signal_process(pid, sys::KILL);
                 self.living.remove(&id);
                 Err(Failure { kind: FailureKind::Spawn(format!("I/O thread: {error}")), output: Vec::new() })
             }
