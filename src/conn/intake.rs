@@ -118,11 +118,14 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
     match &conn.request {
         Some(request) => {
             keep = keep && request.facts.keep_alive && request.reader.is_done();
+            conn.unread = !request.reader.is_done();
             head_only = request.facts.head_only;
             log::debug!("{} from {}: {} ({})", request.line(), Peer(conn), refusal.status(), refusal.reason());
         }
         None => {
             keep = false;
+            // One connection too many is not kept open for the sake of its answer.
+            conn.unread = *refusal != Refusal::TooManyConnections;
             log::debug!("head from {}: {} ({})", Peer(conn), refusal.status(), refusal.reason());
         }
     }
@@ -373,8 +376,8 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
         }
         return None;
     }
-    // Nothing unread: closing sends no reset and the answer arrives.
-    if conn.input.is_empty() && !conn.readable && conn.request.is_none() {
+    // Nothing unread and nothing to come: closing sends no reset and the answer arrives.
+    if conn.input.is_empty() && !conn.readable && !conn.unread {
         return Some(Next::Close);
     }
     if conn.socket.shut_write().is_err() {

@@ -39,6 +39,8 @@ pub struct Conn {
     pub closing: bool,
     /// An event for writability is asked for.
     pub wants_write: bool,
+    /// Something was refused of which more may come: the close waits for it (RFC 9112 9.6).
+    pub unread: bool,
     /// What the socket did not take yet.
     pub output: Spool,
     /// The request in hand: from its whole head to the end of its response.
@@ -125,6 +127,7 @@ impl Conn {
             readable: true,
             closing: false,
             wants_write: false,
+            unread: false,
             output: Spool::default(),
             request: None,
             deadline: Deadline::default(),

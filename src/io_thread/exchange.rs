@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::upstream::{Owner, Upstream};
 use super::{Client, IoThread, Name};
@@ -411,7 +412,12 @@ impl IoThread {
         }
         if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
             log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);
-            self.todo.push_back(key);
+            if never_reached {
+                self.todo.push_back(key);
+            } else {
+                // Not at once: a process that is dying closes its connections before its listener, and would take this one with it.
+                self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + RETRY_PAUSE);
+            }
             // First, so that the slot is not given to the next one that waits, which would find the same.
             if let Fault::Refused(error) = &fault {
                 self.refuses_connections(error);
@@ -530,4 +536,6 @@ fn is_refusal(error: &io::Error) -> bool {
 const READS: usize = 8;
 /// How often a request is sent when the app may have begun on it, and when it never reached one.
 const TRIES: u8 = 2;
+/// By then the end of a process that was killed is known.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const TRIES_NEVER_REACHED: u8 = 10;

@@ -452,6 +452,11 @@ impl IoThread {
                 self.exchange_expired(key);
                 continue;
             }
+            // A request that waited to be sent again.
+            if client.conn.phase == Phase::App {
+                self.want_slot(key);
+                continue;
+            }
             let mut turn = self.desk.turn(&self.shared, key);
             let next = intake::expire(&mut client.conn, &mut turn);
             self.follow(key, next);
