@@ -95,8 +95,9 @@ impl IoThread {
         client.exchange = Some(Exchange::new(claim));
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
-        // request that may be sent twice takes one.
-        let reused = if request.facts.idempotent { self.upstreams.reuse(Owner::Client(key)) } else { None };
+        // request that may be sent twice takes one, and only the first time.
+        let may_reuse = request.facts.idempotent && request.tries == 1;
+        let reused = if may_reuse { self.upstreams.reuse(Owner::Client(key)) } else { None };
         match reused {
             Some(upstream) => {
                 self.attach(key, upstream);
@@ -397,18 +398,14 @@ impl IoThread {
         if let Some(upstream) = upstream {
             self.upstreams.close(upstream);
         }
-        let Some(request) = conn.request.as_mut() else { return };
+        let Some(request) = conn.request.as_ref() else { return };
         let (line, idempotent, tries) = (request.line(), request.facts.idempotent, request.tries);
         let never_reached = matches!(fault, Fault::Refused(_));
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
         let again = closed && exchange::may_retry(seen, never_reached, idempotent);
         if again && reused {
-            // The app closed a connection that had been idle. A fresh one says more.
+            // It was closed while it was idle, or the process is gone: the others say no more.
             self.upstreams.close_idle();
-            request.tries -= 1;
-            request.body.rewind();
-            *exchange = Some(Exchange::new(claim));
-            return self.connect(key);
         }
         if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
             log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);
@@ -416,7 +413,7 @@ impl IoThread {
                 self.todo.push_back(key);
             } else {
                 // Not at once: a process that is dying closes its connections before its listener, and would take this one with it.
-                self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + RETRY_PAUSE);
+                self.desk.deadlines.set(&mut self.clients[key].conn.deadline, key, self.desk.now + RETRY_PAUSE);
             }
             // First, so that the slot is not given to the next one that waits, which would find the same.
             if let Fault::Refused(error) = &fault {
@@ -536,6 +533,6 @@ fn is_refusal(error: &io::Error) -> bool {
 const READS: usize = 8;
 /// How often a request is sent when the app may have begun on it, and when it never reached one.
 const TRIES: u8 = 2;
+const TRIES_NEVER_REACHED: u8 = 10;
 /// By then the end of a process that was killed is known.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-const TRIES_NEVER_REACHED: u8 = 10;

@@ -276,11 +276,10 @@ impl IoThread {
         let claim = self.shared.table.lock().pool.group_mut(group).claim(home);
         match claim {
             Some(claim) if claim.process() == self.id => self.begin(key, claim),
-            Some(claim) => {
-                if let Some(conn) = self.take_out(key) {
-                    self.hand_over(conn, claim);
-                }
-            }
+            Some(claim) => match self.take_out(key) {
+                Some(conn) => self.hand_over(conn, claim),
+                None => self.give_back(claim, Ended::Cut),
+            },
             None => {
                 if let Some(conn) = self.take_out(key) {
                     self.place(conn, group);

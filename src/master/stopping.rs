@@ -2,7 +2,8 @@
 //!
 //! Told to stop, the server goes on accepting for a moment; every answer says `Connection: close`. Then what waits in the backlog is accepted,
 //! the listeners close, and idle connections close. When no connection is left, or the longest drain limit has passed, the pool stops.
-//! A second request to stop skips to the end.
+//! A client that still takes a response does not hold up the processes, only the server, and that is bounded too. A second request to stop
+//! skips to the end.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,12 +20,14 @@ pub struct Stopping {
     stop_at: Option<Instant>,
     /// Idle connections are looked for again then.
     sweep_at: Option<Instant>,
+    /// The server ends then, whatever is left.
+    end_at: Instant,
     now: bool,
 }
 
 impl Stopping {
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.close_at, self.stop_at, self.sweep_at].into_iter().flatten().min()
+        [self.close_at, self.stop_at, self.sweep_at, Some(self.end_at)].into_iter().flatten().min()
     }
 }
 
@@ -65,19 +68,28 @@ impl Master {
         }
         // What the clients still have to take may take them until their own limits; the processes need not wait for that, we do.
         let finished = self.shared.table.lock().finished && (stopping.now || nobody || self.conns.is_empty());
+        let overdue = self.desk.now >= stopping.end_at;
+        if overdue && !finished {
+            log::warn!("not everything has ended in time: {} connections are cut", self.shared.connections.open());
+        }
         self.stopping = Some(stopping);
-        finished
+        finished || overdue
     }
 
     fn begin_stopping(&mut self) -> Stopping {
-        let drain = self.shared.apps.iter().map(|app| app.drain.timeout).max().unwrap_or_default();
+        let apps = &self.shared.apps;
+        let drain = apps.iter().map(|app| app.drain.timeout).max().unwrap_or_default();
+        let stop = apps.iter().map(|app| app.stop.timeout).max().unwrap_or_default();
         log::info!(
             "stopping: {} connections are open; at most {} s for the requests in hand",
             self.shared.connections.open(),
             drain.as_secs()
         );
         self.shared.stopping.store(true, Ordering::Relaxed);
-        Stopping { close_at: Some(self.desk.now + GRACE), stop_at: Some(self.desk.now + GRACE + drain), sweep_at: None, now: false }
+        let close_at = self.desk.now + GRACE;
+        // Requests have one drain limit to end by themselves, and what is left another in which its process drains.
+        let end_at = close_at + 2 * drain + stop + LAST_GRACE;
+        Stopping { close_at: Some(close_at), stop_at: Some(close_at + drain), sweep_at: None, end_at, now: false }
     }
 
     /// Accepts what waits; true: nothing does.
@@ -101,4 +113,6 @@ impl Master {
 
 /// How long a stopping server still accepts, so that kept connections in use end with an answer that says so.
 const GRACE: Duration = Duration::from_millis(500);
+/// For what follows the stop signals: the cut, the kill, the reaping.
+const LAST_GRACE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_millis(200);

@@ -36,6 +36,7 @@ impl<W> Group<W> {
 
     /// The leader ended. `output`: its last lines, for the failure's report.
     pub fn exited(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, now: Instant) {
+        self.explain_refusal(id, exit, &output);
         let kind = |process: &Process| {
             let after = now.saturating_duration_since(process.ready_at().unwrap_or(process.created));
             match process.proven {
@@ -44,6 +45,19 @@ impl<W> Group<W> {
             }
         };
         self.lost(id, now, |process| Failure { kind: kind(process), output }, Process::leader_ended);
+    }
+
+    /// A process that refused connections has ended: that is why, and what it printed may say more.
+    fn explain_refusal(&mut self, id: ProcessId, exit: Exit, output: &[String]) {
+        let name = self.name_of(id);
+        if let Some((of, failure, _)) = &mut self.last_failure
+            && name.as_ref() == Some(of)
+            && failure.output.is_empty()
+            && let FailureKind::Refused(what) = &failure.kind
+        {
+            failure.kind = FailureKind::Refused(format!("{what}; it ended with {exit}"));
+            failure.output = output.to_vec();
+        }
     }
 
     /// Nothing is left of its process group (asked after `exited`).

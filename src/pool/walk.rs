@@ -119,10 +119,12 @@ impl<W> Group<W> {
         self.outcomes.iter().find(|(of, _)| *of == generation).map(|(_, outcome)| outcome)
     }
 
-    /// Whether processes of `generation` may still be started or are there: its release has to be kept.
+    /// Whether processes of `generation` may still be started or are there, or its release is resisted: the release has to be kept.
     pub fn is_needed(&self, generation: Generation) -> bool {
         self.good == Some(generation)
             || self.is_open(generation)
+            // The status names the release that is resisted.
+            || self.resists.as_ref().is_some_and(|resists| resists.generation == generation)
             || self.walk.as_ref().is_some_and(|walk| walk.target == generation)
             || self.processes.iter().any(|process| process.generation == generation)
     }

@@ -142,25 +142,32 @@ impl Restart {
     }
 
     fn spawn(&mut self, id: ProcessId, name: ProcessName) {
-        let started = self.launch(id, &name);
-        let now = Instant::now();
-        let mut state = self.shared.table.lock();
-        match started {
-            Ok((pid, thread)) => {
-                state.threads.insert(id, thread);
-                state.pool.group_mut(id.group).spawned(id, pid, now);
-                drop(state);
+        let process = match self.launch(id, &name) {
+            Ok(process) => process,
+            Err(failure) => return self.not_started(id, &name, failure),
+        };
+        let pid = process.pid;
+        // Before its thread runs: what that reports is of a process that the table knows.
+        self.shared.table.lock().pool.group_mut(id.group).spawned(id, pid, Instant::now());
+        match io_thread::start(self.shared.clone(), process) {
+            Ok(thread) => {
+                self.shared.table.lock().threads.insert(id, thread);
                 log::info!("{name} pid {pid}: started");
             }
-            Err(failure) => {
-                state.pool.group_mut(id.group).start_failed(id, failure.clone(), now);
-                drop(state);
-                log::error!("{name}: {failure}");
+            // It is stopped and reaped as any other.
+            Err(error) => {
+                let kind = FailureKind::Spawn(format!("I/O thread: {error}"));
+                self.not_started(id, &name, Failure { kind, output: Vec::new() });
             }
         }
     }
 
-    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<(u32, crate::handoff::Mailbox<ToThread>), Failure> {
+    fn not_started(&self, id: ProcessId, name: &ProcessName, failure: Failure) {
+        log::error!("{name}: {failure}");
+        self.shared.table.lock().pool.group_mut(id.group).start_failed(id, failure, Instant::now());
+    }
+
+    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<io_thread::Process, Failure> {
         let release = self.shared.table.lock().releases.get(&(id.group, name.generation)).cloned();
         let Some(release) = release else {
             return Err(Failure { kind: FailureKind::Release(format!("{} has no release", name.generation)), output: Vec::new() });
@@ -181,16 +188,7 @@ impl Restart {
             self.keep();
         }
         self.living.insert(id, Living { pid, name: name.clone(), _dir: dir });
-        let process = io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report };
-        match io_thread::start(self.shared.clone(), process) {
-            Ok(thread) => Ok((pid, thread)),
-            Err(error) => {
-                // Not the group: the shim may not have made its own yet.
-                let _ = sys::signal_process(pid, sys::KILL);
-                self.living.remove(&id);
-                Err(Failure { kind: FailureKind::Spawn(format!("I/O thread: {error}")), output: Vec::new() })
-            }
-        }
+        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report })
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {

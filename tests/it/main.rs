@@ -23,5 +23,6 @@ mod operate;
 mod pool;
 mod proxy;
 mod real_apps;
+mod retries;
 mod stopping;
 mod walk;

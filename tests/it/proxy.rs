@@ -1,5 +1,6 @@
 //! What passes between client and app: whole, in order, byte for byte, and without what is only for one connection.
 
+use std::io::Write;
 use std::net::Shutdown;
 use std::time::Instant;
 
@@ -305,4 +306,38 @@ fn a_request_cut_at_every_byte_means_the_same() {
         wire.send(&request[cut..]).unwrap();
         assert_eq!(wire.reply(false).unwrap().text(), receipt(b"hello"), "cut at {cut}");
     }
+}
+
+#[test]
+fn a_body_over_the_limit_is_answered_413_while_the_client_still_sends() {
+    let site = Site::start("concurrency = 8\nbind = \"unix\"\nlimits.body = \"1M\"");
+    for framing in ["Content-Length: 20971520", "Transfer-Encoding: chunked"] {
+        let mut wire = Wire::connect(site.addr).unwrap();
+        let mut sender = wire.stream.try_clone().unwrap();
+        let head = format!("POST /echo?mark=large HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n");
+        let (answered, is_answered) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(move || {
+                sender.write_all(head.as_bytes())?;
+                let chunk = [b"10000\r\n".as_slice(), &pattern(0, 0x10000), b"\r\n"].concat();
+                // As a browser does: it sends until it sees the answer.
+                while is_answered.try_recv().is_err() {
+                    std::thread::sleep(millis(10));
+                    sender.write_all(&chunk)?;
+                }
+                Ok::<(), std::io::Error>(())
+            });
+            let reply = wire.reply(false);
+            std::thread::sleep(millis(100));
+            // The sender is gone if it was reset.
+            let _ = answered.send(());
+            let sent = sending.join().unwrap();
+            let reply = reply.unwrap_or_else(|trouble| panic!("{framing}: {trouble:?}"));
+            assert_eq!((reply.status, reply.keep), (413, false), "{framing}");
+            sent.unwrap_or_else(|error| panic!("{framing}: a client that was still sending was reset: {error}"));
+            wire.stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(wire.read_to_end(), Ok(Vec::new()), "{framing}");
+        });
+    }
+    assert!(site.marks().is_empty());
 }

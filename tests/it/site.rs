@@ -161,6 +161,11 @@ impl Site {
         processes.iter().map(one).collect()
     }
 
+    /// How many requests wait in the queue.
+    pub fn waiting(&self) -> u64 {
+        self.status()["apps"][0]["queue"]["length"].as_u64().unwrap()
+    }
+
     /// Pids of the serving processes of a generation.
     pub fn serving(&self, generation: u64) -> Vec<u32> {
         self.processes().into_iter().filter(|(_, g, _, state)| *g == generation && state == "serving").map(|(_, _, pid, _)| pid).collect()

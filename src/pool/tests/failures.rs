@@ -355,3 +355,14 @@ fn news_of_a_process_that_is_gone_changes_nothing() {
     assert_eq!(rig.steps(), [""; 0]);
     assert_eq!(rig.table(), ["1 g1 starting"]);
 }
+
+#[test]
+fn a_process_that_refused_connections_because_it_died_shows_how_it_died() {
+    let mut rig = Rig::serving(SETTINGS);
+    let (id, now) = (rig.ids[0].1, rig.now);
+    rig.group().broken(id, FailureKind::Refused("it refuses connections".to_owned()), now);
+    rig.group().exited(id, Exit::Signal { signal: 9, core: false }, vec!["last words".to_owned()], now);
+    let (_, failure, _) = rig.group().view(now).last_failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Refused("it refuses connections; it ended with signal 9".to_owned()));
+    assert_eq!(failure.output, ["last words"]);
+}
