@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
 
 use crate::config::Listen;
 use crate::conn::socket::Socket;
@@ -74,6 +74,26 @@ impl Listener {
         }
     }
 
+    /// Lets no further connection begin, while those that have begun can still be accepted: closing a listener resets what waits in its
+    /// backlog, and whoever gets in between the last accept and the close would be lost. A dropped SYN (filter run on the TCP header,
+    /// socket(7) SO_ATTACH_FILTER) is sent again by the client a second later, when the port is closed or a new server listens.
+    pub fn turn_away(&self) {
+        match &self.socket {
+            Listening::Tcp(socket) => {
+                if let Err(error) = SockRef::from(socket).attach_filter(&NO_SYN) {
+                    log::warn!("server.listen {}: a connection may be lost at its end: SO_ATTACH_FILTER: {error}", self.at);
+                }
+            }
+            Listening::Unix(_) => self.unlink(),
+        }
+    }
+
+    fn unlink(&self) {
+        if let Listen::Unix(path) = &self.at {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// The next connection that waits, with the address it comes from.
     pub fn accept(&self) -> io::Result<(Socket, Option<std::net::IpAddr>)> {
         match &self.socket {
@@ -85,9 +105,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listen::Unix(path) = &self.at {
-            let _ = std::fs::remove_file(path);
-        }
+        self.unlink();
     }
 }
 
@@ -104,3 +122,10 @@ fn remove_dead(path: &Path) -> io::Result<()> {
 const EAFNOSUPPORT: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 /// The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// Load the flags of the TCP header (RFC 9293 3.1); SYN among them: drop, else: keep whole.
+const NO_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];

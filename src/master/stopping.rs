@@ -1,7 +1,7 @@
 //! The bounded end of the server: answer, then close, then stop the processes.
 //!
-//! Told to stop, the server goes on accepting for a moment; every answer says `Connection: close`. Then what waits in the backlog is accepted,
-//! the listeners close, and idle connections close. When no connection is left, or the longest drain limit has passed, the pool stops.
+//! Told to stop, the server goes on accepting for a moment; every answer says `Connection: close`. Then no connection can begin any more,
+//! and when those that had begun are accepted the listeners close, and idle connections close. When no connection is left, or the longest drain limit has passed, the pool stops.
 //! A client that still takes a response does not hold up the processes, only the server, and that is bounded too. A second request to stop
 //! skips to the end.
 
@@ -9,11 +9,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Master;
+use super::listeners::Listener;
 use crate::table::ToThread;
 
 /// How far it is.
 #[derive(Debug)]
 pub struct Stopping {
+    /// No connection can begin from then on.
+    turn_away_at: Option<Instant>,
     /// The listeners close then.
     close_at: Option<Instant>,
     /// The pool stops then, whoever is still connected.
@@ -27,7 +30,7 @@ pub struct Stopping {
 
 impl Stopping {
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.close_at, self.stop_at, self.sweep_at, Some(self.end_at)].into_iter().flatten().min()
+        [self.turn_away_at, self.close_at, self.stop_at, self.sweep_at, Some(self.end_at)].into_iter().flatten().min()
     }
 }
 
@@ -45,23 +48,29 @@ impl Master {
         if asked > 1 && !stopping.now {
             log::info!("told to stop again: stopping now");
             stopping.now = true;
-            (stopping.close_at, stopping.stop_at, stopping.sweep_at) = (None, None, None);
+            (stopping.turn_away_at, stopping.close_at, stopping.stop_at, stopping.sweep_at) = (None, None, None, None);
             self.listeners.clear();
             self.shared.table.lock().pool.stop_now(self.desk.now);
             self.shared.table.notify();
         }
         let nobody = self.shared.connections.open() == 0;
-        if stopping.close_at.is_some_and(|at| nobody || self.desk.now >= at) && self.backlog_is_empty() {
+        if stopping.turn_away_at.is_some_and(|at| nobody || self.desk.now >= at) {
+            self.listeners.iter().for_each(Listener::turn_away);
+            stopping.turn_away_at = None;
+            stopping.close_at = Some(self.desk.now + HANDSHAKE);
+        }
+        if stopping.close_at.is_some_and(|at| self.desk.now >= at) && self.backlog_is_empty() {
             self.listeners.clear();
             stopping.close_at = None;
             stopping.sweep_at = Some(self.desk.now);
         }
-        if stopping.close_at.is_none() && stopping.sweep_at.is_some_and(|at| self.desk.now >= at) {
+        let closed = stopping.turn_away_at.is_none() && stopping.close_at.is_none();
+        if closed && stopping.sweep_at.is_some_and(|at| self.desk.now >= at) {
             self.sweep();
             stopping.sweep_at = Some(self.desk.now + SWEEP);
         }
         let nobody = self.shared.connections.open() == 0;
-        if stopping.close_at.is_none() && stopping.stop_at.is_some_and(|at| nobody || self.desk.now >= at) {
+        if closed && stopping.stop_at.is_some_and(|at| nobody || self.desk.now >= at) {
             stopping.stop_at = None;
             self.shared.table.lock().pool.stop(self.desk.now);
             self.shared.table.notify();
@@ -86,10 +95,11 @@ impl Master {
             drain.as_secs()
         );
         self.shared.stopping.store(true, Ordering::Relaxed);
-        let close_at = self.desk.now + GRACE;
+        let turn_away_at = self.desk.now + GRACE;
+        let close_at = turn_away_at + HANDSHAKE;
         // Requests have one drain limit to end by themselves, and what is left another in which its process drains.
         let end_at = close_at + 2 * drain + stop + LAST_GRACE;
-        Stopping { close_at: Some(close_at), stop_at: Some(close_at + drain), sweep_at: None, end_at, now: false }
+        Stopping { turn_away_at: Some(turn_away_at), close_at: None, stop_at: Some(close_at + drain), sweep_at: None, end_at, now: false }
     }
 
     /// Accepts what waits; true: nothing does.
@@ -113,6 +123,8 @@ impl Master {
 
 /// How long a stopping server still accepts, so that kept connections in use end with an answer that says so.
 const GRACE: Duration = Duration::from_millis(500);
+/// For the handshakes that are under way when no further one may begin: a round trip.
+const HANDSHAKE: Duration = Duration::from_millis(150);
 /// For what follows the stop signals: the cut, the kill, the reaping.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_millis(200);
