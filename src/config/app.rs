@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
+use super::keys::{APP_BAKE, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
-    AppConfig, AppTimeouts, Bind, DrainConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig, StopConfig, StopSignal, command,
-    routes,
+    AppConfig, AppTimeouts, BakeConfig, Bind, DrainConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig, StopConfig, StopSignal,
+    command, routes,
 };
 use crate::ids::AppName;
 
@@ -36,10 +36,15 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         concurrency: section.number("concurrency", 1..=10_000, 100),
         queue: queue(&section.table("queue", &APP_QUEUE)),
         ready: section.get("ready").map_or_else(ReadyConfig::default, |value| ready(&value)),
+        warmup: section.get("warmup").map_or_else(Vec::new, |value| value.one_or_more().iter().filter_map(probe_path).collect()),
         probation: section.duration("probation", Zero::Allowed, Duration::from_secs(2)),
         drain: drain(&section.table("drain", &APP_DRAIN)),
         stop: stop(&section.table("stop", &APP_STOP)),
         on_failure: section.choice("on_failure", &POLICIES, OnFailure::Resist),
+        surge: section.number("surge", 0..=PROCESSES_MAX, 1),
+        bake: section.get("bake").and_then(|value| bake(&value)),
+        restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
+        watch: section.truth("watch", false),
         timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
         max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
         // Last, so that the other keys of an app with a bad name are read as well.
@@ -121,6 +126,22 @@ fn probe_path(value: &Value<'_>) -> Option<String> {
     None
 }
 
+/// A time alone, or a table. No time: it is off.
+fn bake(value: &Value<'_>) -> Option<BakeConfig> {
+    let default = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 };
+    let bake = if value.is_table() {
+        let section = value.table(&APP_BAKE);
+        BakeConfig {
+            time: section.duration("time", Zero::Allowed, default.time),
+            max_5xx: section.number("max_5xx", 0..=100, default.max_5xx),
+            max_slowdown: section.number("max_slowdown", 1..=1000, default.max_slowdown),
+        }
+    } else {
+        BakeConfig { time: value.duration(Zero::Allowed)?, ..default }
+    };
+    (!bake.time.is_zero()).then_some(bake)
+}
+
 fn drain(section: &Section<'_>) -> DrainConfig {
     DrainConfig {
         timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(30)),
@@ -133,6 +154,17 @@ fn stop(section: &Section<'_>) -> StopConfig {
         signal: section.choice("signal", &SIGNALS, StopSignal::Term),
         timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(10)),
     }
+}
+
+/// The name of a file: what ends in a slash or in dots is a directory, whose changes say nothing.
+fn restart_file(value: &Value<'_>) -> Option<PathBuf> {
+    let text = value.text()?;
+    if matches!(text.rsplit('/').next(), Some("" | "." | "..")) {
+        let help = "name a file in it, as \"tmp/restart.txt\"";
+        value.note(value.error(format!("{} is a directory: {text:?}", value.name)).help(help));
+        return None;
+    }
+    Some(PathBuf::from(text))
 }
 
 fn timeouts(section: &Section<'_>) -> AppTimeouts {

@@ -9,7 +9,8 @@ pub struct Keys {
 }
 
 pub const TOP: Keys = Keys { table: "", keys: &["server", "app"] };
-pub const SERVER: Keys = Keys { table: "server", keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "timeouts", "limits"] };
+pub const SERVER: Keys =
+    Keys { table: "server", keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "timeouts", "limits"] };
 pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
 pub const SERVER_LIMITS: Keys = Keys { table: "server.limits", keys: &["head", "headers", "target", "connections"] };
 pub const APP: Keys = Keys {
@@ -27,10 +28,15 @@ pub const APP: Keys = Keys {
         "concurrency",
         "queue",
         "ready",
+        "warmup",
         "probation",
         "drain",
         "stop",
         "on_failure",
+        "surge",
+        "bake",
+        "restart_file",
+        "watch",
         "timeouts",
         "limits",
     ],
@@ -39,12 +45,25 @@ pub const APP_QUEUE: Keys = Keys { table: "app.queue", keys: &["max", "timeout"]
 pub const APP_READY: Keys = Keys { table: "app.ready", keys: &["path", "status", "timeout"] };
 pub const APP_DRAIN: Keys = Keys { table: "app.drain", keys: &["timeout", "upgraded"] };
 pub const APP_STOP: Keys = Keys { table: "app.stop", keys: &["signal", "timeout"] };
+pub const APP_BAKE: Keys = Keys { table: "app.bake", keys: &["time", "max_5xx", "max_slowdown"] };
 pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tunnel", "pooled"] };
 pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
-pub const ALL: [&Keys; 11] =
-    [&TOP, &SERVER, &SERVER_TIMEOUTS, &SERVER_LIMITS, &APP, &APP_QUEUE, &APP_READY, &APP_DRAIN, &APP_STOP, &APP_TIMEOUTS, &APP_LIMITS];
+pub const ALL: [&Keys; 12] = [
+    &TOP,
+    &SERVER,
+    &SERVER_TIMEOUTS,
+    &SERVER_LIMITS,
+    &APP,
+    &APP_QUEUE,
+    &APP_READY,
+    &APP_DRAIN,
+    &APP_STOP,
+    &APP_BAKE,
+    &APP_TIMEOUTS,
+    &APP_LIMITS,
+];
 
 /// What a file describes; it decides how the table of a key is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +103,9 @@ pub fn advice(unknown: &str, here: &Keys, role: Role) -> String {
 pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<(&'c str, usize)> {
     let plain = word.to_lowercase().replace('-', "_");
     let distances = candidates.iter().map(|&candidate| (candidate, strsim::osa_distance(&plain, &candidate.to_lowercase())));
-    let (candidate, distance) = distances.min_by_key(|&(_, distance)| distance)?;
+    // "wath" is as far from "path" as from "watch": hands slip less at the beginning of a word, which Jaro and Winkler's measure counts.
+    let likeness = |candidate: &str| strsim::jaro_winkler(&plain, &candidate.to_lowercase());
+    let (candidate, distance) = distances.min_by(|(a, x), (b, y)| x.cmp(y).then_with(|| likeness(b).total_cmp(&likeness(a))))?;
     (distance <= (candidate.len() / 3).max(1)).then_some((candidate, distance))
 }
 

@@ -13,7 +13,7 @@ mod report;
 mod routes;
 mod section;
 mod server;
-mod units;
+pub mod units;
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub run_dir: PathBuf,
     /// Directory for unlinked temporary files of large bodies; default /var/tmp, which is a disk where /tmp and /run may be memory.
     pub spool_dir: PathBuf,
+    /// Directory for what must outlive rota: the release that serves, and the history; default /var/lib/rota.
+    pub state_dir: PathBuf,
     /// Bytes that all temporary files together may take.
     pub spool_max: u64,
     pub timeouts: ClientTimeouts,
@@ -116,11 +118,21 @@ pub struct AppConfig {
     pub concurrency: u32,
     pub queue: QueueConfig,
     pub ready: ReadyConfig,
+    /// Paths that a new process is asked for, once each, before it serves.
+    pub warmup: Vec<String>,
     /// A process that dies within this time after becoming ready counts as failed to start.
     pub probation: Duration,
     pub drain: DrainConfig,
     pub stop: StopConfig,
     pub on_failure: OnFailure,
+    /// How many processes more than `processes` there may be while they are replaced.
+    pub surge: u16,
+    /// None: a new release is not watched.
+    pub bake: Option<BakeConfig>,
+    /// A change of this file asks for a rolling restart; absolute, or seen from `root`. None: no file does.
+    pub restart_file: Option<PathBuf>,
+    /// So does a symlink on the way to `root` that leads elsewhere.
+    pub watch: bool,
     pub timeouts: AppTimeouts,
     /// Bytes of a request body; larger: 413.
     pub max_body: u64,
@@ -201,7 +213,7 @@ pub struct ReadyConfig {
 pub struct DrainConfig {
     /// Ordinary requests.
     pub timeout: Duration,
-    /// Upgraded connections.
+    /// Streams: WebSockets and other upgraded connections, event streams.
     pub upgraded: Duration,
 }
 
@@ -231,6 +243,17 @@ pub enum OnFailure {
     Rollback,
     /// Leave that process as it was and go on with the next.
     Continue,
+}
+
+/// When a new release that serves counts as broken, compared with what the older processes do in the same time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BakeConfig {
+    /// From the moment at which its first process serves.
+    pub time: Duration,
+    /// So many more of a hundred answers may be 5xx.
+    pub max_5xx: u8,
+    /// Its median time may be so many times theirs.
+    pub max_slowdown: u16,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -92,6 +92,10 @@ impl<'t> Section<'t> {
         self.get(key).and_then(|value| value.choice(choices)).unwrap_or(default)
     }
 
+    pub fn truth(&self, key: &'static str, default: bool) -> bool {
+        self.get(key).and_then(|value| value.truth()).unwrap_or(default)
+    }
+
     fn note_unknown_keys(&self) {
         for (key, _) in self.entries.into_iter().flatten() {
             let name: &str = key.get_ref();
@@ -287,6 +291,19 @@ impl<'t> Value<'t> {
         };
         self.note(self.error(format!("{} cannot be {text:?}", self.name)).help(help));
         None
+    }
+
+    pub fn truth(&self) -> Option<bool> {
+        let truth = self.inner.as_bool();
+        if truth.is_none() {
+            let mistake = self.error(format!("{} is true or false, not {}", self.name, self.kind()));
+            let quoted = self.inner.as_str().filter(|text| matches!(*text, "true" | "false"));
+            self.note(match quoted {
+                Some(text) => mistake.help(format!("without the quotes: {text}")),
+                None => mistake,
+            });
+        }
+        truth
     }
 
     pub fn absolute_path(&self) -> Option<PathBuf> {

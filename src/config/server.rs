@@ -18,6 +18,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         run_dir,
         control,
         spool_dir: section.get("spool_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/tmp")),
+        state_dir: section.get("state_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/lib/rota")),
         spool_max: section.size("spool_max", 0..=1024 * GIB, GIB),
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
         limits: limits(&section.table("limits", &SERVER_LIMITS)),

@@ -22,7 +22,8 @@ fn uncommented(text: &str, mark: &str) -> String {
 
 fn is_setting(line: &str) -> bool {
     let key = line.split_once(" = ").map(|(key, _)| key);
-    key.is_some_and(|key| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.')) || line.starts_with('[')
+    key.is_some_and(|key| key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.'))
+        || line.starts_with('[')
 }
 
 #[test]
@@ -54,6 +55,7 @@ fn the_examples_in_the_comments_are_right() {
     assert_eq!(app.start.bind, Bind::Fd);
     assert_eq!(app.start.user.as_deref(), Some("blog"));
     assert_eq!(app.ready.status, Some(200));
+    assert_eq!(app.restart_file.as_deref(), Some(std::path::Path::new("tmp/restart.txt")));
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn every_key_is_in_rota_toml() {
     let text = rota_toml();
     let settings: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix('#')).map(str::trim_start).filter(|l| is_setting(l)).collect();
-    let tables = |key: &str| matches!(key, "queue" | "ready" | "drain" | "stop" | "timeouts" | "limits" | "server" | "app");
+    let tables = |key: &str| matches!(key, "queue" | "ready" | "drain" | "stop" | "bake" | "timeouts" | "limits" | "server" | "app");
     let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());
     for table in keys::ALL {
         let (lines, prefix) = match table.table.split_once('.') {

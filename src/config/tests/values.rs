@@ -11,6 +11,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             run_dir: "/run/rota".into(),
             spool_dir: "/var/tmp".into(),
             spool_max: 1 << 30,
+            state_dir: "/var/lib/rota".into(),
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
             limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, connections: 10_000 },
         },
@@ -37,10 +38,15 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         concurrency: 100,
         queue: QueueConfig { max: 100, timeout: seconds(30) },
         ready: ReadyConfig { path: "/".into(), status: None, timeout: seconds(60) },
+        warmup: Vec::new(),
         probation: seconds(2),
         drain: DrainConfig { timeout: seconds(30), upgraded: seconds(10) },
         stop: StopConfig { signal: StopSignal::Term, timeout: seconds(10) },
         on_failure: OnFailure::Resist,
+        surge: 1,
+        bake: None,
+        restart_file: None,
+        watch: false,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
         max_body: 1 << 30,
     };
@@ -57,6 +63,7 @@ control = "/run/r/c.sock"
 run_dir = "/run/s"
 spool_dir = "/tmp"
 spool_max = 5
+state_dir = "/srv/state"
 timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
 [server.limits]
 head = "1K"
@@ -76,10 +83,15 @@ processes = 100
 concurrency = 1
 queue = { max = 0, timeout = "1s" }
 ready = { path = "/up?x=1", status = 204, timeout = "5m" }
+warmup = ["/", "/a?b"]
 probation = "0s"
 drain = { timeout = "1s", upgraded = "2s" }
 stop = { signal = "QUIT", timeout = "3s" }
 on_failure = "rollback"
+surge = 0
+bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
+restart_file = "tmp/restart.txt"
+watch = true
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 limits.body = "64K"
 "#,
@@ -92,6 +104,7 @@ limits.body = "64K"
         run_dir: "/run/s".into(),
         spool_dir: "/tmp".into(),
         spool_max: 5,
+        state_dir: "/srv/state".into(),
         timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
         limits: ClientLimits { head: 1024, headers: 128, target: 64, connections: 1 },
     };
@@ -121,10 +134,15 @@ limits.body = "64K"
         concurrency: 1,
         queue: QueueConfig { max: 0, timeout: seconds(1) },
         ready: ReadyConfig { path: "/up?x=1".into(), status: Some(204), timeout: seconds(300) },
+        warmup: vec!["/".into(), "/a?b".into()],
         probation: seconds(0),
         drain: DrainConfig { timeout: seconds(1), upgraded: seconds(2) },
         stop: StopConfig { signal: StopSignal::Quit, timeout: seconds(3) },
         on_failure: OnFailure::Rollback,
+        surge: 0,
+        bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
+        restart_file: Some("tmp/restart.txt".into()),
+        watch: true,
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
         max_body: 64 << 10,
     };
@@ -139,6 +157,9 @@ fn dotted_keys_and_tables_are_the_same() {
     assert_eq!(dotted, inline);
     assert_eq!(dotted, headers);
     assert_eq!(good_app("ready = \"/up\"\n"), good_app("ready.path = \"/up\"\n"));
+    assert_eq!(good_app("bake = \"9s\"\n"), good_app("bake.time = \"9s\"\n"));
+    assert_eq!(good_app("bake = \"0s\"\n"), good_app(""));
+    assert_eq!(good_app("warmup = \"/a\"\n"), good_app("warmup = [\"/a\"]\n"));
 }
 
 #[test]
