@@ -56,7 +56,7 @@ impl From<AppName> for String {
 }
 
 /// Number of the restart that a process was started by; the first start is 1.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u32);
 
@@ -86,6 +86,12 @@ impl fmt::Display for Number {
 /// Index of a group in the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct GroupId(pub u16);
+
+impl GroupId {
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// One OS process of an app for as long as rota runs: serials are never used again, so a stale id finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

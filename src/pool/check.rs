@@ -15,8 +15,8 @@ impl<W> Group<W> {
     pub fn check(&self) -> Result<(), String> {
         let say = |what: &str| Err(format!("{}: {what}: {:?}", self.app, self.processes));
         let wanted = usize::from(self.settings.processes);
-        if self.processes.len() > wanted + 1 {
-            return say("more than one process more than wanted");
+        if self.processes.len() > wanted + usize::from(self.settings.surge) {
+            return say("more processes than wanted and surge");
         }
         for (index, process) in self.processes.iter().enumerate() {
             let others = &self.processes[index + 1..];
@@ -35,10 +35,13 @@ impl<W> Group<W> {
             if process.is_serving() && others.iter().any(|other| other.is_serving() && other.number == process.number) {
                 return say("two processes serve under one number");
             }
-            if process.is_coming() && others.iter().any(|other| other.is_coming() && other.generation == process.generation) {
-                return say("two processes of one generation boot at once");
+            // Of a walk that has ended several may still be on their way.
+            let target = self.walk.as_ref().is_some_and(|walk| walk.target == process.generation);
+            let boots = self.processes.iter().filter(|other| other.is_coming() && other.generation == process.generation);
+            if target && boots.count() > self.boots_at_once(process.generation) {
+                return say("too many processes of one generation boot at once");
             }
-            if process.has_room(self.settings.concurrency) && !self.queue.is_empty() {
+            if process.has_room(self.settings.concurrency) && !self.queue.is_empty() && self.pause.is_none() {
                 return say("a slot is free while requests wait");
             }
         }
@@ -51,10 +54,10 @@ impl<W> Group<W> {
     fn check_walk(&self) -> Result<(), &'static str> {
         if let Some(walk) = &self.walk {
             let back = walk.back.is_some();
-            if walk.asked > self.last_generation || self.outcome(walk.asked).is_some() != walk.told.is_some() {
+            if walk.asked() > self.last_generation || (self.outcome(walk.asked()).is_some() && walk.told.is_none()) {
                 return Err("a walk that nobody asked for, or that has ended");
             }
-            if back != (self.good == Some(walk.target)) || back == (walk.target == walk.asked) {
+            if back != (self.good == Some(walk.target)) || back == (walk.target == walk.asked()) {
                 return Err("a walk goes to the good generation when it walks back, and only then");
             }
             if !walk.resolved && (self.good.is_some() || self.processes.iter().any(|process| process.generation == walk.target)) {
@@ -64,8 +67,8 @@ impl<W> Group<W> {
                 return Err("a number is skipped twice");
             }
         }
-        let open = self.walk.iter().map(|walk| walk.asked).chain(self.resolving.map(|ask| ask.generation));
-        if self.asked.is_some_and(|ask| open.max().is_some_and(|open| open >= ask.generation)) {
+        let open = self.walk.iter().map(|walk| walk.asked()).chain(self.resolving.iter().map(|ask| ask.generation));
+        if self.asked.as_ref().is_some_and(|ask| open.max().is_some_and(|open| open >= ask.generation)) {
             return Err("a request older than what is under way");
         }
         if self.ending != Ending::No && (self.walk.is_some() || self.asked.is_some() || self.resolving.is_some()) {

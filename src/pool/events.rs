@@ -82,7 +82,7 @@ impl<W> Group<W> {
     }
 
     /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
-    /// itself; a crash after that.
+    /// itself, or while its release is watched; a crash after that.
     fn lost(&mut self, id: ProcessId, now: Instant, why: impl FnOnce(&Process) -> Failure, end: impl FnOnce(&mut Process, Instant)) {
         self.prove(now);
         let Some(process) = self.find_mut(id) else { return };
@@ -93,9 +93,10 @@ impl<W> Group<W> {
             Some(_) => end(process, now),
             None => process.state = State::Ended { since: now },
         }
+        let watched = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.trial().is_some());
         if let Some(failure) = failure {
             self.last_failure = Some((self.name(number, generation), failure.clone(), now));
-            match uptime {
+            match uptime.filter(|_| !watched) {
                 Some(uptime) => self.places[usize::from(number.0 - 1)].crash(generation, uptime, now),
                 None => self.start_failure(number, generation, failure, now),
             }

@@ -5,9 +5,10 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::backoff::{Backoff, Place};
+use super::pause::Pause;
 use super::process::{Limits, Process};
 use super::queue::Queue;
-use super::walk::{Ask, Resist, Walk};
+use super::walk::{Resist, Walk};
 use super::*;
 
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub struct Group<W> {
     pub(super) asked: Option<Ask>,
     /// Its release is being resolved; the walk that was there before goes on meanwhile.
     pub(super) resolving: Option<Ask>,
+    /// No request may begin.
+    pub(super) pause: Option<Pause>,
+    /// At this number the old process goes before the new one is started, because memory is short; and what was found.
+    pub(super) makes_room: Option<(Number, String)>,
 
     // What is so.
     pub(super) processes: Vec<Process>,
@@ -39,8 +44,12 @@ pub struct Group<W> {
     /// The newest last.
     pub(super) outcomes: VecDeque<(Generation, Outcome)>,
     /// Outcomes that no step has told yet.
-    pub(super) untold: VecDeque<(Generation, Outcome)>,
+    pub(super) untold: VecDeque<(Ask, Outcome)>,
+    /// What one process took in the last walk that was done.
+    pub(super) pace: Option<Duration>,
     pub(super) last_generation: Generation,
+    /// When a walk was asked for last.
+    pub(super) last_asked: Instant,
     pub(super) last_serial: u32,
     /// Where the next search for a process begins, so that equals take turns.
     turn: usize,
@@ -56,17 +65,19 @@ pub enum Ending {
 }
 
 impl<W> Group<W> {
-    pub(super) fn new(id: GroupId, app: AppName, settings: Settings, now: Instant) -> Self {
-        let first = Ask { generation: Generation(1), trigger: Trigger::Boot, since: now, in_turn: false };
+    pub(super) fn new(id: GroupId, app: AppName, settings: Settings, first: Generation, now: Instant) -> Self {
+        let ask = Ask { generation: first, trigger: Trigger::Boot, aim: Aim::Root, since: now, in_turn: false };
         Self {
             id,
             app,
             ending: Ending::No,
             good: None,
-            walk: Some(Walk::new(first, false)),
+            walk: Some(Walk::new(ask, false, None)),
             asked: None,
             resolving: None,
-            processes: Vec::with_capacity(usize::from(settings.processes) + 1),
+            pause: None,
+            makes_room: None,
+            processes: Vec::with_capacity(usize::from(settings.processes + settings.surge)),
             queue: Queue::new(),
             resists: None,
             backoff: Backoff::default(),
@@ -74,7 +85,9 @@ impl<W> Group<W> {
             last_failure: None,
             outcomes: VecDeque::new(),
             untold: VecDeque::new(),
-            last_generation: first.generation,
+            pace: None,
+            last_generation: first,
+            last_asked: now,
             last_serial: 0,
             turn: 0,
             settings,
@@ -89,6 +102,30 @@ impl<W> Group<W> {
         &self.app
     }
 
+    /// The last generation that was accepted.
+    pub fn good(&self) -> Option<Generation> {
+        self.good
+    }
+
+    /// The process that serves at a number, and its pid.
+    pub fn serving_at(&self, number: Number) -> Option<(ProcessId, Option<u32>)> {
+        self.at(number).find(|process| process.is_serving()).map(|process| (process.id, process.pid))
+    }
+
+    /// It is in the table, in whatever state.
+    pub fn has(&self, id: ProcessId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// Its processes that get nothing new, or all of them.
+    pub fn ids(&self, only_draining: bool) -> impl Iterator<Item = ProcessId> {
+        self.processes.iter().filter(move |process| !only_draining || process.is_leaving()).map(|process| process.id)
+    }
+
+    pub fn queue_timeout(&self) -> Duration {
+        self.settings.queue_timeout
+    }
+
     pub fn name_of(&self, id: ProcessId) -> Option<ProcessName> {
         self.find(id).map(|process| self.name(process.number, process.generation))
     }
@@ -96,11 +133,14 @@ impl<W> Group<W> {
     // ── requests (I/O threads, master) ──
 
     /// Takes a slot, at `home` if that serves and has one free, else at the best process with one.
-    pub fn claim(&mut self, home: Option<ProcessId>) -> Option<Claim> {
+    pub fn claim(&mut self, home: Option<ProcessId>, now: Instant) -> Option<Claim> {
+        if self.pause.is_some() {
+            return None;
+        }
         let concurrency = self.settings.concurrency;
         let at_home = self.processes.iter().position(|process| Some(process.id) == home && process.has_room(concurrency));
         let chosen = at_home.or_else(|| self.best(|process| process.has_room(concurrency)))?;
-        let claim = self.take(chosen);
+        let claim = self.take(chosen, now);
         self.checked();
         Some(claim)
     }
@@ -108,7 +148,7 @@ impl<W> Group<W> {
     /// Takes a slot as [`Group::claim`]; else `waiting` waits under `id`, which is the caller's and unique; else it is refused. A group
     /// that ends refuses at once when no process is left that could come to serve it.
     pub fn admit(&mut self, home: Option<ProcessId>, id: WaitId, waiting: W, now: Instant) -> Admission<W> {
-        if let Some(claim) = self.claim(home) {
+        if let Some(claim) = self.claim(home, now) {
             return Admission::Claimed(claim, waiting);
         }
         let hopeless = self.ending != Ending::No && self.processes.iter().all(Process::is_leaving);
@@ -123,7 +163,8 @@ impl<W> Group<W> {
     pub fn finish(&mut self, claim: Claim, ended: Ended, now: Instant) -> Option<(Claim, W)> {
         let index = self.processes.iter().position(|process| process.id == claim.process)?;
         self.processes[index].count(ended, now);
-        let granted = self.grant(index);
+        self.taste(self.processes[index].generation, ended, now.saturating_duration_since(claim.since));
+        let granted = self.grant(index, now);
         self.checked();
         granted
     }
@@ -183,20 +224,24 @@ impl<W> Group<W> {
         Some(index)
     }
 
-    fn take(&mut self, index: usize) -> Claim {
+    fn take(&mut self, index: usize, now: Instant) -> Claim {
         let process = &mut self.processes[index];
         process.sessions += 1;
-        Claim { process: process.id }
+        Claim { process: process.id, since: now }
     }
 
     /// A free slot goes to the first of the queue in the same critical section in which it became free: no newcomer can overtake, and
     /// nothing waits while a slot is free.
-    pub(super) fn grant(&mut self, index: usize) -> Option<(Claim, W)> {
-        if !self.processes[index].has_room(self.settings.concurrency) {
+    pub(super) fn grant(&mut self, index: usize, now: Instant) -> Option<(Claim, W)> {
+        if self.pause.is_some() || !self.processes[index].has_room(self.settings.concurrency) {
             return None;
         }
         let first = self.queue.pop()?;
-        Some((self.take(index), first))
+        Some((self.take(index, now), first))
+    }
+
+    pub(super) fn grant_all(&mut self, index: usize, now: Instant) -> Vec<(Claim, W)> {
+        std::iter::from_fn(|| self.grant(index, now)).collect()
     }
 
     pub(super) fn find(&self, id: ProcessId) -> Option<&Process> {

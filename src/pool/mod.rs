@@ -4,10 +4,12 @@
 //! queue: a connection in the server, a number in the model tests.
 
 mod backoff;
+mod bake;
 mod check;
 mod events;
 mod group;
 mod next_step;
+mod pause;
 mod process;
 mod queue;
 mod snapshot;
@@ -17,13 +19,16 @@ mod walk;
 mod words;
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::OnFailure;
+use crate::config::{BakeConfig, OnFailure};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
+pub use walk::{Ask, NoAbort};
 
 /// All groups.
 #[derive(Debug)]
@@ -48,6 +53,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     pub stop_timeout: Duration,
     pub on_failure: OnFailure,
+    /// How many processes more than `processes` there may be; 0: an old one is taken out before its replacement is started.
+    pub surge: u16,
+    /// A new release is watched after its first process serves; None: it is not.
+    pub bake: Option<BakeConfig>,
 }
 
 /// The right to one session on one process. Whoever holds it gives it back with [`Group::finish`]; it cannot be copied.
@@ -55,6 +64,8 @@ pub struct Settings {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claim {
     process: ProcessId,
+    /// When the slot was taken.
+    since: Instant,
 }
 
 impl Claim {
@@ -139,6 +150,8 @@ pub enum FailureKind {
     WrongListener(String),
     /// The I/O thread of the process panicked.
     Thread(String),
+    /// In service it did worse than the release before it: in what, and the numbers.
+    Baked(String),
 }
 
 /// How an OS process ended.
@@ -154,6 +167,23 @@ pub enum Trigger {
     Boot,
     Command,
     Signal,
+    /// The restart file was touched.
+    File,
+    /// `root` leads elsewhere.
+    Watch,
+}
+
+/// What a walk is for. The release that it goes to is the restart thread's business; here it tells requests apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Aim {
+    /// The processes are started, or started anew, from what the app's root names.
+    Root,
+    /// As [`Aim::Root`], all at once; requests wait meanwhile.
+    AllAtOnce,
+    /// The release in this directory is to serve.
+    Deploy(Arc<Path>),
+    /// The one before is to serve again, from this directory.
+    Rollback(Arc<Path>),
 }
 
 /// How a walk ended. `Display` is one sentence.
@@ -177,6 +207,10 @@ pub enum Outcome {
     Superseded {
         by: Generation,
     },
+    /// Somebody called it off; what was replaced is walked back.
+    Aborted {
+        replaced: u16,
+    },
     /// The group was told to stop.
     Stopped,
 }
@@ -185,11 +219,13 @@ pub enum Outcome {
 #[derive(Debug)]
 pub enum Step<W> {
     /// Resolve the release of a generation that is asked for, then call [`Group::resolved`].
-    Resolve { group: GroupId, generation: Generation },
-    /// Start a process; then call [`Group::spawned`] or [`Group::start_failed`].
+    Resolve { group: GroupId, ask: Ask },
+    /// Start a process; then call [`Group::spawned`] or [`Group::start_failed`], or before anything is done [`Group::postpone`].
     Spawn { id: ProcessId, name: ProcessName },
     /// `id` serves from now on and `drains` (if any) gets nothing new: both are so already. Hand these over to it; tell `drains`.
     Serve { id: ProcessId, granted: Vec<(Claim, W)>, drains: Option<ProcessId> },
+    /// Slots became free without a request that gave them back: hand these over.
+    Grant { granted: Vec<(Claim, W)> },
     /// `id` gets nothing new from now on: tell its I/O thread.
     Drain { id: ProcessId },
     /// The drain limit has passed: cut what `id` still has.
@@ -198,8 +234,8 @@ pub enum Step<W> {
     Signal { id: ProcessId, pid: u32, to: SignalTo, what: Signal },
     /// The process and its group have ended and are out of the table; its I/O thread may end.
     Gone { id: ProcessId, name: ProcessName },
-    /// For the log and those who wait for it.
-    WalkEnded { group: GroupId, generation: Generation, outcome: Outcome },
+    /// For the log and the history; then call [`Group::announce`], which tells those who wait for it.
+    WalkEnded { group: GroupId, ask: Ask, outcome: Outcome },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -226,10 +262,10 @@ impl<W> Pool<W> {
         Self { groups: Vec::new(), in_turn: VecDeque::new(), seen: None }
     }
 
-    /// A new group that wants its first generation at once.
-    pub fn add(&mut self, app: AppName, settings: Settings, now: Instant) -> GroupId {
+    /// A new group that wants a generation, the `first`, at once.
+    pub fn add(&mut self, app: AppName, settings: Settings, first: Generation, now: Instant) -> GroupId {
         let id = GroupId(u16::try_from(self.groups.len()).expect("a configuration has fewer than 65,536 apps"));
-        self.groups.push(Group::new(id, app, settings, now));
+        self.groups.push(Group::new(id, app, settings, first, now));
         id
     }
 
@@ -255,7 +291,7 @@ impl<W> Pool<W> {
 
     /// Asks for a rolling restart of every group, one after another; gives the generation each will get.
     pub fn restart_all(&mut self, trigger: Trigger, now: Instant) -> Vec<(GroupId, Generation)> {
-        let asked: Vec<_> = self.groups.iter_mut().map(|group| (group.id(), group.ask(trigger, true, now))).collect();
+        let asked: Vec<_> = self.groups.iter_mut().map(|group| (group.id(), group.ask(trigger, Aim::Root, true, now))).collect();
         for turn in &asked {
             if !self.in_turn.contains(turn) {
                 self.in_turn.push_back(*turn);

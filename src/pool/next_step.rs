@@ -2,8 +2,8 @@
 //!
 //! Nothing here remembers what was to come next. Each answer is found by looking at what is wanted and what is so, which makes a crash at
 //! any moment one more state of the table and no special case. Replacing a process, for whatever reason, is always the same: a new one is
-//! started, becomes ready, takes the place of the old one, and the old one drains and stops. At most one process more than wanted is in
-//! the table, counted in every state: the next is spawned when the last has gone.
+//! started, becomes ready, takes the place of the old one, and the old one drains and stops. At most `surge` processes more than wanted are
+//! in the table, counted in every state. Where there is no room for one more, the old one goes first and requests wait.
 
 use super::group::Ending;
 use super::process::{Process, next_told};
@@ -13,14 +13,16 @@ use super::*;
 impl<W> Group<W> {
     pub(super) fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
         self.prove(now);
+        self.bake(now);
         let step = self
             .tell()
+            .or_else(|| self.end_pause(now))
             .or_else(|| self.end_process(now))
             .or_else(|| self.resolve(now))
             .or_else(|| self.serve(now))
             .or_else(|| self.retire(now))
             .or_else(|| self.spawn(now))
-            .or_else(|| self.end_walk());
+            .or_else(|| self.end_walk(now));
         self.checked();
         step
     }
@@ -29,7 +31,9 @@ impl<W> Group<W> {
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         let limits = self.limits();
         let states = self.processes.iter().filter_map(move |process| process.deadline(&limits));
-        states.chain(self.backoff.until).chain(self.places.iter().filter_map(|place| place.until))
+        let bake = self.walk.as_ref().and_then(|walk| walk.trial()).map(|trial| trial.end());
+        let pause = self.pause.map(|pause| pause.until);
+        states.chain(self.backoff.until).chain(self.places.iter().filter_map(|place| place.until)).chain(bake).chain(pause)
     }
 
     /// Processes that have outlived their probation by now have proved themselves and what they run.
@@ -55,8 +59,8 @@ impl<W> Group<W> {
     }
 
     fn tell(&mut self) -> Option<Step<W>> {
-        let (generation, outcome) = self.untold.pop_front()?;
-        Some(Step::WalkEnded { group: self.id, generation, outcome })
+        let (ask, outcome) = self.untold.pop_front()?;
+        Some(Step::WalkEnded { group: self.id, ask, outcome })
     }
 
     // ── the end of a process ──
@@ -143,10 +147,10 @@ impl<W> Group<W> {
             return None;
         }
         let due = self.backoff.is_over(now);
-        let first = || self.walk.as_ref().filter(|walk| !walk.resolved && due).map(|walk| walk.ask());
+        let first = || self.walk.as_ref().filter(|walk| !walk.resolved && due).map(|walk| walk.ask.clone());
         let ask = self.asked.take_if(|ask| !ask.in_turn).or_else(first)?;
-        self.resolving = Some(ask);
-        Some(Step::Resolve { group: self.id, generation: ask.generation })
+        self.resolving = Some(ask.clone());
+        Some(Step::Resolve { group: self.id, ask })
     }
 
     /// A ready process takes the place of the one that serves at its number, if one does: both in one step, so that neither a request too
@@ -160,8 +164,8 @@ impl<W> Group<W> {
             older.id
         });
         self.processes[index].serve(now);
-        let granted = std::iter::from_fn(|| self.grant(index)).collect();
-        Some(Step::Serve { id, granted, drains })
+        self.makes_room.take_if(|(at, _)| *at == number);
+        Some(Step::Serve { id, granted: self.grant_all(index, now), drains })
     }
 
     /// Takes out of service, or off the way to it, what is not wanted there.
@@ -171,34 +175,77 @@ impl<W> Group<W> {
             self.processes[index].stop(now);
             return self.end_process(now);
         }
-        if self.ending == Ending::No || !self.queue.is_empty() {
-            return None;
+        let index = match self.ending {
+            Ending::No => self.to_take_out(now)?,
+            Ending::Drained | Ending::Now if !self.queue.is_empty() => return None,
+            Ending::Drained | Ending::Now => self.processes.iter().position(Process::is_serving)?,
+        };
+        let (id, number) = (self.processes[index].id, self.processes[index].number);
+        // Of a walk that replaces everything at once no number waits for another.
+        if self.ending == Ending::No && !self.walk.as_ref().is_some_and(Walk::is_at_once) {
+            self.makes_room.get_or_insert_with(|| (number, "surge = 0".to_owned()));
         }
-        let process = self.processes.iter_mut().find(|process| process.is_serving())?;
-        process.drain(now);
-        Some(Step::Drain { id: process.id })
+        self.processes[index].drain(now);
+        Some(Step::Drain { id })
+    }
+
+    /// An old process that goes before the new one is started, because there is no room for both.
+    fn to_take_out(&self, now: Instant) -> Option<usize> {
+        let walk = self.walk.as_ref().filter(|walk| walk.resolved);
+        let old = |number: Number| self.processes.iter().position(|process| process.number == number && self.is_to_replace(process));
+        if let Some(walk) = walk.filter(|walk| walk.is_at_once()) {
+            return self.numbers().filter(|number| !walk.skips(*number)).find_map(old);
+        }
+        let (number, _) = self.to_replace(now)?;
+        // One at a time: nothing is on its way, and nothing is missing that is about to be started.
+        let serves = |number| self.at(number).any(Process::is_serving);
+        let at_rest = self.processes.iter().all(Process::is_serving) && self.numbers().all(serves);
+        if (self.makes_room_at(number) || self.settings.surge == 0) && at_rest { old(number) } else { None }
+    }
+
+    /// The restart thread finds that memory is too short for one more process beside those that are there: `id`, of which nothing exists
+    /// yet, is put off, and the process that it is to replace goes first. False: there is none to go, so it has to be tried.
+    pub fn postpone(&mut self, id: ProcessId, found: String) -> bool {
+        let Some(index) = self.processes.iter().position(|process| process.id == id && process.pid.is_none()) else { return false };
+        let number = self.processes[index].number;
+        if !self.at(number).any(Process::is_serving) {
+            return false;
+        }
+        // Since the step was named it may have been called off: then nothing is to go for it.
+        let wanted = !self.is_unwanted(&self.processes[index]);
+        self.processes.remove(index);
+        if wanted {
+            self.makes_room = Some((number, found));
+        }
+        self.checked();
+        true
     }
 
     fn spawn(&mut self, now: Instant) -> Option<Step<W>> {
-        if self.ending != Ending::No || self.processes.len() > usize::from(self.settings.processes) {
+        if self.ending != Ending::No || self.processes.len() >= usize::from(self.settings.processes + self.settings.surge) {
             return None;
         }
-        let (number, generation) = self.to_fill(now).or_else(|| self.to_replace(now))?;
+        // Beside one that makes room only what is missing is started.
+        let has_room = |number: Number| self.makes_room.is_none() || (self.is_missing(number) && !self.has_to_leave_first(number));
+        let replaces = || self.to_replace(now).filter(|(number, _)| has_room(*number));
+        let (number, generation) = self.to_fill(now).or_else(replaces)?;
         self.last_serial += 1;
         let id = ProcessId { group: self.id, serial: self.last_serial };
         self.processes.push(Process::new(id, number, generation, now));
         Some(Step::Spawn { id, name: self.name(number, generation) })
     }
 
-    fn end_walk(&mut self) -> Option<Step<W>> {
-        let walk = self.walk.as_ref().filter(|walk| walk.resolved)?;
-        let arrived = |process: &Process| process.is_serving() && process.generation == walk.target && process.proven;
+    fn end_walk(&mut self, now: Instant) -> Option<Step<W>> {
+        // A release that no number could start has nothing to be watched.
+        let is_judged = |walk: &&Walk| walk.is_baked() || self.numbers().all(|number| walk.skips(number));
+        let walk = self.walk.as_ref().filter(|walk| walk.resolved).filter(is_judged)?;
+        let arrived = |process: &Process| process.is_serving() && process.generation == walk.target && process.proven && !process.recycled;
         let at_rest = self.processes.iter().all(|process| process.is_serving() || (process.is_coming() && walk.skips(process.number)));
         let complete = self.numbers().all(|number| walk.skips(number) || self.at(number).any(arrived));
         if !(at_rest && complete) {
             return None;
         }
-        self.complete_walk();
+        self.complete_walk(now);
         self.tell()
     }
 
@@ -208,32 +255,69 @@ impl<W> Group<W> {
     /// good release. So a bad release on the disk hurts no crash repair.
     fn to_fill(&self, now: Instant) -> Option<(Number, Generation)> {
         let number_and_generation = |number: Number| {
-            let walk = self.walk.as_ref().filter(|walk| !walk.skips(number) && self.is_accepted(walk));
+            let wanted = |walk: &&Walk| !walk.skips(number) && (self.is_accepted(walk) || self.was_taken_out(number, walk));
+            let walk = self.walk.as_ref().filter(wanted);
             Some((number, walk.map(|walk| walk.target).or(self.good)?))
         };
-        let missing = self.numbers().filter(|number| self.is_missing(*number));
+        let missing = self.numbers().filter(|number| self.is_missing(*number) && !self.has_to_leave_first(*number));
         missing.filter_map(number_and_generation).find(|(number, generation)| self.may_spawn(*number, *generation, now))
     }
 
     fn to_replace(&self, now: Instant) -> Option<(Number, Generation)> {
-        let walk = self.walk.as_ref().filter(|walk| walk.resolved)?;
-        let number = self.next_number(walk)?;
-        self.may_spawn(number, walk.target, now).then_some((number, walk.target))
+        let (number, generation) = match self.walk.as_ref().filter(|walk| walk.resolved) {
+            Some(walk) => (self.next_number(walk)?, walk.target),
+            None => {
+                let mut old = self.processes.iter().filter(|process| self.is_to_replace(process)).map(|process| process.number);
+                (old.clone().find(|number| self.makes_room_at(*number)).or_else(|| old.next())?, self.good?)
+            }
+        };
+        self.may_spawn(number, generation, now).then_some((number, generation))
     }
 
-    /// The next number of the walk: one at which nothing is, else the first that has another generation.
+    /// Serves, and shall not for long.
+    fn is_to_replace(&self, process: &Process) -> bool {
+        let old = self.walk.as_ref().is_some_and(|walk| walk.resolved && walk.target != process.generation);
+        process.is_serving() && (old || process.recycled)
+    }
+
+    /// The walk made this number empty itself, to fill it.
+    fn was_taken_out(&self, number: Number, walk: &Walk) -> bool {
+        walk.resolved && (self.makes_room_at(number) || walk.is_at_once())
+    }
+
+    fn makes_room_at(&self, number: Number) -> bool {
+        self.makes_room.as_ref().is_some_and(|(at, _)| *at == number)
+    }
+
+    /// Nothing is started at this number before its old process is gone.
+    fn has_to_leave_first(&self, number: Number) -> bool {
+        self.makes_room_at(number) && self.at(number).next().is_some()
+    }
+
+    /// The next number of the walk: one at which nothing is, else the one that makes room, else the first that has another generation.
     pub(super) fn next_number(&self, walk: &Walk) -> Option<Number> {
-        let of_target = |process: &Process| !process.is_leaving() && process.generation == walk.target;
+        let of_target = |process: &Process| !process.is_leaving() && process.generation == walk.target && !process.recycled;
         let mut left = self.numbers().filter(|number| !walk.skips(*number) && !self.at(*number).any(of_target));
-        left.clone().find(|number| self.is_missing(*number)).or_else(|| left.next())
+        let missing = left.clone().find(|number| self.is_missing(*number));
+        let in_hand = left.clone().find(|number| self.makes_room_at(*number));
+        // While the first of a release is watched, no second process is replaced by it.
+        missing.or_else(|| in_hand.or_else(|| left.next()).filter(|_| walk.is_baked() || self.serving_of(walk.target) == 0))
+    }
+
+    fn may_spawn(&self, number: Number, generation: Generation, now: Instant) -> bool {
+        let backs_off = self.good.is_none_or(|good| good == generation) && !self.backoff.is_over(now);
+        let coming = self.processes.iter().filter(|process| process.is_coming() && process.generation == generation).count();
+        !backs_off && self.places[usize::from(number.0 - 1)].is_over(generation, now) && coming < self.boots_at_once(generation)
     }
 
     /// One boot at a time of a generation: a small machine boots two no sooner, and the first shows whether the second can work.
-    fn may_spawn(&self, number: Number, generation: Generation, now: Instant) -> bool {
-        let backs_off = self.good.is_none_or(|good| good == generation) && !self.backoff.is_over(now);
-        !backs_off
-            && self.places[usize::from(number.0 - 1)].is_over(generation, now)
-            && !self.processes.iter().any(|process| process.is_coming() && process.generation == generation)
+    /// After that as many as there may be more than wanted.
+    pub(super) fn boots_at_once(&self, generation: Generation) -> usize {
+        match self.walk.as_ref().filter(|walk| walk.target == generation) {
+            Some(walk) if walk.is_at_once() => usize::from(self.settings.processes),
+            Some(walk) if walk.proven => usize::from(self.settings.surge).max(1),
+            Some(_) | None => 1,
+        }
     }
 
     fn may_serve(&self, process: &Process) -> bool {
@@ -254,9 +338,11 @@ impl<W> Group<W> {
             return false;
         }
         let is_target = self.walk.as_ref().is_some_and(|walk| walk.target == process.generation);
+        let filled =
+            |by: &dyn Fn(&Process) -> bool| self.at(process.number).any(|other| other.is_serving() && !other.recycled && by(other));
         match self.ending {
-            Ending::No if is_target => self.at(process.number).any(|other| other.is_serving() && other.generation == process.generation),
-            Ending::No => self.good != Some(process.generation) || self.at(process.number).any(Process::is_serving),
+            Ending::No if is_target => filled(&|other| other.generation == process.generation),
+            Ending::No => self.good != Some(process.generation) || filled(&|_| true),
             // What came in is answered first, by this one if there is no other.
             Ending::Drained => self.queue.is_empty() || self.any_serving(),
             Ending::Now => true,

@@ -16,6 +16,8 @@ pub struct Process {
     pub state: State,
     /// It has outlived its probation.
     pub proven: bool,
+    /// It is to be replaced by one of the same release.
+    pub recycled: bool,
     pub sessions: u32,
     pub processed: u64,
     pub errors: u64,
@@ -32,6 +34,7 @@ impl Process {
             created: now,
             state: State::Starting { since: now },
             proven: false,
+            recycled: false,
             sessions: 0,
             processed: 0,
             errors: 0,

@@ -1,7 +1,7 @@
 //! What the status shows: plain values, taken under the lock, printed after it.
 
 use super::process::Process;
-use super::walk::{Ask, Walk};
+use super::walk::Walk;
 use super::*;
 
 /// One group.
@@ -24,6 +24,8 @@ pub struct GroupView {
     /// The group resists this release.
     pub resists: Option<ResistView>,
     pub backoff: Option<BackoffView>,
+    /// Requests wait: for how long they have, and how long at most they will.
+    pub pause: Option<(Duration, Duration)>,
     /// The last failure of any kind, and how long ago.
     pub last_failure: Option<(ProcessName, Failure, Duration)>,
 }
@@ -61,16 +63,20 @@ pub struct ProcessView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WalkView {
     pub generation: Generation,
-    /// "start", "restart" or "rollback".
+    /// "start", "restart", "deploy" or "rollback"; "back" when it failed and takes back what it replaced.
     pub kind: &'static str,
     pub trigger: Trigger,
     pub since: Duration,
     pub replaced: u16,
     pub of: u16,
-    /// The process in hand and what is happening to it: "resolve", "spawn", "boot", "probation", "drain", "stop", "backoff", "wait".
+    /// The process in hand and what is happening to it: "resolve", "spawn", "boot", "probation", "bake", "drain", "stop", "backoff", "wait".
     pub at: Option<Number>,
     pub phase: &'static str,
     pub phase_for: Duration,
+    /// Until the end, if it goes as fast as the last.
+    pub left: Option<Duration>,
+    /// Why the old process goes first.
+    pub makes_room: Option<String>,
     pub skipped: Vec<Number>,
 }
 
@@ -97,6 +103,7 @@ impl<W> Group<W> {
                 failure: resist.failure.clone(),
             }),
             backoff: self.view_backoff(now),
+            pause: self.pause.map(|pause| (ago(pause.since), pause.until.saturating_duration_since(now))),
             last_failure: self.last_failure.as_ref().map(|(name, failure, at)| (name.clone(), failure.clone(), ago(*at))),
         }
     }
@@ -132,30 +139,44 @@ impl<W> Group<W> {
     }
 
     fn view_walk(&self, now: Instant) -> Option<WalkView> {
-        let view = |ask: Ask, kind, replaced, at, phase, since: Instant, skipped| WalkView {
+        let view = |ask: &Ask, phase, since: Instant| WalkView {
             generation: ask.generation,
-            kind,
+            kind: ask.kind(),
             trigger: ask.trigger,
             since: now.saturating_duration_since(ask.since),
-            replaced,
+            replaced: 0,
             of: self.settings.processes,
-            at,
+            at: None,
             phase,
             phase_for: now.saturating_duration_since(since),
-            skipped,
+            left: None,
+            makes_room: None,
+            skipped: Vec::new(),
         };
         if let Some(walk) = &self.walk {
-            let kind = match (&walk.back, walk.trigger) {
-                (Some(_), _) => "rollback",
-                (None, Trigger::Boot) => "start",
-                (None, Trigger::Command | Trigger::Signal) => "restart",
-            };
             let (at, phase, since) = self.phase(walk, now);
-            let skipped = walk.skipped.iter().map(|(number, _)| *number).collect();
-            return Some(view(walk.ask(), kind, self.serving_of(walk.target), at, phase, since, skipped));
+            let replaced = self.serving_of(walk.target);
+            let about = view(&walk.ask, phase, since);
+            return Some(WalkView {
+                kind: if walk.back.is_some() { "back" } else { about.kind },
+                replaced,
+                at,
+                left: self.left(walk, replaced, now),
+                makes_room: self.makes_room.as_ref().map(|(_, found)| found.clone()),
+                skipped: walk.skipped.iter().map(|(number, _)| *number).collect(),
+                ..about
+            });
         }
-        let resolving = self.resolving.map(|ask| view(ask, "restart", 0, None, "resolve", ask.since, Vec::new()));
-        resolving.or_else(|| self.asked.map(|ask| view(ask, "restart", 0, None, "wait", ask.since, Vec::new())))
+        let resolving = self.resolving.as_ref().map(|ask| view(ask, "resolve", ask.since));
+        resolving.or_else(|| self.asked.as_ref().map(|ask| view(ask, "wait", ask.since)))
+    }
+
+    /// As long as the last walk took for as many processes, but never less than what is not yet begun must take.
+    fn left(&self, walk: &Walk, replaced: u16, now: Instant) -> Option<Duration> {
+        let pace = self.pace.filter(|_| walk.resolved && walk.back.is_none())?;
+        let expected = (pace * u32::from(self.settings.processes)).saturating_sub(now.saturating_duration_since(walk.began));
+        let not_begun = self.settings.processes.saturating_sub(replaced + 1);
+        Some(expected.max(pace * u32::from(not_begun)))
     }
 
     /// What the walk has in hand, what is happening to it, and since when: read from the table, as the next step is.
@@ -163,7 +184,7 @@ impl<W> Group<W> {
         if !walk.resolved {
             return match self.backoff.since.filter(|_| !self.backoff.is_over(now)) {
                 Some(since) => (None, "backoff", since),
-                None => (None, "resolve", walk.since),
+                None => (None, "resolve", walk.ask.since),
             };
         }
         let find = |wanted: &dyn Fn(&Process) -> bool| self.processes.iter().find(|process| wanted(process));
@@ -180,13 +201,16 @@ impl<W> Group<W> {
             };
             return (Some(process.number), phase, process.since());
         }
+        if let Some(trial) = walk.trial() {
+            return (Some(trial.number), "bake", trial.since);
+        }
         if let Some(number) = self.next_number(walk) {
-            let since = self.last_failure.as_ref().map_or(walk.since, |(_, _, at)| *at);
+            let since = self.last_failure.as_ref().map_or(walk.ask.since, |(_, _, at)| *at);
             return (Some(number), if self.view_backoff(now).is_some() { "backoff" } else { "wait" }, since);
         }
         match find(&|process| process.generation == walk.target && !process.proven) {
-            Some(process) => (Some(process.number), "probation", process.ready_at().unwrap_or(walk.since)),
-            None => (None, "wait", walk.since),
+            Some(process) => (Some(process.number), "probation", process.ready_at().unwrap_or(walk.ask.since)),
+            None => (None, "wait", walk.ask.since),
         }
     }
 }

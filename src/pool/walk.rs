@@ -1,14 +1,17 @@
 //! The books of restarts: what was asked for, the walk that is under way, how walks ended, and what a failed start means to them.
 
 use super::backoff::Backoff;
+use super::bake::Baking;
 use super::group::Ending;
 use super::*;
 
 /// A request for a walk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
+    /// What was asked for makes this generation; its outcome is told under it.
     pub generation: Generation,
     pub trigger: Trigger,
+    pub aim: Aim,
     pub since: Instant,
     /// It waits until the walks before it, of other groups, have ended.
     pub in_turn: bool,
@@ -17,30 +20,57 @@ pub struct Ask {
 /// A walk says what is wanted and remembers what cannot be seen in the table; it is no list of things to do.
 #[derive(Debug)]
 pub struct Walk {
-    /// What was asked for; its outcome is told under this.
-    pub asked: Generation,
-    /// What every number shall have: `asked`, or the good generation when it walks back.
+    pub ask: Ask,
+    /// What every number shall have: what was asked for, or the good generation when it walks back.
     pub target: Generation,
-    pub trigger: Trigger,
-    pub since: Instant,
     /// Only the first start begins before its release is known.
     pub resolved: bool,
     /// A process of the target has outlived its probation: from now on old ones are taken out as soon as new ones are ready.
     pub proven: bool,
+    pub bake: Baking,
+    /// When the first process of it was to be started.
+    pub began: Instant,
     /// Numbers that did not get the target (`continue`).
     pub skipped: Vec<(Number, Failure)>,
-    /// It failed and walks back.
+    /// It failed or was called off, and walks back.
     pub back: Option<Back>,
     /// Whoever asked for it has been told that it failed, and where; with nothing better to serve it is tried again all the same.
     pub told: Option<(Number, Failure)>,
 }
 
-/// Where a walk failed that walks back since.
+/// Why a walk walks back.
 #[derive(Clone, Debug)]
 pub struct Back {
-    pub failure: Failure,
-    pub at: Number,
+    /// None: it was called off.
+    pub failure: Option<(Number, Failure)>,
+    /// How many it had replaced.
     pub replaced: u16,
+}
+
+/// Why a walk cannot be called off. `Display` is a sentence without the app's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoAbort {
+    NothingUnderWay,
+    /// No release is known to work: there is nothing to go back to.
+    FirstStart,
+}
+
+impl Back {
+    fn outcome(self) -> Outcome {
+        let replaced = self.replaced;
+        match self.failure {
+            Some((at, failure)) => Outcome::RolledBack { failure, at, replaced },
+            None => Outcome::Aborted { replaced },
+        }
+    }
+
+    /// Something ended it before it had gone all the way back.
+    fn cut_short(self) -> Outcome {
+        match self.outcome() {
+            Outcome::RolledBack { failure, at, replaced } => Outcome::Failed { failure, at, replaced, skipped: Vec::new() },
+            other => other,
+        }
+    }
 }
 
 /// A release that the group will not start again.
@@ -53,22 +83,28 @@ pub struct Resist {
 }
 
 impl Walk {
-    pub fn new(ask: Ask, resolved: bool) -> Self {
+    /// `bake`: the new release is watched.
+    pub fn new(ask: Ask, resolved: bool, bake: Option<BakeConfig>) -> Self {
         Self {
-            asked: ask.generation,
             target: ask.generation,
-            trigger: ask.trigger,
-            since: ask.since,
+            began: ask.since,
+            ask,
             resolved,
             proven: false,
+            bake: bake.map_or(Baking::Passed, Baking::Waits),
             skipped: Vec::new(),
             back: None,
             told: None,
         }
     }
 
-    pub fn ask(&self) -> Ask {
-        Ask { generation: self.asked, trigger: self.trigger, since: self.since, in_turn: false }
+    pub fn asked(&self) -> Generation {
+        self.ask.generation
+    }
+
+    /// Everything is replaced at once, and requests wait.
+    pub fn is_at_once(&self) -> bool {
+        self.ask.aim == Aim::AllAtOnce && self.back.is_none()
     }
 
     pub fn skips(&self, number: Number) -> bool {
@@ -80,14 +116,56 @@ impl<W> Group<W> {
     // ── walks ──
 
     /// Asks for a rolling restart; a request that has not begun is joined. Gives the generation that it will make.
-    pub fn restart(&mut self, trigger: Trigger, now: Instant) -> Generation {
-        self.ask(trigger, false, now)
+    pub fn restart(&mut self, trigger: Trigger, aim: Aim, now: Instant) -> Generation {
+        self.ask(trigger, aim, false, now)
+    }
+
+    /// Calls off what is asked for or under way: what was replaced is walked back. Gives the generation whose outcome tells the end.
+    pub fn abort(&mut self) -> Result<Generation, NoAbort> {
+        let waiting: Vec<Ask> = self.asked.take().into_iter().chain(self.resolving.take()).collect();
+        let mut aborted = None;
+        for ask in waiting {
+            if self.walk.as_ref().is_none_or(|walk| walk.asked() != ask.generation) {
+                aborted = aborted.max(Some(ask.generation));
+                self.settle(ask, Outcome::Aborted { replaced: 0 });
+            }
+        }
+        if let (Some(good), Some(walk)) = (self.good, &self.walk) {
+            let generation = walk.asked();
+            if walk.back.is_none() {
+                self.walk_back(good, None);
+            }
+            aborted = Some(generation);
+        }
+        self.checked();
+        aborted.ok_or(if self.walk.is_some() { NoAbort::FirstStart } else { NoAbort::NothingUnderWay })
+    }
+
+    /// Something is asked for or under way that a release known to work could take back.
+    pub fn can_abort(&self) -> bool {
+        // Of a first start the release is resolved for the walk that is there already.
+        let resolving = self.resolving.as_ref().is_some_and(|ask| self.walk.as_ref().is_none_or(|walk| walk.asked() != ask.generation));
+        self.asked.is_some() || resolving || (self.walk.is_some() && self.good.is_some())
+    }
+
+    /// Has the process that serves at `number` replaced by one of the same release. None: none does.
+    pub fn recycle(&mut self, number: Number) -> Option<ProcessId> {
+        let process = self.processes.iter_mut().find(|process| process.number == number && process.is_serving())?;
+        process.recycled = true;
+        let id = process.id;
+        self.checked();
+        Some(id)
+    }
+
+    /// Whether a restart was asked for later than `then`: its release is resolved later still, so that it brings in what was there then.
+    pub fn was_asked_after(&self, then: Instant) -> bool {
+        self.last_asked > then
     }
 
     /// The answer to [`Step::Resolve`]; Err: the request fails, and what was under way goes on. A first start tries again.
     pub fn resolved(&mut self, generation: Generation, result: Result<(), Failure>, now: Instant) {
         let Some(ask) = self.resolving.take_if(|ask| ask.generation == generation) else { return };
-        let first = self.walk.as_mut().filter(|walk| walk.asked == generation);
+        let first = self.walk.as_mut().filter(|walk| walk.asked() == generation);
         match (result, first) {
             (Ok(()), Some(walk)) => {
                 walk.resolved = true;
@@ -95,17 +173,21 @@ impl<W> Group<W> {
             }
             (Ok(()), None) => {
                 self.close_walk(Outcome::Superseded { by: generation });
+                // Also what made room for one that was only recycled: the walk may come to another number first.
+                self.makes_room = None;
                 if self.good.is_none() {
                     self.backoff.reset();
                 }
-                self.walk = Some(Walk::new(ask, true));
+                // What served before needs no watching, and what has nothing beside it cannot be compared.
+                let watched = self.good.is_some() && matches!(ask.aim, Aim::Root | Aim::Deploy(_));
+                self.walk = Some(Walk { began: now, ..Walk::new(ask, true, self.settings.bake.filter(|_| watched)) });
             }
             (Err(failure), first) => {
                 match first {
                     Some(_) => self.backoff.fail(now),
                     None => {
                         let failure = failure.clone();
-                        self.settle(generation, Outcome::Failed { failure, at: FIRST, replaced: 0, skipped: Vec::new() });
+                        self.settle(ask, Outcome::Failed { failure, at: FIRST, replaced: 0, skipped: Vec::new() });
                     }
                 }
                 self.last_failure = Some((self.name(FIRST, generation), failure, now));
@@ -114,7 +196,7 @@ impl<W> Group<W> {
         self.checked();
     }
 
-    /// How the walk to `generation` ended; None while it is asked for or under way. The last 64 are remembered.
+    /// How the walk to `generation` ended; None before that is announced. The last 64 are remembered.
     pub fn outcome(&self, generation: Generation) -> Option<&Outcome> {
         self.outcomes.iter().find(|(of, _)| *of == generation).map(|(_, outcome)| outcome)
     }
@@ -129,16 +211,22 @@ impl<W> Group<W> {
             || self.processes.iter().any(|process| process.generation == generation)
     }
 
-    pub(super) fn ask(&mut self, trigger: Trigger, in_turn: bool, now: Instant) -> Generation {
-        if let Some(ask) = &mut self.asked {
+    /// One that has not begun and goes to the same release is joined; one that goes to another is superseded.
+    pub(super) fn ask(&mut self, trigger: Trigger, aim: Aim, in_turn: bool, now: Instant) -> Generation {
+        self.last_asked = now;
+        if let Some(ask) = self.asked.as_mut().filter(|ask| ask.aim == aim) {
             ask.in_turn &= in_turn;
             return ask.generation;
         }
         let generation = self.last_generation.next();
         self.last_generation = generation;
+        if let Some(older) = self.asked.take() {
+            self.settle(older, Outcome::Superseded { by: generation });
+        }
+        let ask = Ask { generation, trigger, aim, since: now, in_turn };
         match self.ending {
-            Ending::No => self.asked = Some(Ask { generation, trigger, since: now, in_turn }),
-            Ending::Drained | Ending::Now => self.settle(generation, Outcome::Stopped),
+            Ending::No => self.asked = Some(ask),
+            Ending::Drained | Ending::Now => self.settle(ask, Outcome::Stopped),
         }
         self.checked();
         generation
@@ -154,16 +242,16 @@ impl<W> Group<W> {
     /// Asked for, and not ended.
     pub(super) fn is_open(&self, generation: Generation) -> bool {
         self.asked.iter().chain(&self.resolving).any(|ask| ask.generation == generation)
-            || self.walk.as_ref().is_some_and(|walk| walk.asked == generation)
+            || self.walk.as_ref().is_some_and(|walk| walk.asked() == generation)
     }
 
     pub(super) fn stop(&mut self, now: Instant) {
-        let _ = now;
         if self.ending == Ending::No {
             self.ending = Ending::Drained;
+            self.resume(now);
             for ask in self.resolving.take().into_iter().chain(self.asked.take()) {
-                if self.walk.as_ref().is_none_or(|walk| walk.asked != ask.generation) {
-                    self.settle(ask.generation, Outcome::Stopped);
+                if self.walk.as_ref().is_none_or(|walk| walk.asked() != ask.generation) {
+                    self.settle(ask, Outcome::Stopped);
                 }
             }
             self.close_walk(Outcome::Stopped);
@@ -182,6 +270,7 @@ impl<W> Group<W> {
 
     /// A process could not be started, or died before it had proved itself.
     pub(super) fn start_failure(&mut self, number: Number, generation: Generation, failure: Failure, now: Instant) {
+        self.makes_room.take_if(|(at, _)| *at == number);
         let Some(good) = self.good.filter(|good| *good != generation) else {
             // No release is known to be better than this one.
             self.tell_failure(number, generation, failure);
@@ -189,19 +278,30 @@ impl<W> Group<W> {
         };
         let replaced = self.serving_of(generation);
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == generation) else { return };
+        // One that fails in service is there still: to keep what serves would be to keep it.
+        let in_service = matches!(failure.kind, FailureKind::Baked(_));
         match self.settings.on_failure {
-            OnFailure::Continue if walk.skips(number) => return,
+            OnFailure::Continue if in_service || walk.skips(number) => return,
             OnFailure::Continue => return walk.skipped.push((number, failure)),
-            OnFailure::Resist => {
+            OnFailure::Resist if !in_service => {
                 self.close_walk(Outcome::Failed { failure: failure.clone(), at: number, replaced, skipped: Vec::new() });
             }
-            OnFailure::Rollback => {
-                walk.target = good;
-                walk.proven = true;
-                walk.back = Some(Back { failure: failure.clone(), at: number, replaced });
-            }
+            OnFailure::Resist | OnFailure::Rollback => self.walk_back(good, Some((number, failure.clone()))),
         }
         self.resists = Some(Resist { generation, since: now, at: number, failure });
+    }
+
+    /// What the walk replaced gets the good generation again.
+    fn walk_back(&mut self, good: Generation, failure: Option<(Number, Failure)>) {
+        let Some(walk) = &self.walk else { return };
+        let replaced = self.serving_of(walk.target);
+        self.makes_room = None;
+        let Some(walk) = &mut self.walk else { return };
+        walk.target = good;
+        walk.proven = true;
+        walk.bake = Baking::Passed;
+        walk.skipped.clear();
+        walk.back = Some(Back { failure, replaced });
     }
 
     /// Of a first start that was overtaken half-way a process has proved itself: it works, which is more than is known of any other. A walk
@@ -220,25 +320,30 @@ impl<W> Group<W> {
     /// A walk that somebody asked for failed, and there is nothing to go back to: it goes on trying, but nobody waits for that.
     fn tell_failure(&mut self, at: Number, generation: Generation, failure: Failure) {
         let replaced = self.serving_of(generation);
-        let asked = |walk: &&mut Walk| walk.asked == generation && walk.trigger != Trigger::Boot && walk.told.is_none();
+        let asked = |walk: &&mut Walk| walk.asked() == generation && walk.ask.trigger != Trigger::Boot && walk.told.is_none();
         let Some(walk) = self.walk.as_mut().filter(asked) else { return };
         walk.told = Some((at, failure.clone()));
-        self.settle(generation, Outcome::Failed { failure, at, replaced, skipped: Vec::new() });
+        let ask = walk.ask.clone();
+        self.settle(ask, Outcome::Failed { failure, at, replaced, skipped: Vec::new() });
     }
 
     /// The walk has nothing left to do.
-    pub(super) fn complete_walk(&mut self) {
+    pub(super) fn complete_walk(&mut self, now: Instant) {
         let Some(walk) = self.walk.as_mut() else { return };
         let (target, skipped, back) = (walk.target, std::mem::take(&mut walk.skipped), walk.back.clone());
+        let took = now.saturating_duration_since(walk.began);
         let replaced = self.serving_of(target);
         let outcome = match (back, skipped.first()) {
-            (Some(Back { failure, at, replaced }), _) => Outcome::RolledBack { failure, at, replaced },
+            (Some(back), _) => back.outcome(),
             (None, Some((at, failure))) => {
                 let (failure, at) = (failure.clone(), *at);
                 Outcome::Failed { failure, at, replaced, skipped: skipped.into_iter().map(|(number, _)| number).collect() }
             }
             (None, None) => Outcome::Done,
         };
+        if outcome == Outcome::Done {
+            self.pace = Some(took / u32::from(self.settings.processes));
+        }
         if replaced > 0 && self.good != Some(target) {
             self.good = Some(target);
             self.resists = None;
@@ -251,26 +356,33 @@ impl<W> Group<W> {
     /// learns why it did not go in.
     fn close_walk(&mut self, outcome: Outcome) {
         let Some(walk) = self.walk.take() else { return };
-        let outcome = match (outcome, walk.back) {
-            (Outcome::Superseded { .. } | Outcome::Stopped, Some(Back { failure, at, replaced })) => {
-                Outcome::Failed { failure, at, replaced, skipped: Vec::new() }
-            }
+        let outcome = match (outcome, walk.back.clone()) {
+            (Outcome::Superseded { .. } | Outcome::Stopped, Some(back)) => back.cut_short(),
             (outcome, _) => outcome,
         };
+        self.makes_room = None;
         match walk.told {
-            None => self.settle(walk.asked, outcome),
+            None => self.settle(walk.ask, outcome),
             // Its caller has an answer; the log gets the rest, unless that has not even been told yet.
-            Some(_) if self.untold.iter().any(|(untold, _)| *untold == walk.asked) => {}
-            Some(_) => self.untold.push_back((walk.asked, outcome)),
+            Some(_) if self.untold.iter().any(|(untold, _)| untold.generation == walk.asked()) => {}
+            Some(_) => self.untold.push_back((walk.ask, outcome)),
         }
     }
 
-    fn settle(&mut self, generation: Generation, outcome: Outcome) {
+    fn settle(&mut self, ask: Ask, outcome: Outcome) {
+        self.untold.push_back((ask, outcome));
+    }
+
+    /// Answer to [`Step::WalkEnded`]: whoever waits for it may know. Only now, so that what they are told is written down already.
+    pub fn announce(&mut self, generation: Generation, outcome: Outcome) {
+        // Of a walk that failed and was tried again the first answer stands.
+        if self.outcome(generation).is_some() {
+            return;
+        }
         if self.outcomes.len() == OUTCOMES_KEPT {
             self.outcomes.pop_front();
         }
-        self.outcomes.push_back((generation, outcome.clone()));
-        self.untold.push_back((generation, outcome));
+        self.outcomes.push_back((generation, outcome));
     }
 }
 

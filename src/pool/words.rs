@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Exit, Failure, FailureKind, Outcome};
+use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, Outcome, Trigger};
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,6 +38,7 @@ impl fmt::Display for FailureKind {
             FailureKind::Refused(text) => f.write_str(text),
             FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
             FailureKind::Thread(why) => write!(f, "its I/O thread failed: {why}"),
+            FailureKind::Baked(why) => write!(f, "did worse than the release before it: {why}"),
         }
     }
 }
@@ -56,8 +57,58 @@ impl fmt::Display for Outcome {
             Outcome::RolledBack { failure, at, replaced } => {
                 write!(f, "failed at process {at}, {replaced} replaced and rolled back: {failure}")
             }
+            Outcome::Aborted { replaced: 0 } => write!(f, "aborted, nothing was replaced"),
+            Outcome::Aborted { replaced } => write!(f, "aborted, {replaced} replaced and rolled back"),
             Outcome::Superseded { by } => write!(f, "superseded by {by}"),
             Outcome::Stopped => write!(f, "stopped"),
+        }
+    }
+}
+
+impl fmt::Display for NoAbort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAbort::NothingUnderWay => f.write_str("nothing is under way that could be called off"),
+            NoAbort::FirstStart => f.write_str("this is its first start: there is no release to go back to"),
+        }
+    }
+}
+
+impl Trigger {
+    /// As it is said everywhere.
+    pub fn word(self) -> &'static str {
+        match self {
+            Trigger::Boot => "boot",
+            Trigger::Command => "command",
+            Trigger::Signal => "signal",
+            Trigger::File => "file",
+            Trigger::Watch => "watch",
+        }
+    }
+}
+
+impl Ask {
+    /// "start", "restart", "deploy" or "rollback".
+    pub fn kind(&self) -> &'static str {
+        match (&self.aim, self.trigger) {
+            (Aim::Root | Aim::AllAtOnce, Trigger::Boot) => "start",
+            (Aim::Root | Aim::AllAtOnce, _) => "restart",
+            (Aim::Deploy(_), _) => "deploy",
+            (Aim::Rollback(_), _) => "rollback",
+        }
+    }
+}
+
+impl Outcome {
+    /// In one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Failed { .. } => "failed",
+            Outcome::RolledBack { .. } => "rolled_back",
+            Outcome::Superseded { .. } => "superseded",
+            Outcome::Aborted { .. } => "aborted",
+            Outcome::Stopped => "stopped",
         }
     }
 }

@@ -58,7 +58,7 @@ fn rollback_at_the_third_of_four_walks_the_replaced_ones_back() {
     rig.swap("2 g2", "2 g1");
     rig.exits("3 g2", 1);
     assert_eq!(rig.steps(), ["gone 3 g2", "spawn 1 g1"]);
-    assert_eq!(rig.view().walk.unwrap().kind, "rollback");
+    assert_eq!(rig.view().walk.unwrap().kind, "back");
     rig.ready("1 g1");
     assert_eq!(rig.steps(), ["serve 1 g1, drain 1 g2", "stop leader 1 g2"], "the good release needs no probation");
     rig.exits("1 g2", 0);
@@ -223,6 +223,13 @@ fn the_good_release_that_dies_in_its_probation_is_backed_off_from_and_never_resi
     rig.ready("1 g1");
     rig.steps_for(2.0);
     assert_eq!(rig.view().backoff, None);
+    // It has proved itself: the next failure is the first again.
+    rig.after(60.0);
+    rig.exits("1 g1", 1);
+    rig.steps();
+    rig.exits("1 g1", 1);
+    rig.steps();
+    assert_eq!(rig.view().backoff.unwrap().failures, 1);
 }
 
 #[test]
@@ -365,4 +372,17 @@ fn a_process_that_refused_connections_because_it_died_shows_how_it_died() {
     let (_, failure, _) = rig.group().view(now).last_failure.unwrap();
     assert_eq!(failure.kind, FailureKind::Refused("it refuses connections; it ended with signal 9".to_owned()));
     assert_eq!(failure.output, ["last words"]);
+}
+
+#[test]
+fn seed_16_a_watched_release_that_no_number_could_start_ends_its_walk() {
+    let bake = Some(BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 });
+    let mut rig = Rig::serving(Settings { processes: 1, on_failure: OnFailure::Continue, bake, ..SETTINGS });
+    rig.restart();
+    rig.steps();
+    rig.exits("1 g2", 1);
+    assert_eq!(
+        rig.steps().last().unwrap(),
+        "g2: 0 replaced, not replaced: 1; process 1: exited with status 1 after 0.00 s, before it was ready"
+    );
 }

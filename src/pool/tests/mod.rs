@@ -1,8 +1,10 @@
 //! The pool by example: each test is one story, told by the steps that the table names.
 
+mod deployments;
 mod failures;
 mod requests;
 mod restarts;
+mod room;
 mod status;
 mod stopping;
 
@@ -17,6 +19,8 @@ struct Rig {
     ids: Vec<(String, ProcessId)>,
     releases: Result<(), Failure>,
     spawns: Result<(), Failure>,
+    /// The next spawn finds memory short.
+    memory: Option<String>,
     waits: u64,
 }
 
@@ -30,13 +34,15 @@ const SETTINGS: Settings = Settings {
     drain_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(10),
     on_failure: OnFailure::Resist,
+    surge: 1,
+    bake: None,
 };
 
 impl Rig {
     fn new(settings: Settings) -> Self {
         let (mut pool, now) = (Pool::new(), Instant::now());
-        let group = pool.add(AppName::new("blog").unwrap(), settings, now);
-        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()), waits: 0 }
+        let group = pool.add(AppName::new("blog").unwrap(), settings, Generation(1), now);
+        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()), memory: None, waits: 0 }
     }
 
     /// All of generation 1 serve and have proved themselves.
@@ -96,14 +102,19 @@ impl Rig {
     fn carry_out(&mut self, step: Step<&'static str>) -> String {
         let now = self.now;
         match step {
-            Step::Resolve { generation, .. } => {
+            Step::Resolve { ask, .. } => {
                 let result = self.releases.clone();
-                self.group().resolved(generation, result, now);
-                format!("resolve {generation}")
+                self.group().resolved(ask.generation, result, now);
+                format!("resolve {}", ask.generation)
             }
             Step::Spawn { id, name } => {
                 let short = format!("{} {}", name.number, name.generation);
                 self.ids.push((short.clone(), id));
+                if let Some(found) = self.memory.take()
+                    && self.group().postpone(id, found.clone())
+                {
+                    return format!("no memory for {short}: {found}");
+                }
                 match self.spawns.clone() {
                     Ok(()) => self.group().spawned(id, id.serial + 100, now),
                     Err(failure) => self.group().start_failed(id, failure, now),
@@ -121,6 +132,7 @@ impl Rig {
                 }
                 line
             }
+            Step::Grant { granted } => granted.iter().fold("grant".to_owned(), |line, (_, waiting)| line + " " + waiting),
             Step::Drain { id } => format!("drain {}", self.short(id)),
             Step::Cut { id } => format!("cut {}", self.short(id)),
             Step::Signal { id, pid, to, what } => {
@@ -128,16 +140,17 @@ impl Rig {
                 format!("{what:?} {to:?} {}", self.short(id)).to_lowercase()
             }
             Step::Gone { id, .. } => format!("gone {}", self.short(id)),
-            Step::WalkEnded { generation, outcome, .. } => {
-                assert_eq!(self.group().outcome(generation), Some(&outcome));
-                format!("{generation}: {outcome}")
+            Step::WalkEnded { ask, outcome, .. } => {
+                let line = format!("{}: {outcome}", ask.generation);
+                self.group().announce(ask.generation, outcome);
+                line
             }
         }
     }
 
     fn restart(&mut self) -> Generation {
         let now = self.now;
-        self.group().restart(Trigger::Command, now)
+        self.group().restart(Trigger::Command, Aim::Root, now)
     }
 
     fn ready(&mut self, name: &str) {

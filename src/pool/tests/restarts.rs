@@ -143,7 +143,7 @@ fn a_release_that_cannot_be_resolved_leaves_everything_as_it_was_and_the_walk_un
 fn a_request_during_the_resolving_of_another_is_one_of_its_own() {
     let mut rig = Rig::serving(SETTINGS);
     rig.restart();
-    let Some(Step::Resolve { generation, .. }) = rig.pool.next_step(rig.now) else { panic!("nothing to resolve") };
+    let Some(Step::Resolve { ask: Ask { generation, .. }, .. }) = rig.pool.next_step(rig.now) else { panic!("nothing to resolve") };
     assert_eq!(rig.restart(), Generation(3));
     assert!(rig.pool.next_step(rig.now).is_none(), "two releases are resolved at once");
     let now = rig.now;
@@ -154,7 +154,7 @@ fn a_request_during_the_resolving_of_another_is_one_of_its_own() {
 #[test]
 fn a_restart_of_all_walks_one_group_after_another() {
     let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
-    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: 1, ..SETTINGS }, rig.now);
+    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: 1, ..SETTINGS }, Generation(1), rig.now);
     let blog = std::mem::replace(&mut rig.group, shop);
     rig.steps();
     rig.ready("1 g1");
@@ -182,7 +182,7 @@ fn a_restart_of_all_walks_one_group_after_another() {
 #[test]
 fn a_direct_restart_does_not_wait_for_its_turn() {
     let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
-    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: 1, ..SETTINGS }, rig.now);
+    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: 1, ..SETTINGS }, Generation(1), rig.now);
     let blog = std::mem::replace(&mut rig.group, shop);
     rig.steps();
     rig.ready("1 g1");
@@ -194,4 +194,38 @@ fn a_direct_restart_does_not_wait_for_its_turn() {
     rig.group = shop;
     assert_eq!(rig.restart(), Generation(2), "it joins the request that waits");
     assert_eq!(rig.steps(), ["resolve g2", "spawn 1 g2"]);
+}
+
+#[test]
+fn what_changed_before_a_restart_was_asked_for_comes_in_with_it() {
+    let mut rig = Rig::serving(SETTINGS);
+    let changed = rig.now;
+    assert!(!rig.group().was_asked_after(changed));
+    rig.steps_for(0.1);
+    rig.restart();
+    assert!(rig.group().was_asked_after(changed));
+    let changed = rig.now;
+    assert!(!rig.group().was_asked_after(changed), "in the same moment: nobody knows which came first");
+    rig.steps_for(0.1);
+    rig.restart();
+    assert!(rig.group().was_asked_after(changed), "asked again while it walks");
+}
+
+#[test]
+fn seed_11_boots_side_by_side_may_be_superseded() {
+    let mut rig = Rig::serving(Settings { processes: 4, surge: 2, ..SETTINGS });
+    rig.restart();
+    rig.steps();
+    rig.swap("1 g2", "1 g1");
+    assert_eq!(rig.table()[3..], ["1 g2 serving", "2 g2 starting", "3 g2 starting"]);
+    rig.restart();
+    assert_eq!(rig.steps()[..4], ["resolve g3", "g2: superseded by g3", "stop leader 2 g2", "stop leader 3 g2"]);
+}
+
+#[test]
+fn seed_15_a_first_start_that_is_being_resolved_cannot_be_called_off() {
+    let mut rig = Rig::new(SETTINGS);
+    assert!(matches!(rig.pool.next_step(rig.now), Some(Step::Resolve { .. })));
+    assert!(!rig.group().can_abort());
+    assert_eq!(rig.group().abort(), Err(NoAbort::FirstStart));
 }

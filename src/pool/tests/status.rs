@@ -13,7 +13,7 @@ fn a_walk_shows_what_it_has_in_hand_and_since_when() {
     let claim = rig.claim("a");
     rig.restart();
     assert_eq!(phase(&mut rig), (None, "wait", 0, 0));
-    let Some(Step::Resolve { generation, .. }) = rig.pool.next_step(rig.now) else { panic!("nothing to resolve") };
+    let Some(Step::Resolve { ask: Ask { generation, .. }, .. }) = rig.pool.next_step(rig.now) else { panic!("nothing to resolve") };
     assert_eq!(phase(&mut rig), (None, "resolve", 0, 0));
     let now = rig.now;
     rig.group().resolved(generation, Ok(()), now);

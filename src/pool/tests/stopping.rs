@@ -71,7 +71,7 @@ fn every_walk_that_was_asked_for_is_told_that_it_stopped() {
     rig.restart();
     rig.steps();
     rig.restart();
-    let Some(Step::Resolve { generation, .. }) = rig.pool.next_step(rig.now) else { panic!("nothing to resolve") };
+    let Some(Step::Resolve { ask: Ask { generation, .. }, .. }) = rig.pool.next_step(rig.now) else { panic!("nothing to resolve") };
     rig.restart();
     rig.pool.stop(rig.now);
     let now = rig.now;

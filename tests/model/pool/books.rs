@@ -1,11 +1,13 @@
-//! The naive model: what the world itself knows of one app, kept without a look into the pool, and what must be true of it.
+//! The naive model: what the world itself knows of one app, kept without a look into the pool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rota::config::OnFailure;
 use rota::ids::{Generation, GroupId, Number, ProcessId};
-use rota::pool::{Claim, Outcome, Settings, WaitId};
+use rota::pool::{Aim, Claim, Outcome, Settings, WaitId};
+
+use super::trial::{Trial, Verdict};
 
 /// Err: what is wrong.
 pub type Check = Result<(), String>;
@@ -28,9 +30,24 @@ pub struct App {
     pub requests: Vec<Request>,
     /// Requests that wait, in the order of their coming.
     pub waiting: Vec<u32>,
-    pub releases: BTreeMap<Generation, Release>,
+    /// Of so many spawns out of a hundred memory is too short for one more process.
+    pub short: u64,
+
+    // What was asked for.
+    /// Asked for and not begun.
+    pub pending: Option<Pending>,
+    /// Begun; its release is being resolved.
+    pub resolving: Option<Generation>,
     /// Generations that were asked for, and how each was told to have ended.
     pub asked: BTreeMap<Generation, Option<Outcome>>,
+    pub aims: BTreeMap<Generation, Aim>,
+    /// How those must end of which that is known beforehand.
+    pub expected: BTreeMap<Generation, Outcome>,
+    pub releases: BTreeMap<Generation, Release>,
+    /// Releases that the shell has not dropped yet.
+    pub kept: BTreeSet<Generation>,
+
+    // What follows from it.
     pub good: Option<Generation>,
     /// Told as failed, and tried again since there is nothing else.
     pub goes_on: BTreeSet<Generation>,
@@ -38,10 +55,29 @@ pub struct App {
     pub found_good: Option<Instant>,
     /// The walk under way, from its resolved release to its outcome.
     pub walk: Option<Generation>,
+    /// Walks of which the first process is watched.
+    pub to_watch: BTreeSet<Generation>,
+    pub trial: Option<Trial>,
+    /// Watched to the end.
+    pub watched: BTreeSet<Generation>,
+    /// Watched, and found to be worse.
+    pub baked: BTreeSet<Generation>,
+    /// Its old process goes first: memory was too short for both.
+    pub postponed: Option<Number>,
+    /// A walk or a recycling emptied it, and it has not been filled.
+    pub taken_out: BTreeSet<Number>,
+    pub paused: Option<Instant>,
     pub ending: bool,
     pub ending_now: bool,
     /// The fewest that served at any time since this was set.
     pub fewest: usize,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pending {
+    pub generation: Generation,
+    pub aim: Aim,
+    pub in_turn: bool,
 }
 
 /// What a release does when it is started.
@@ -50,6 +86,10 @@ pub enum Release {
     Good,
     /// Each process as chance has it.
     Flaky,
+    /// It starts, and answers many requests with errors.
+    Errs,
+    /// It starts, and answers late.
+    Slow,
     CannotSpawn,
     ExitsAtBoot,
     HangsAtBoot,
@@ -79,9 +119,13 @@ pub struct Proc {
     pub told_group: bool,
     pub killed: bool,
     pub gone: bool,
+    /// Somebody asked for another one in its place.
+    pub recycled: bool,
     /// Requests that hold a claim on it, and since when none does.
     pub claims: u32,
     pub idle: Instant,
+    pub processed: u64,
+    pub errors: u64,
 }
 
 #[derive(Debug)]
@@ -90,15 +134,44 @@ pub enum Request {
         id: WaitId,
         since: Instant,
     },
-    Claimed(Claim),
+    Claimed {
+        claim: Claim,
+        since: Instant,
+    },
     /// Answered, refused, expired or left: once, and nothing after it.
     Over,
 }
 
-/// What ended longer ago has been forgotten: the longest backoff, the longest boot and a short life after it.
-const OF_LATE: Duration = Duration::from_secs(200);
-
 impl Proc {
+    pub fn new(id: ProcessId, number: Number, generation: Generation, now: Instant) -> Self {
+        Self {
+            id,
+            number,
+            generation,
+            spawned: now,
+            pid: None,
+            leader: false,
+            children: false,
+            deaf: false,
+            ready: None,
+            failed: false,
+            ended: None,
+            serving: false,
+            draining: None,
+            cut: None,
+            first_signal: None,
+            told_leader: false,
+            told_group: false,
+            killed: false,
+            gone: false,
+            recycled: false,
+            claims: 0,
+            idle: now,
+            processed: 0,
+            errors: 0,
+        }
+    }
+
     /// On its way into service, as far as anyone outside knows.
     pub fn is_coming(&self) -> bool {
         let untold = self.first_signal.is_none() && self.ended.is_none() && !self.gone;
@@ -107,19 +180,32 @@ impl Proc {
 }
 
 impl App {
-    pub fn new(id: GroupId, settings: Settings) -> Self {
+    pub fn new(id: GroupId, settings: Settings, short: u64) -> Self {
         Self {
             id,
             settings,
             procs: Vec::new(),
             requests: Vec::new(),
             waiting: Vec::new(),
+            short,
+            pending: None,
+            resolving: None,
+            asked: BTreeMap::from([(FIRST, None)]),
+            aims: BTreeMap::from([(FIRST, Aim::Root)]),
+            expected: BTreeMap::new(),
             releases: BTreeMap::new(),
-            asked: BTreeMap::from([(Generation(1), None)]),
+            kept: BTreeSet::new(),
             good: None,
             goes_on: BTreeSet::new(),
             found_good: None,
             walk: None,
+            to_watch: BTreeSet::new(),
+            trial: None,
+            watched: BTreeSet::new(),
+            baked: BTreeSet::new(),
+            postponed: None,
+            taken_out: BTreeSet::new(),
+            paused: None,
             ending: false,
             ending_now: false,
             fewest: usize::MAX,
@@ -130,6 +216,10 @@ impl App {
         usize::from(self.settings.processes)
     }
 
+    pub fn bound(&self) -> usize {
+        self.wanted() + usize::from(self.settings.surge)
+    }
+
     pub fn there(&self) -> impl Iterator<Item = &Proc> {
         self.procs.iter().filter(|proc| !proc.gone)
     }
@@ -138,36 +228,62 @@ impl App {
         self.procs.iter().filter(|proc| proc.serving)
     }
 
+    pub fn serving_of(&self, generation: Generation) -> usize {
+        self.serving().filter(|proc| proc.generation == generation).count()
+    }
+
+    pub fn is_missing(&self, number: Number) -> bool {
+        !self.there().any(|proc| proc.number == number && (proc.serving || proc.is_coming()))
+    }
+
     pub fn index(&self, id: ProcessId) -> Result<usize, String> {
         self.procs.iter().position(|proc| proc.id == id).ok_or(format!("{id:?} was never spawned"))
     }
 
     /// Nothing in the release itself keeps its processes from running.
     pub fn works(&self, generation: Generation) -> bool {
-        self.releases.get(&generation).is_some_and(|release| matches!(release, Release::Good | Release::Flaky))
+        let works = |release: &Release| match release {
+            Release::Good | Release::Flaky | Release::Errs | Release::Slow => true,
+            Release::CannotSpawn | Release::ExitsAtBoot | Release::HangsAtBoot | Release::DiesInProbation => false,
+        };
+        self.releases.get(&generation).is_some_and(works)
     }
 
     /// A process of the generation lived through its probation at some time.
     pub fn has_proved(&self, generation: Generation, now: Instant) -> bool {
-        let lived = |proc: &Proc| proc.ready.is_some_and(|ready| proc.ended.unwrap_or(now) >= ready + self.settings.probation);
+        let lived = |proc: &Proc| {
+            let until = proc.ended.unwrap_or(now).min(proc.draining.unwrap_or(now));
+            proc.ready.is_some_and(|ready| until >= ready + self.settings.probation)
+        };
         self.procs.iter().any(|proc| proc.generation == generation && lived(proc))
     }
 
-    /// The generation failed in its walk, at any number (`None`) or at this one, so that it must not be started (there) again.
+    /// The walk's release works as far as can be seen.
+    pub fn accepts(&self, generation: Generation, now: Instant) -> bool {
+        self.has_proved(generation, now) || self.serving_of(generation) > 0
+    }
+
+    /// The generation must not be started (there) again: it failed in its walk, or was called off.
     pub fn has_failed(&self, generation: Generation, number: Number) -> bool {
-        self.failed_since(self.found_good, generation, number)
+        self.is_called_off(generation) || self.baked.contains(&generation) || self.failed_since(self.found_good, generation, number)
     }
 
     /// As [`App::has_failed`], also before anything was known to be better.
     pub fn has_ever_failed(&self, generation: Generation, number: Number) -> bool {
-        self.failed_since(None, generation, number)
+        self.has_failed(generation, number) || self.failed_since(None, generation, number)
+    }
+
+    pub fn is_called_off(&self, generation: Generation) -> bool {
+        self.good != Some(generation) && matches!(self.expected.get(&generation), Some(Outcome::Aborted { .. }))
     }
 
     fn failed_since(&self, since: Option<Instant>, generation: Generation, number: Number) -> bool {
         if self.good.is_none() || self.good == Some(generation) {
             return false;
         }
-        let lately = |proc: &Proc| since.is_none_or(|since| proc.ended.is_none_or(|ended| ended > since));
+        // In one instant the pool sees first what has proved itself by then, unless that takes no time at all.
+        let follows = |ended: Instant, since: Instant| ended > since || (ended == since && !self.settings.probation.is_zero());
+        let lately = |proc: &Proc| since.is_none_or(|since| proc.ended.is_none_or(|ended| follows(ended, since)));
         let failed = |proc: &&Proc| proc.generation == generation && proc.failed && lately(proc);
         match self.settings.on_failure {
             OnFailure::Resist | OnFailure::Rollback => self.procs.iter().any(|proc| failed(&proc)),
@@ -175,87 +291,38 @@ impl App {
         }
     }
 
-    /// A process ended that nobody had told to. True: before it had proved itself.
+    /// A process ended that nobody had told to. True: before it had proved itself, or while its release is watched.
     pub fn fell(&self, index: usize, now: Instant) -> bool {
         let proc = &self.procs[index];
         let untold = proc.draining.is_none() && proc.first_signal.is_none() && proc.ended.is_none();
-        untold && proc.ready.is_none_or(|ready| now < ready + self.settings.probation)
+        let compared = self.trial.as_ref().is_some_and(|trial| trial.of == proc.generation);
+        let watched = compared && self.walk == Some(proc.generation) && self.is_watched(proc.generation, now);
+        untold && (watched || proc.ready.is_none_or(|ready| now < ready + self.settings.probation))
     }
 
-    /// What holds after every change.
-    pub fn check(&self) -> Check {
-        let there = self.there().count();
-        ensure!(there <= self.wanted() + 1, "{there} processes for {} wanted", self.wanted());
-        for proc in self.there() {
-            ensure!(proc.claims <= self.settings.concurrency, "{:?} has {} sessions", proc.id, proc.claims);
-            ensure!(
-                !proc.serving || proc.claims == self.settings.concurrency || self.waiting.is_empty(),
-                "a request waits beside a free slot"
-            );
-            let twins = self.serving().filter(|other| other.number == proc.number).count();
-            ensure!(twins <= 1, "{twins} processes serve as number {}", proc.number);
-        }
-        ensure!(self.waiting.len() <= self.settings.queue_max, "{} requests wait", self.waiting.len());
-        Ok(())
+    /// Another walk, or the same one in the other direction: what was emptied for it is filled as anything else.
+    pub fn forget_all_room(&mut self) {
+        self.postponed = None;
+        self.taken_out.clear();
     }
 
-    /// What the restart thread must have seen to when it has just looked.
-    pub fn check_seen_to(&self, now: Instant) -> Check {
-        if self.ending {
-            return Ok(());
-        }
-        let of_use = |proc: &Proc| {
-            let wanted = self.good == Some(proc.generation) || self.walk == Some(proc.generation);
-            wanted && proc.is_coming() && !self.has_failed(proc.generation, proc.number)
-        };
-        let waits = self.there().find(|proc| proc.ready.is_some() && of_use(proc));
-        ensure!(waits.is_none() || self.serving().count() > 0, "{waits:?} is ready and nothing serves");
-        let (Some(good), true) = (self.good, self.there().count() <= self.wanted()) else { return Ok(()) };
-        // The good release has not failed for so long, and nothing else has ended at this number, that nothing holds its start up.
-        let of_late = |proc: &&Proc| proc.ended.is_some_and(|ended| now < ended + OF_LATE);
-        let no_failure = !self.procs.iter().filter(of_late).any(|proc| proc.failed && proc.generation == good);
-        for number in (1..=self.settings.processes).map(Number) {
-            let missing = !self.there().any(|proc| proc.number == number && (proc.serving || proc.is_coming()));
-            let calm = no_failure && self.procs.iter().filter(of_late).filter(|proc| proc.number == number).count() <= 1;
-            let target = self.walk.filter(|walk| self.has_proved(*walk, now) || self.serving().any(|proc| proc.generation == *walk));
-            let is_filled = self.there().any(|proc| proc.is_coming() && (proc.generation == good || Some(proc.generation) == target));
-            ensure!(!missing || !calm || is_filled, "number {number} is missing and nothing is started");
-        }
-        Ok(())
+    /// The walk under way replaces everything at once.
+    pub fn is_at_once(&self) -> bool {
+        self.walk.is_some_and(|walk| self.aims.get(&walk) == Some(&Aim::AllAtOnce) && !self.is_called_off(walk))
     }
 
-    /// What holds when nothing has happened for a long time.
-    pub fn check_at_rest(&self) -> Check {
-        ensure!(self.walk.is_none(), "the walk to {:?} has not ended", self.walk);
-        for (generation, outcome) in &self.asked {
-            ensure!(outcome.is_some(), "nobody was told how {generation} ended");
-        }
-        ensure!(self.waiting.is_empty(), "{} requests still wait", self.waiting.len());
-        let open = self.requests.iter().filter(|request| !matches!(request, Request::Over)).count();
-        ensure!(open == 0, "{open} requests have not ended");
-        if self.ending {
-            ensure!(self.there().count() == 0, "{} processes are left", self.there().count());
-            return Ok(());
-        }
-        let (there, serving) = (self.there().count(), self.serving().count());
-        ensure!(there == self.wanted() && serving == there, "{serving} of {there} processes serve, {} are wanted", self.wanted());
-        let good = self.good.ok_or("nothing was ever accepted")?;
-        let mixed = self.serving().any(|proc| proc.generation != good);
-        let last_failed = self.last_walked().is_some_and(|outcome| match outcome {
-            Outcome::Failed { .. } => true,
-            Outcome::Done | Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Stopped => false,
-        });
-        let may_mix = match self.settings.on_failure {
-            OnFailure::Resist | OnFailure::Continue => last_failed,
-            OnFailure::Rollback => false,
-        };
-        ensure!(!mixed || may_mix, "generations are mixed with no reason: {:?}", self.asked);
-        Ok(())
+    /// Answers of this generation are compared with those of the one before. There was one when its walk began.
+    pub fn is_to_be_watched(&self, generation: Generation) -> bool {
+        self.to_watch.contains(&generation) && self.good != Some(generation)
     }
 
-    /// How the last walk ended whose release could be resolved: a request that failed before that changes nothing.
-    fn last_walked(&self) -> Option<&Outcome> {
-        let walked = |generation: &Generation| self.releases.contains_key(generation);
-        self.asked.iter().rev().find(|(generation, _)| walked(generation)).and_then(|(_, outcome)| outcome.as_ref())
+    /// One process of this generation serves, and before its time is over no second one may be replaced by it.
+    pub fn is_watched(&self, generation: Generation, now: Instant) -> bool {
+        let over = |trial: &Trial| trial.of == generation && (now >= trial.end || trial.verdict(now) != Verdict::NotWorse);
+        self.is_to_be_watched(generation) && !self.watched.contains(&generation) && !self.trial.as_ref().is_some_and(over)
     }
 }
+
+pub const FIRST: Generation = Generation(1);
+/// What ended longer ago has been forgotten: the longest backoff, the longest boot and a short life after it.
+pub const OF_LATE: Duration = Duration::from_secs(200);

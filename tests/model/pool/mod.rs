@@ -1,16 +1,25 @@
 //! The pool table in a simulated world of processes that boot slowly, fail, hang, die, ignore signals and leave children, and of clients
 //! that come, go and wait, under seeded schedules of restarts and faults.
 
+mod asks;
 mod books;
+mod checks;
+mod processes;
+mod requests;
 mod rng;
 mod schedule;
+mod starts;
 mod steps;
+mod tally;
+mod trial;
+mod walks;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use schedule::{Tally, run};
+use schedule::run;
+use tally::Tally;
 
 /// Without ROTA_SEEDS.
 const SCHEDULES: u64 = 20_000;

@@ -2,50 +2,13 @@
 
 use std::time::Duration;
 
-use rota::config::OnFailure;
-use rota::pool::{FailureKind, Outcome, Settings};
+use rota::config::{BakeConfig, OnFailure};
+use rota::pool::{Aim, FailureKind, Outcome, Settings};
 
-use super::books::{Check, ensure};
+use super::books::{App, Check, Proc, ensure};
 use super::rng::Rng;
+use super::tally::Tally;
 use super::world::World;
-
-/// What the schedules went through.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Tally {
-    pub restarts: u64,
-    pub done: u64,
-    pub failed: u64,
-    pub rolled_back: u64,
-    pub superseded: u64,
-    pub spawns: u64,
-    pub swaps: u64,
-    pub cuts: u64,
-    pub kills: u64,
-    pub steps: u64,
-    pub requests: u64,
-    pub waited: u64,
-    pub refused: u64,
-}
-
-impl Tally {
-    fn numbers(self) -> [u64; 13] {
-        let Self { restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused } = self;
-        [restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused]
-    }
-
-    pub fn saw_everything(self) -> bool {
-        self.numbers().iter().all(|number| *number > 0)
-    }
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        let mut sum = self.numbers();
-        sum.iter_mut().zip(other.numbers()).for_each(|(sum, other)| *sum += other);
-        let [restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused] = sum;
-        *self = Self { restarts, done, failed, rolled_back, superseded, spawns, swaps, cuts, kills, steps, requests, waited, refused };
-    }
-}
 
 /// Longer than any chain of timeouts and backoffs.
 const QUIET: Duration = Duration::from_secs(1_800);
@@ -54,7 +17,8 @@ pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
     let mut world = World::new(seed, talks);
     for _ in 0..world.rng.within(1, 2) {
         let settings = settings(&mut world.rng);
-        world.add(settings);
+        let short = world.rng.pick(&[0, 0, 0, 10, 30, 100]).unwrap_or(0);
+        world.add(settings, short);
     }
     let faults = world.rng.within(10, 100);
     for _ in 0..faults {
@@ -71,7 +35,7 @@ pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
         let app = any_app(&mut world);
         world.arrive(app)?;
     }
-    world.stop(at_once);
+    world.stop(at_once)?;
     end(world)
 }
 
@@ -86,6 +50,16 @@ fn settings(rng: &mut Rng) -> Settings {
         drain_timeout: Duration::from_millis(rng.within(100, 30_000)),
         stop_timeout: Duration::from_millis(rng.within(100, 10_000)),
         on_failure: rng.pick(&[OnFailure::Resist, OnFailure::Rollback, OnFailure::Continue]).unwrap_or(OnFailure::Resist),
+        surge: rng.pick(&[0, 1, 1, 2, 3]).unwrap_or(1),
+        bake: rng.percent(40).then(|| bake(rng)),
+    }
+}
+
+fn bake(rng: &mut Rng) -> BakeConfig {
+    BakeConfig {
+        time: Duration::from_millis(rng.within(1, 20_000)),
+        max_5xx: rng.within(0, 30) as u8,
+        max_slowdown: rng.within(1, 4) as u16,
     }
 }
 
@@ -106,24 +80,16 @@ fn something_happens(world: &mut World) -> Check {
             };
             world.pass(Duration::from_millis(time))
         }
-        730..830 => {
-            world.restart(app);
-            world.check()
-        }
-        830..850 => {
-            world.restart_all();
-            world.check()
-        }
-        850..930 => {
-            let alive: Vec<usize> = (0..world.apps[app].procs.len()).filter(|proc| world.apps[app].procs[*proc].leader).collect();
-            let Some(proc) = world.rng.pick(&alive) else { return Ok(()) };
-            if world.rng.percent(50) {
-                world.apps[app].procs[proc].children = false;
-            }
-            world.exit(app, proc, 137)
-        }
+        730..800 => world.ask(app),
+        800..815 => world.restart_all(),
+        815..835 => world.abort(app),
+        835..850 => world.pause(app),
+        850..860 => world.resume(app),
+        860..880 => world.recycle(app),
+        880..890 => rush(world, app),
+        890..930 => world.dies(app),
         930..945 => {
-            let working = |proc: &super::books::Proc| proc.leader && proc.ended.is_none() && proc.first_signal.is_none();
+            let working = |proc: &Proc| proc.leader && proc.ended.is_none() && proc.first_signal.is_none();
             let able: Vec<usize> = (0..world.apps[app].procs.len()).filter(|proc| working(&world.apps[app].procs[*proc])).collect();
             let Some(proc) = world.rng.pick(&able) else { return Ok(()) };
             world.fail(app, proc, FailureKind::Thread("index out of bounds".to_owned()))
@@ -131,10 +97,19 @@ fn something_happens(world: &mut World) -> Check {
         945..990 => stale_news(world, app),
         _ => {
             let at_once = world.rng.percent(30);
-            world.stop(at_once);
-            world.check()
+            world.stop(at_once)
         }
     }
+}
+
+/// Many requests, while whatever is under way goes on.
+fn rush(world: &mut World, app: usize) -> Check {
+    for _ in 0..world.rng.within(20, 80) {
+        world.arrive(app)?;
+        let time = world.rng.within(0, 300);
+        world.pass(Duration::from_millis(time))?;
+    }
+    Ok(())
 }
 
 /// News of a process that has gone long ago changes nothing.
@@ -161,12 +136,12 @@ fn comes_to_rest(world: &mut World) -> Check {
     world.good_releases = true;
     for app in 0..world.apps.len() {
         if !world.apps[app].good.is_some_and(|good| world.apps[app].works(good)) {
-            world.restart(app);
+            world.restart(app, Aim::Root)?;
         }
     }
     world.pass(QUIET)?;
     world.check_views()?;
-    world.apps.iter().try_for_each(super::books::App::check_at_rest)
+    world.apps.iter().try_for_each(App::check_at_rest)
 }
 
 /// A good release meets calm, with requests on the way: it must go in, and nothing may serve less for it.
@@ -174,7 +149,8 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
     let mut asked = Vec::new();
     for app in 0..world.apps.len() {
         world.apps[app].fewest = usize::MAX;
-        asked.push(world.restart(app));
+        let aim = if world.rng.percent(20) { Aim::AllAtOnce } else { Aim::Root };
+        asked.push(world.restart(app, aim)?);
     }
     for _ in 0..20 {
         let app = any_app(world);
@@ -188,7 +164,16 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
         books.check_at_rest()?;
         ensure!(books.asked[&generation] == Some(Outcome::Done), "a good release ended as {:?}", books.asked[&generation]);
         ensure!(books.good == Some(generation) && books.serving().all(|proc| proc.generation == generation), "{generation} is not in");
-        ensure!(books.fewest == books.wanted(), "only {} of {} served during a good restart", books.fewest, books.wanted());
+        let out_of_service = match world.apps[app].aims[&generation] {
+            Aim::AllAtOnce => books.wanted(),
+            Aim::Root | Aim::Deploy(_) | Aim::Rollback(_) => usize::from(books.settings.surge == 0 || books.short > 0),
+        };
+        ensure!(
+            books.fewest >= books.wanted() - out_of_service,
+            "only {} of {} served during a good restart",
+            books.fewest,
+            books.wanted()
+        );
         ensure!(world.pool.group(books.id).view(world.now).resists.is_none(), "the group resists a release that went in");
     }
     Ok(())
@@ -200,12 +185,12 @@ fn end(mut world: World) -> Result<Tally, String> {
     if world.rng.percent(20) {
         let time = world.rng.within(0, 40_000);
         world.pass(Duration::from_millis(time))?;
-        world.stop(true);
+        world.stop(true)?;
     }
     world.pass(QUIET)?;
     ensure!(world.pool.is_stopped(), "not stopped");
     world.drain_queues()?;
     ensure!(world.pool.next_deadline().is_none(), "something is still to come");
-    world.apps.iter().try_for_each(super::books::App::check_at_rest)?;
+    world.apps.iter().try_for_each(App::check_at_rest)?;
     Ok(world.tally)
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use rota::config::OnFailure;
-use rota::ids::{Generation, GroupId, ProcessId, ProcessName};
-use rota::pool::{Failure, FailureKind, Outcome, Signal, SignalTo, Step};
+use rota::ids::ProcessId;
+use rota::pool::{Signal, SignalTo, Step};
 
-use super::books::{Check, Proc, Release, ensure};
+use super::books::{Check, ensure};
+use super::tally::Saw;
 use super::world::{Event, World};
 
 impl World {
@@ -20,24 +20,30 @@ impl World {
         let mut steps = 0;
         while let Some(step) = self.pool.next_step(self.now) {
             self.say(|| format!("  {step:?}"));
+            self.learn_what_is_held()?;
             // What a walk has made good is told by its end.
-            let made_good = |group: GroupId, generation| self.pool.group(group).view(self.now).good == Some(generation);
-            if !matches!(&step, Step::WalkEnded { group, generation, .. } if made_good(*group, *generation)) {
+            let made_good = |step: &Step<u32>| match step {
+                Step::WalkEnded { group, ask, .. } => self.pool.group(*group).good() == Some(ask.generation),
+                _ => false,
+            };
+            if !made_good(&step) {
                 self.learn_what_works()?;
             }
+            self.judge(group_of(&step))?;
             self.carry_out(step)?;
             self.check()?;
             self.sweep_groups();
             steps += 1;
+            self.tally.saw(Saw::Step);
             ensure!(steps < 200, "the steps have no end");
-            if self.calm.is_none() && self.rng.percent(10) {
-                self.meanwhile()?;
-            }
+            self.meanwhile(10)?;
         }
+        self.learn_what_is_held()?;
         self.learn_what_works()?;
-        self.tally.steps += steps;
+        self.judge(self.apps.len())?;
         if !self.awake {
             self.apps.iter().try_for_each(|app| app.check_seen_to(self.now))?;
+            self.check_turns()?;
         }
         ensure!(self.pool.next_deadline().is_none_or(|deadline| deadline > self.now), "the restart thread would spin");
         for app in &mut self.apps {
@@ -49,16 +55,22 @@ impl World {
         Ok(())
     }
 
-    /// Another thread takes the lock between two steps.
-    fn meanwhile(&mut self) -> Check {
+    /// Now and then another thread takes the lock between two steps, or between a step and what comes of it.
+    pub fn meanwhile(&mut self, percent: u64) -> Check {
+        if self.calm.is_some() || !self.rng.percent(percent) {
+            return Ok(());
+        }
         let app = self.rng.within(0, self.apps.len() as u64 - 1) as usize;
-        match self.rng.within(0, 9) {
-            0..=6 => self.arrive(app),
-            7..=8 => self.leave(app),
-            _ => {
-                self.restart(app);
-                self.check()
-            }
+        match self.rng.within(0, 99) {
+            0..50 => self.arrive(app),
+            50..65 => self.leave(app),
+            65..76 => self.ask(app),
+            76..83 => self.abort(app),
+            83..88 => self.pause(app),
+            88..91 => self.resume(app),
+            91..95 => self.recycle(app),
+            95..99 => self.dies(app),
+            _ => self.stop(false),
         }
     }
 
@@ -81,16 +93,24 @@ impl World {
 
     fn carry_out(&mut self, step: Step<u32>) -> Check {
         match step {
-            Step::Resolve { group, generation } => self.resolve(group, generation),
+            Step::Resolve { group, ask } => self.resolve(group, &ask),
             Step::Spawn { id, name } => self.spawn(id, &name),
             Step::Serve { id, granted, drains } => {
                 self.serve(id, drains)?;
                 granted.into_iter().try_for_each(|(claim, request)| self.granted_from_queue(app_of(id), claim, request))
             }
+            Step::Grant { granted } => {
+                // A hold that ends tells so also when nothing waits.
+                if !granted.is_empty() {
+                    self.tally.saw(Saw::Granted);
+                }
+                granted.into_iter().try_for_each(|(claim, request)| self.granted_from_queue(app_of(claim.process()), claim, request))
+            }
+            Step::Drain { id } if !self.apps[app_of(id)].ending => self.take_out(id),
             Step::Drain { id } => {
                 let books = &mut self.apps[app_of(id)];
                 let proc = books.index(id)?;
-                ensure!(books.ending && books.waiting.is_empty() && books.procs[proc].serving, "{id:?} is drained for no reason");
+                ensure!(books.waiting.is_empty() && books.procs[proc].serving, "{id:?} is drained for no reason");
                 books.procs[proc].serving = false;
                 books.procs[proc].draining = Some(self.now);
                 Ok(())
@@ -106,7 +126,7 @@ impl World {
                 it.serving = false;
                 it.draining.get_or_insert(now);
                 it.cut = Some(now);
-                self.tally.cuts += 1;
+                self.tally.saw(Saw::Cut);
                 self.release_claims(app_of(id), proc);
                 Ok(())
             }
@@ -120,148 +140,8 @@ impl World {
                 it.gone = true;
                 Ok(())
             }
-            Step::WalkEnded { group, generation, outcome } => self.walk_ended(group, generation, outcome),
+            Step::WalkEnded { group, ask, outcome } => self.walk_ended(group, &ask, outcome),
         }
-    }
-
-    fn resolve(&mut self, group: GroupId, generation: Generation) -> Check {
-        let app = usize::from(group.0);
-        let books = &mut self.apps[app];
-        ensure!(!books.ending, "a release is resolved for a group that ends");
-        ensure!(matches!(books.asked.get(&generation), Some(None)), "{generation} was not asked for, or has ended");
-        if self.calm.is_none() && self.rng.percent(10) {
-            let kind = FailureKind::Release("current: No such file or directory".to_owned());
-            self.pool.group_mut(group).resolved(generation, Err(Failure { kind, output: Vec::new() }), self.now);
-            return Ok(());
-        }
-        let release = match self.rng.within(0, 99) {
-            _ if self.good_releases => Release::Good,
-            0..50 => Release::Good,
-            50..60 => Release::Flaky,
-            60..68 => Release::CannotSpawn,
-            68..76 => Release::ExitsAtBoot,
-            76..88 => Release::HangsAtBoot,
-            // Without a probation nobody can die in it.
-            _ if books.settings.probation.is_zero() => Release::ExitsAtBoot,
-            _ => Release::DiesInProbation,
-        };
-        books.releases.insert(generation, release);
-        books.walk = Some(generation);
-        self.say(|| format!("    {generation} is {release:?}"));
-        self.pool.group_mut(group).resolved(generation, Ok(()), self.now);
-        Ok(())
-    }
-
-    /// A first start that was overtaken may still show that it works: then there is something to go back to.
-    fn learn_what_works(&mut self) -> Check {
-        for books in &mut self.apps {
-            let good = self.pool.group(books.id).view(self.now).good;
-            if let (None, Some(good)) = (books.good, good) {
-                ensure!(books.walk != Some(good), "{good} is good before its walk has ended");
-                ensure!(books.has_proved(good, self.now), "{good} is good and has not proved itself");
-                books.good = Some(good);
-                books.found_good = Some(self.now);
-            }
-        }
-        Ok(())
-    }
-
-    fn spawn(&mut self, id: ProcessId, name: &ProcessName) -> Check {
-        let app = app_of(id);
-        let (number, generation) = (name.number, name.generation);
-        let books = &self.apps[app];
-        ensure!(!books.ending, "{name} is spawned for a group that ends");
-        ensure!(books.procs.iter().all(|proc| proc.id != id), "{id:?} is used again");
-        ensure!(books.good == Some(generation) || books.walk == Some(generation), "{name} is neither good nor wanted");
-        ensure!(!books.has_failed(generation, number), "{name} is started again after it failed");
-        ensure!(!books.serving().any(|proc| proc.number == number && proc.generation == generation), "{name} is there already");
-        let release = *books.releases.get(&generation).ok_or("a release that was not resolved")?;
-        let (ready_limit, probation) = (books.settings.ready_timeout.as_millis() as u64, books.settings.probation.as_millis() as u64);
-        let bad_luck = self.calm.is_none() && self.rng.percent(if release == Release::Flaky { 50 } else { 8 });
-        let luck = self.rng.within(0, 3);
-        let fate = match release {
-            Release::Good | Release::Flaky if bad_luck => {
-                [Release::CannotSpawn, Release::ExitsAtBoot, Release::HangsAtBoot, Release::DiesInProbation][luck as usize]
-            }
-            Release::Good | Release::Flaky => Release::Good,
-            Release::CannotSpawn | Release::ExitsAtBoot | Release::HangsAtBoot | Release::DiesInProbation => release,
-        };
-        self.pids += 1;
-        let starts = fate != Release::CannotSpawn;
-        let proc = self.apps[app].procs.len();
-        self.apps[app].procs.push(Proc {
-            id,
-            number,
-            generation,
-            spawned: self.now,
-            pid: starts.then_some(self.pids),
-            leader: starts,
-            children: starts && self.rng.percent(20),
-            deaf: self.rng.percent(10),
-            ready: None,
-            failed: false,
-            ended: None,
-            serving: false,
-            draining: None,
-            cut: None,
-            first_signal: None,
-            told_leader: false,
-            told_group: false,
-            killed: false,
-            gone: false,
-            claims: 0,
-            idle: self.now,
-        });
-        self.tally.spawns += 1;
-        if !starts {
-            return self.fail(app, proc, FailureKind::Spawn("fork: Cannot allocate memory (os error 12)".to_owned()));
-        }
-        self.pool.group_mut(id.group).spawned(id, self.pids, self.now);
-        ensure!(self.pool.group(id.group).find_pid(self.pids) == Some(id), "{name} is not found by its pid");
-        let boot = self.rng.within(1, ready_limit / 2);
-        match fate {
-            Release::Good | Release::Flaky => self.plan(boot, Event::Ready { app, proc }),
-            Release::ExitsAtBoot | Release::CannotSpawn => self.plan(boot, Event::LeaderExits { app, proc, status: luck as i32 }),
-            // One in four times its I/O thread says nothing either.
-            Release::HangsAtBoot if luck == 0 => {}
-            Release::HangsAtBoot => self.plan(ready_limit, Event::GivenUp { app, proc }),
-            Release::DiesInProbation => {
-                self.plan(boot, Event::Ready { app, proc });
-                let dies = self.rng.within(0, probation.saturating_sub(1));
-                self.plan(boot + dies, Event::LeaderExits { app, proc, status: 1 });
-            }
-        }
-        Ok(())
-    }
-
-    fn serve(&mut self, id: ProcessId, drains: Option<ProcessId>) -> Check {
-        let now = self.now;
-        let books = &self.apps[app_of(id)];
-        let index = books.index(id)?;
-        let new = &books.procs[index];
-        let (number, generation) = (new.number, new.generation);
-        ensure!(new.ready.is_some() && new.ended.is_none() && !new.serving, "{id:?} serves and is not ready");
-        ensure!(books.ending || !books.has_failed(generation, number), "{id:?} serves after its generation failed");
-        let old = books.serving().find(|proc| proc.number == number).map(|proc| proc.id);
-        ensure!(old == drains, "{drains:?} drains for {id:?}, {old:?} serves there");
-        let before = books.serving().count();
-        if let Some(old) = drains {
-            ensure!(books.has_proved(generation, now), "{id:?} takes the place of {old:?} and has not proved itself");
-            ensure!(books.walk.is_some(), "{old:?} is replaced without a walk");
-        } else if books.good.is_some_and(|good| good != generation) && before > 0 && !books.ending {
-            let accepted = books.has_proved(generation, now) || books.serving().any(|proc| proc.generation == generation);
-            ensure!(accepted, "{id:?} serves and has not proved itself");
-        }
-        self.tally.swaps += u64::from(drains.is_some());
-        let books = &mut self.apps[app_of(id)];
-        if let Some(old) = drains {
-            let old = books.index(old)?;
-            books.procs[old].serving = false;
-            books.procs[old].draining = Some(now);
-        }
-        books.procs[index].serving = true;
-        ensure!(books.serving().count() >= before, "a swap leaves fewer that serve");
-        Ok(())
     }
 
     fn signal(&mut self, id: ProcessId, pid: u32, to: SignalTo, what: Signal) -> Check {
@@ -287,13 +167,16 @@ impl World {
                 if let (SignalTo::Leader, Some(since)) = (to, it.draining) {
                     let due = if it.claims == 0 { since.max(it.idle) } else { it.cut.map_or(since, |cut| cut + CUT_GRACE) };
                     ensure!(is_punctual(now, Some(due), self.calm), "{id:?} has drained and is stopped too late");
+                    let limit = since + books.settings.drain_timeout;
+                    let uncut = self.calm.is_some_and(|calm| limit >= calm) && it.cut.is_none() && now > limit;
+                    ensure!(!uncut, "{id:?} drained past its limit and was not cut");
                 }
                 let of_no_use = it.draining.is_some()
                     || it.ended.is_some()
                     || books.ending
                     || books.has_ever_failed(it.generation, it.number)
                     || (books.good != Some(it.generation) && books.walk != Some(it.generation))
-                    || books.serving().any(|other| other.number == it.number);
+                    || books.serving().any(|other| other.number == it.number && !other.recycled);
                 ensure!(of_no_use || overslept, "{id:?} is stopped for no reason");
             }
             Signal::Kill => {
@@ -301,13 +184,16 @@ impl World {
                 ensure!(to == SignalTo::Group && !it.killed && (overdue || at_once), "{id:?} is killed too early or twice");
                 let due = it.first_signal.map(|first| first + books.settings.stop_timeout);
                 ensure!(at_once || is_punctual(now, due, self.calm), "{id:?} is killed too late");
-                self.tally.kills += 1;
+                self.tally.saw(Saw::Kill);
             }
         }
         let fell = overslept && books.fell(proc, now);
         let soon = self.rng.within(0, 2_000);
         let it = &mut self.apps[app].procs[proc];
-        it.failed |= fell;
+        if fell {
+            it.failed = true;
+            it.ended = Some(now);
+        }
         it.first_signal.get_or_insert(now);
         let hears = what == Signal::Kill || !it.deaf;
         match (what, to) {
@@ -323,60 +209,6 @@ impl World {
         }
         Ok(())
     }
-
-    fn walk_ended(&mut self, group: GroupId, generation: Generation, outcome: Outcome) -> Check {
-        let books = &mut self.apps[usize::from(group.0)];
-        // With nothing to go back to a failed walk is told as failed, goes on, and ends once more.
-        let again = books.goes_on.remove(&generation);
-        ensure!(again || matches!(books.asked.get(&generation), Some(None)), "{generation} was not asked for, or was told twice");
-        let told = self.pool.group(group).outcome(generation);
-        ensure!(if again { told.is_some() } else { told == Some(&outcome) }, "the books of {generation} say something else");
-        let goes_on = self.pool.group(group).view(self.now).walk.is_some_and(|walk| walk.generation == generation);
-        if goes_on && !again && matches!(outcome, Outcome::Failed { .. }) {
-            books.asked.insert(generation, Some(outcome));
-            books.goes_on.insert(generation);
-            self.tally.failed += 1;
-            return Ok(());
-        }
-        let serving = |wanted: Generation| books.serving().filter(|proc| proc.generation == wanted).count();
-        match &outcome {
-            Outcome::Done => {
-                let there = books.there().count();
-                ensure!(there == books.wanted() && serving(generation) == there, "{generation} is done with {there} processes");
-                books.good = Some(generation);
-                self.tally.done += 1;
-            }
-            Outcome::Failed { replaced, skipped, .. } => {
-                ensure!(skipped.is_empty() || books.settings.on_failure == OnFailure::Continue, "a number was skipped");
-                if !skipped.is_empty() {
-                    ensure!(serving(generation) == usize::from(*replaced), "{replaced} are said to be replaced");
-                    let all = usize::from(*replaced) + skipped.len();
-                    ensure!(all == books.wanted(), "{replaced} replaced and {skipped:?} skipped of {}", books.wanted());
-                    if *replaced > 0 {
-                        books.good = Some(generation);
-                    }
-                }
-                self.tally.failed += 1;
-            }
-            Outcome::RolledBack { .. } => {
-                ensure!(books.settings.on_failure == OnFailure::Rollback, "nobody wants to roll back");
-                let good = books.good.ok_or("rolled back to nothing")?;
-                let there = books.there().count();
-                ensure!(there == books.wanted() && serving(good) == there, "{generation} is rolled back with {there} processes");
-                self.tally.rolled_back += 1;
-            }
-            Outcome::Superseded { by } => {
-                ensure!(*by > generation && books.releases.contains_key(by), "{generation} is superseded by {by}");
-                self.tally.superseded += 1;
-            }
-            Outcome::Stopped => ensure!(books.ending, "{generation} is stopped"),
-        }
-        if books.walk == Some(generation) {
-            books.walk = None;
-        }
-        books.asked.insert(generation, Some(outcome));
-        Ok(())
-    }
 }
 
 /// In calm the restart thread looks the moment that something is due; what was due before the calm began may be late.
@@ -384,7 +216,21 @@ fn is_punctual(now: Instant, due: Option<Instant>, calm: Option<Instant>) -> boo
     due.is_some_and(|due| calm.is_none_or(|calm| due < calm || now == due))
 }
 
-fn app_of(id: ProcessId) -> usize {
+fn group_of(step: &Step<u32>) -> usize {
+    let group = match step {
+        Step::Resolve { group, .. } | Step::WalkEnded { group, .. } => Some(*group),
+        Step::Spawn { id, .. }
+        | Step::Serve { id, .. }
+        | Step::Drain { id }
+        | Step::Cut { id }
+        | Step::Signal { id, .. }
+        | Step::Gone { id, .. } => Some(id.group),
+        Step::Grant { granted } => granted.first().map(|(claim, _)| claim.process().group),
+    };
+    group.map_or(0, |group| usize::from(group.0))
+}
+
+pub fn app_of(id: ProcessId) -> usize {
     usize::from(id.group.0)
 }
 

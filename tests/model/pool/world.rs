@@ -2,15 +2,15 @@
 //! restart thread does so here too, and no other: a forgotten wake or deadline strands the schedule.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
-use rota::ids::{AppName, Generation, ProcessId};
-use rota::pool::{Admission, Claim, Ended, Exit, Failure, FailureKind, Pool, Settings, Trigger, WaitId};
+use rota::ids::{AppName, Generation};
+use rota::pool::{FailureKind, Pool, Settings};
 
-use super::books::{App, Check, Request, ensure};
+use super::books::{App, Check, FIRST, ensure};
 use super::rng::Rng;
-use super::schedule::Tally;
+use super::tally::Tally;
 
 #[derive(Debug)]
 pub struct World {
@@ -30,6 +30,10 @@ pub struct World {
     future: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     planned: u64,
     pub pids: u32,
+    /// What was asked of all apps, in its order.
+    pub turns: Vec<(usize, Generation)>,
+    /// Apps whose hold was ended by somebody.
+    pub resumed: BTreeSet<usize>,
 }
 
 /// What is going to happen to a process (index in `App::procs`) or a request, at its time.
@@ -59,6 +63,8 @@ impl World {
             future: BinaryHeap::new(),
             planned: 0,
             pids: 1000,
+            turns: Vec::new(),
+            resumed: BTreeSet::new(),
         }
     }
 
@@ -68,11 +74,11 @@ impl World {
         }
     }
 
-    pub fn add(&mut self, settings: Settings) {
+    pub fn add(&mut self, settings: Settings, short: u64) {
         let name = AppName::new(&format!("app{}", self.apps.len())).expect("a name");
-        self.say(|| format!("{name} {settings:?}"));
-        let id = self.pool.add(name, settings.clone(), self.now);
-        self.apps.push(App::new(id, settings));
+        self.say(|| format!("{name} {settings:?} short {short}"));
+        let id = self.pool.add(name, settings.clone(), FIRST, self.now);
+        self.apps.push(App::new(id, settings, short));
     }
 
     pub fn plan(&mut self, after_ms: u64, event: Event) {
@@ -144,222 +150,6 @@ impl World {
         }
     }
 
-    // ── processes ──
-
-    /// The I/O thread of a process says that it will not do.
-    pub fn fail(&mut self, app: usize, proc: usize, kind: FailureKind) -> Check {
-        let fell = self.apps[app].fell(proc, self.now);
-        let it = &mut self.apps[app].procs[proc];
-        let id = it.id;
-        it.failed |= fell;
-        it.ended.get_or_insert(self.now);
-        it.serving = false;
-        it.draining = None;
-        self.say(|| format!("failed {id:?}: {kind}"));
-        self.pool.group_mut(id.group).start_failed(id, Failure { kind, output: Vec::new() }, self.now);
-        self.awake = true;
-        self.release_claims(app, proc);
-        self.check()
-    }
-
-    pub fn exit(&mut self, app: usize, proc: usize, status: i32) -> Check {
-        let fell = self.apps[app].fell(proc, self.now);
-        let it = &mut self.apps[app].procs[proc];
-        if !it.leader {
-            return Ok(());
-        }
-        let id = it.id;
-        it.failed |= fell;
-        it.leader = false;
-        it.ended.get_or_insert(self.now);
-        it.serving = false;
-        self.say(|| format!("exit {id:?} status {status}"));
-        self.pool.group_mut(id.group).exited(id, Exit::Status(status), Vec::new(), self.now);
-        self.awake = true;
-        self.release_claims(app, proc);
-        self.check()
-    }
-
-    /// The I/O thread notices soon that its sessions are over, or much later.
-    pub fn release_claims(&mut self, app: usize, proc: usize) {
-        let id = self.apps[app].procs[proc].id;
-        for request in self.claims_on(app, id) {
-            let soon = if self.rng.percent(80) { self.rng.within(0, 20) } else { self.rng.within(0, 3_000) };
-            self.plan(soon, Event::Finished { app, request });
-        }
-    }
-
-    fn claims_on(&self, app: usize, id: ProcessId) -> Vec<u32> {
-        let on = |request: &Request| matches!(request, Request::Claimed(claim) if claim.process() == id);
-        (0..).zip(&self.apps[app].requests).filter(|(_, request)| on(request)).map(|(number, _)| number).collect()
-    }
-
-    // ── requests ──
-
-    pub fn arrive(&mut self, app: usize) -> Check {
-        let number = self.apps[app].requests.len() as u32;
-        let ids: Vec<ProcessId> = self.apps[app].procs.iter().map(|proc| proc.id).collect();
-        let home = if self.rng.percent(50) { self.rng.pick(&ids) } else { None };
-        let books = &self.apps[app];
-        let room = |proc: &&super::books::Proc| proc.serving && proc.claims < books.settings.concurrency;
-        let best = books.procs.iter().filter(room).map(|proc| (proc.claims, Reverse(proc.generation))).min();
-        let at_home = books.procs.iter().filter(room).any(|proc| Some(proc.id) == home);
-        let id = WaitId(u64::from(number));
-        match self.pool.group_mut(books.id).admit(home, id, number, self.now) {
-            Admission::Claimed(claim, back) => {
-                ensure!(back == number, "another request came back");
-                let proc = &books.procs[books.index(claim.process())?];
-                ensure!(room(&proc), "a claim on {:?}, which does not serve or is full", proc.id);
-                ensure!(!at_home || Some(proc.id) == home, "home has room and was left");
-                ensure!(at_home || best == Some((proc.claims, Reverse(proc.generation))), "not the best process was chosen");
-                self.apps[app].requests.push(Request::Over);
-                self.granted(app, claim, number)?;
-            }
-            Admission::Queued => {
-                ensure!(best.is_none(), "a request waits beside a free slot");
-                self.apps[app].requests.push(Request::Waiting { id, since: self.now });
-                self.apps[app].waiting.push(number);
-                self.tally.waited += 1;
-            }
-            Admission::Full(back) => {
-                let coming = books.there().any(|proc| proc.serving || proc.is_coming());
-                let full = books.waiting.len() == books.settings.queue_max || (books.ending && !coming);
-                ensure!(back == number && full, "refused with {} waiting", books.waiting.len());
-                self.apps[app].requests.push(Request::Over);
-                self.tally.refused += 1;
-            }
-        }
-        self.tally.requests += 1;
-        self.check()
-    }
-
-    /// A slot was given to a request; how long it takes is chance.
-    pub fn granted(&mut self, app: usize, claim: Claim, request: u32) -> Check {
-        let proc = self.apps[app].index(claim.process())?;
-        self.apps[app].procs[proc].claims += 1;
-        self.apps[app].requests[request as usize] = Request::Claimed(claim);
-        let takes = match self.rng.within(0, 99) {
-            0..80 => self.rng.within(0, 400),
-            80..97 => self.rng.within(400, 10_000),
-            _ => self.rng.within(10_000, 60_000),
-        };
-        self.plan(takes, Event::Finished { app, request });
-        Ok(())
-    }
-
-    /// A slot was given to one that waited: it must be the one that has waited longest.
-    pub fn granted_from_queue(&mut self, app: usize, claim: Claim, request: u32) -> Check {
-        let books = &mut self.apps[app];
-        ensure!(books.waiting.first() == Some(&request), "request {request} overtook {:?}", books.waiting);
-        books.waiting.remove(0);
-        let proc = books.index(claim.process())?;
-        ensure!(books.procs[proc].serving, "a slot of {:?}, which does not serve", claim.process());
-        self.granted(app, claim, request)
-    }
-
-    pub fn finish(&mut self, app: usize, request: u32) -> Check {
-        let over = std::mem::replace(&mut self.apps[app].requests[request as usize], Request::Over);
-        let Request::Claimed(claim) = over else {
-            // A second end of the same request was planned, or it still waits.
-            self.apps[app].requests[request as usize] = over;
-            return Ok(());
-        };
-        let ended = self.rng.pick(&[Ended::Answered(200), Ended::Answered(500), Ended::AppFailed, Ended::Cut, Ended::Unused]);
-        let proc = self.apps[app].index(claim.process())?;
-        self.apps[app].procs[proc].claims -= 1;
-        self.apps[app].procs[proc].idle = self.now;
-        let gone = self.apps[app].procs[proc].gone;
-        let group = self.apps[app].id;
-        let next = self.pool.group_mut(group).finish(claim, ended.unwrap_or(Ended::Unused), self.now);
-        if let Some((claim, next)) = next {
-            ensure!(!gone, "a process that is gone grants a slot");
-            self.granted_from_queue(app, claim, next)?;
-        }
-        self.awake |= self.pool.group(group).wakes_restart();
-        self.check()
-    }
-
-    pub fn leave(&mut self, app: usize) -> Check {
-        let Some(request) = self.rng.pick(&self.apps[app].waiting) else { return Ok(()) };
-        let over = std::mem::replace(&mut self.apps[app].requests[request as usize], Request::Over);
-        let Request::Waiting { id, .. } = over else { return Err(format!("request {request} does not wait")) };
-        self.apps[app].waiting.retain(|other| *other != request);
-        let group = self.pool.group_mut(self.apps[app].id);
-        ensure!(group.leave(id) == Some(request), "request {request} could not leave");
-        ensure!(group.leave(id).is_none(), "request {request} left twice");
-        self.awake |= group.wakes_restart();
-        self.check()
-    }
-
-    fn expire(&mut self) -> Check {
-        for app in 0..self.apps.len() {
-            let group = self.pool.group_mut(self.apps[app].id);
-            let expired = group.expire(self.now);
-            self.awake |= group.wakes_restart();
-            let limit = self.apps[app].settings.queue_timeout;
-            let now = self.now;
-            let is_old = |books: &App, request: &u32| matches!(books.requests[*request as usize], Request::Waiting { since, .. } if now >= since + limit);
-            let old: Vec<u32> = self.apps[app].waiting.iter().copied().filter(|request| is_old(&self.apps[app], request)).collect();
-            ensure!(expired == old, "expired {expired:?}, too old were {old:?}");
-            self.give_up(app, &expired);
-        }
-        self.check()
-    }
-
-    fn give_up(&mut self, app: usize, requests: &[u32]) {
-        for request in requests {
-            self.apps[app].waiting.retain(|other| other != request);
-            self.apps[app].requests[*request as usize] = Request::Over;
-        }
-    }
-
-    // ── what people ask for ──
-
-    pub fn restart(&mut self, app: usize) -> Generation {
-        let generation = self.pool.group_mut(self.apps[app].id).restart(Trigger::Command, self.now);
-        self.say(|| format!("restart app{app}: {generation}"));
-        self.asked(app, generation);
-        generation
-    }
-
-    pub fn restart_all(&mut self) {
-        let asked = self.pool.restart_all(Trigger::Signal, self.now);
-        self.say(|| format!("restart all: {asked:?}"));
-        for (app, (_, generation)) in asked.into_iter().enumerate() {
-            self.asked(app, generation);
-        }
-    }
-
-    fn asked(&mut self, app: usize, generation: Generation) {
-        self.tally.restarts += 1;
-        self.apps[app].asked.entry(generation).or_insert(None);
-        self.awake = true;
-    }
-
-    pub fn stop(&mut self, at_once: bool) {
-        self.say(|| format!("stop, at once: {at_once}"));
-        if at_once {
-            self.pool.stop_now(self.now)
-        } else {
-            self.pool.stop(self.now)
-        }
-        for app in &mut self.apps {
-            app.ending = true;
-            app.ending_now |= at_once;
-        }
-        self.awake = true;
-    }
-
-    /// The shell refuses what waits when nobody is left to serve it.
-    pub fn drain_queues(&mut self) -> Check {
-        for app in 0..self.apps.len() {
-            let left = self.pool.group_mut(self.apps[app].id).drain_queue();
-            ensure!(left == self.apps[app].waiting, "left {left:?}, waiting {:?}", self.apps[app].waiting);
-            self.give_up(app, &left);
-        }
-        self.check()
-    }
-
     // ── checks ──
 
     pub fn check(&self) -> Check {
@@ -381,10 +171,13 @@ impl World {
                     .ok_or(format!("{name} is not shown"))?;
                 ensure!(shown.sessions == proc.claims, "{name} shows {} sessions, {} are so", shown.sessions, proc.claims);
                 ensure!((shown.state == "serving") == proc.serving, "{name} is shown as {}", shown.state);
+                let counted = (shown.processed, shown.errors);
+                ensure!(counted == (proc.processed, proc.errors), "{name} shows {counted:?} of {} and {}", proc.processed, proc.errors);
             }
             ensure!(view.queue_len == app.waiting.len() && view.good == app.good, "queue or good generation are shown wrongly");
-            let untold = app.walk.is_some_and(|walk| self.pool.group(app.id).outcome(walk).is_some());
-            ensure!(app.walk.is_none() || untold || view.walk.is_some(), "a walk is not shown");
+            ensure!(view.pause.is_some() == app.paused.is_some(), "a hold is shown wrongly");
+            // When it has just been woken the end of a walk may be still to tell.
+            ensure!(app.walk.is_none() || self.awake || view.walk.is_some(), "a walk is not shown");
         }
         Ok(())
     }

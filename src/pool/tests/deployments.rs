@@ -1,0 +1,308 @@
+//! What deployments have beyond a plain restart: other aims, calling off, watching, room, holding, one process alone.
+
+use super::*;
+
+fn deploy(directory: &str) -> Aim {
+    Aim::Deploy(Arc::from(Path::new(directory)))
+}
+
+impl Rig {
+    fn ask(&mut self, aim: Aim) -> Generation {
+        let now = self.now;
+        self.group().restart(Trigger::Command, aim, now)
+    }
+
+    fn outcome(&mut self, generation: u32) -> Option<Outcome> {
+        self.group().outcome(Generation(generation)).cloned()
+    }
+
+    /// So many requests are answered like this by the process of `number`.
+    fn answers(&mut self, number: u16, count: usize, status: u16, millis: u64) {
+        let (id, _) = self.group().serving_at(Number(number)).unwrap();
+        for _ in 0..count {
+            let now = self.now;
+            let claim = self.group().claim(Some(id), now).unwrap();
+            assert_eq!(claim.process(), id);
+            assert!(self.group().finish(claim, Ended::Answered(status), now + Duration::from_millis(millis)).is_none());
+        }
+    }
+}
+
+#[test]
+fn requests_for_the_same_release_are_joined_and_one_for_another_supersedes() {
+    let mut rig = Rig::serving(SETTINGS);
+    assert_eq!((rig.ask(deploy("/a")), rig.ask(deploy("/a"))), (Generation(2), Generation(2)));
+    assert_eq!(rig.ask(deploy("/b")), Generation(3));
+    assert_eq!(rig.steps(), ["g2: superseded by g3", "resolve g3", "spawn 1 g3"]);
+    assert_eq!(rig.outcome(2), Some(Outcome::Superseded { by: Generation(3) }));
+}
+
+#[test]
+fn an_outcome_is_known_only_when_it_is_announced() {
+    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    rig.restart();
+    rig.steps();
+    rig.ready("1 g2");
+    rig.steps_for(2.0);
+    rig.exits("1 g1", 0);
+    assert!(matches!(rig.pool.next_step(rig.now), Some(Step::Gone { .. })));
+    let Some(Step::WalkEnded { ask, outcome, .. }) = rig.pool.next_step(rig.now) else { panic!("the walk has not ended") };
+    assert_eq!(rig.outcome(2), None, "it is not written down yet");
+    rig.group().announce(ask.generation, outcome);
+    assert_eq!(rig.outcome(2), Some(Outcome::Done));
+}
+
+#[test]
+fn a_walk_that_is_called_off_is_walked_back() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.steps();
+    rig.swap("1 g2", "1 g1");
+    assert_eq!(rig.group().abort(), Ok(Generation(2)));
+    assert_eq!(rig.steps(), ["stop leader 2 g2"]);
+    assert_eq!(rig.view().walk.unwrap().kind, "back");
+    rig.exits("2 g2", 143);
+    assert_eq!(rig.steps(), ["gone 2 g2", "spawn 1 g1"]);
+    assert_eq!(rig.group().abort(), Ok(Generation(2)), "it is on its way back already");
+    let lines = rig.swap("1 g1", "1 g2");
+    assert_eq!(lines.last().unwrap(), "g2: aborted, 1 replaced and rolled back");
+    assert_eq!(rig.table(), ["2 g1 serving", "1 g1 serving"]);
+    assert!(rig.view().resists.is_none());
+    assert_eq!(rig.group().abort(), Err(NoAbort::NothingUnderWay));
+}
+
+#[test]
+fn what_has_not_begun_is_called_off_at_once_and_a_first_start_is_not() {
+    let mut rig = Rig::new(SETTINGS);
+    rig.steps();
+    assert_eq!(rig.group().abort(), Err(NoAbort::FirstStart));
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    assert_eq!(rig.group().abort(), Ok(Generation(2)));
+    assert_eq!(rig.steps(), ["g2: aborted, nothing was replaced"]);
+    rig.restart();
+    rig.steps();
+    assert_eq!(rig.group().abort(), Ok(Generation(3)));
+    assert_eq!(rig.steps(), ["stop leader 1 g3"]);
+    rig.exits("1 g3", 143);
+    assert_eq!(rig.steps(), ["gone 1 g3", "g3: aborted, nothing was replaced"]);
+}
+
+const BAKE: BakeConfig = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 };
+
+/// The first process of g2 serves and is watched.
+fn baking(settings: Settings) -> Rig {
+    let mut rig = Rig::serving(Settings { bake: Some(BAKE), concurrency: 2, ..settings });
+    rig.restart();
+    rig.steps();
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(2.0), ["serve 1 g2, drain 1 g1", "stop leader 1 g1"]);
+    rig.exits("1 g1", 0);
+    assert_eq!(rig.steps(), ["gone 1 g1"]);
+    assert_eq!(rig.view().walk.unwrap().phase, "bake");
+    rig
+}
+
+#[test]
+fn a_release_that_does_as_well_as_the_old_one_is_let_in_when_its_time_is_over() {
+    let mut rig = baking(SETTINGS);
+    rig.answers(1, 50, 200, 5);
+    rig.answers(2, 50, 200, 5);
+    assert_eq!(rig.steps_for(9.9), [""; 0]);
+    assert_eq!(rig.steps_for(0.1), ["spawn 2 g2"]);
+    assert_eq!(rig.swap("2 g2", "2 g1").last().unwrap(), "g2: every process is replaced");
+}
+
+#[test]
+fn a_release_that_answers_with_errors_is_taken_back_also_by_resist() {
+    for on_failure in [OnFailure::Resist, OnFailure::Rollback] {
+        let mut rig = baking(Settings { on_failure, ..SETTINGS });
+        rig.answers(2, 50, 200, 5);
+        rig.answers(1, 19, 500, 5);
+        assert_eq!(rig.steps(), [""; 0], "too few to judge");
+        rig.answers(1, 1, 500, 5);
+        assert_eq!(rig.steps(), ["spawn 1 g1"]);
+        let lines = rig.swap("1 g1", "1 g2");
+        assert_eq!(
+            lines.last().unwrap(),
+            "g2: failed at process 1, 1 replaced and rolled back: did worse than the release before it: \
+             20 of its 20 answers failed, 0 of 50 of the release before it in the same time"
+        );
+        assert_eq!(rig.view().resists.unwrap().generation, Generation(2));
+        assert_eq!(rig.table(), ["2 g1 serving", "1 g1 serving"]);
+    }
+}
+
+#[test]
+fn continue_goes_on_past_a_breach() {
+    let mut rig = baking(Settings { on_failure: OnFailure::Continue, ..SETTINGS });
+    rig.answers(1, 20, 500, 5);
+    assert_eq!(rig.steps(), ["spawn 2 g2"]);
+    assert!(matches!(rig.view().last_failure.unwrap().1.kind, FailureKind::Baked(_)));
+}
+
+#[test]
+fn a_process_that_crashes_while_it_is_watched_is_a_failed_release() {
+    let mut rig = baking(SETTINGS);
+    rig.after(5.0);
+    rig.exits("1 g2", 1);
+    let lines = rig.steps();
+    assert!(lines[0].starts_with("g2: failed at process 1, 0 replaced: exited with status 1"), "{lines:?}");
+    assert_eq!(lines[1..], ["gone 1 g2", "spawn 1 g1"]);
+}
+
+#[test]
+fn a_single_process_is_watched_alone_before_the_walk_is_done() {
+    let mut rig = baking(Settings { processes: 1, ..SETTINGS });
+    assert_eq!(rig.steps_for(9.9), [""; 0]);
+    assert_eq!(rig.steps_for(0.1), ["g2: every process is replaced"]);
+}
+
+#[test]
+fn without_surge_the_old_process_goes_first_and_its_place_waits_for_the_new_one() {
+    let mut rig = Rig::serving(Settings { surge: 0, ..SETTINGS });
+    rig.restart();
+    assert_eq!(rig.steps(), ["resolve g2", "drain 1 g1", "stop leader 1 g1"]);
+    rig.exits("1 g1", 0);
+    assert_eq!(rig.steps(), ["gone 1 g1", "spawn 1 g2"]);
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(2.0), ["serve 1 g2", "drain 2 g1", "stop leader 2 g1"]);
+    rig.exits("2 g1", 0);
+    assert_eq!(rig.steps(), ["gone 2 g1", "spawn 2 g2"]);
+    rig.ready("2 g2");
+    assert_eq!(rig.steps_for(2.0), ["serve 2 g2", "g2: every process is replaced"]);
+}
+
+#[test]
+fn without_surge_a_release_that_fails_costs_one_place_for_one_try() {
+    let mut rig = Rig::serving(Settings { surge: 0, ..SETTINGS });
+    rig.restart();
+    rig.steps();
+    rig.exits("1 g1", 0);
+    rig.steps();
+    rig.exits("1 g2", 1);
+    let lines = rig.steps();
+    assert!(lines[0].starts_with("g2: failed at process 1, 0 replaced"), "{lines:?}");
+    assert_eq!(lines[1..], ["gone 1 g2", "spawn 1 g1"]);
+}
+
+#[test]
+fn with_a_larger_surge_several_boot_once_the_release_is_proven() {
+    let mut rig = Rig::serving(Settings { processes: 4, surge: 2, ..SETTINGS });
+    rig.restart();
+    assert_eq!(rig.steps(), ["resolve g2", "spawn 1 g2"]);
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(2.0), ["serve 1 g2, drain 1 g1", "stop leader 1 g1", "spawn 2 g2"]);
+    rig.exits("1 g1", 0);
+    assert_eq!(rig.steps(), ["gone 1 g1", "spawn 3 g2"]);
+    rig.ready("3 g2");
+    assert_eq!(rig.steps(), ["serve 3 g2, drain 3 g1", "stop leader 3 g1"]);
+}
+
+#[test]
+fn short_memory_lets_the_old_process_go_first() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.memory = Some("12 MiB left".to_owned());
+    assert_eq!(rig.steps(), ["resolve g2", "no memory for 1 g2: 12 MiB left", "drain 1 g1", "stop leader 1 g1"]);
+    assert_eq!(rig.view().walk.unwrap().makes_room.as_deref(), Some("12 MiB left"));
+    rig.exits("1 g1", 0);
+    rig.memory = Some("there is no older one to go".to_owned());
+    assert_eq!(rig.steps(), ["gone 1 g1", "spawn 1 g2"]);
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(2.0), ["serve 1 g2", "spawn 2 g2"], "each start looks anew");
+}
+
+#[test]
+fn all_at_once_takes_everything_out_and_starts_everything() {
+    let mut rig = Rig::serving(Settings { processes: 2, surge: 1, ..SETTINGS });
+    rig.ask(Aim::AllAtOnce);
+    assert_eq!(rig.steps(), ["resolve g2", "drain 1 g1", "stop leader 1 g1", "drain 2 g1", "stop leader 2 g1", "spawn 1 g2"]);
+    rig.exits("1 g1", 0);
+    rig.exits("2 g1", 0);
+    assert_eq!(rig.steps(), ["gone 1 g1", "gone 2 g1", "spawn 2 g2"]);
+    rig.wait("a");
+    rig.ready("2 g2");
+    assert_eq!(rig.steps(), ["serve 2 g2, grant a"]);
+    rig.ready("1 g2");
+    rig.steps();
+    assert_eq!(rig.steps_for(2.0), ["g2: every process is replaced"]);
+}
+
+#[test]
+fn while_an_app_is_held_requests_wait_and_afterwards_they_are_served_in_their_order() {
+    let mut rig = Rig::serving(SETTINGS);
+    let claim = rig.claim("in hand");
+    let now = rig.now;
+    assert!(rig.group().pause(now + Duration::from_secs(20), now));
+    rig.wait("a");
+    rig.wait("b");
+    rig.wait("c");
+    assert_eq!(rig.group().sessions(), 1);
+    assert!(rig.finish(claim).is_none(), "its slot is not granted");
+    assert_eq!(rig.group().sessions(), 0);
+    assert_eq!(rig.steps(), [""; 0]);
+    assert!(rig.group().resume(now));
+    assert_eq!(rig.steps(), ["grant a b"]);
+    assert!(!rig.group().resume(now), "it is not held any more");
+}
+
+#[test]
+fn a_hold_ends_by_itself() {
+    let mut rig = Rig::serving(SETTINGS);
+    let now = rig.now;
+    rig.group().pause(now + Duration::from_secs(20), now);
+    rig.wait("a");
+    assert_eq!(rig.steps_for(19.9), [""; 0]);
+    assert_eq!(rig.steps_for(0.1), ["grant a"]);
+}
+
+#[test]
+fn a_walk_goes_on_while_the_app_is_held() {
+    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let now = rig.now;
+    rig.group().pause(now + Duration::from_secs(60), now);
+    rig.wait("a");
+    rig.restart();
+    rig.steps();
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(2.0), ["serve 1 g2, drain 1 g1", "stop leader 1 g1"], "nothing is granted");
+    let now = rig.now;
+    rig.group().resume(now);
+    assert_eq!(rig.steps(), ["grant a"]);
+}
+
+#[test]
+fn one_process_is_replaced_by_one_of_the_same_release() {
+    let mut rig = Rig::serving(SETTINGS);
+    let old = rig.id("2 g1");
+    assert_eq!(rig.group().recycle(Number(2)), Some(old));
+    assert_eq!(rig.steps(), ["spawn 2 g1"]);
+    rig.ready("2 g1");
+    assert_eq!(rig.steps(), ["serve 2 g1, drain 2 g1", "stop leader 2 g1"]);
+    let now = rig.now;
+    rig.group().exited(old, Exit::Status(0), Vec::new(), now);
+    rig.group().group_empty(old, now);
+    assert_eq!(rig.steps(), ["gone 2 g1"]);
+    assert!(!rig.group().has(old));
+    assert_eq!(rig.table(), ["1 g1 serving", "2 g1 serving"]);
+    assert_eq!(rig.steps_for(60.0), [""; 0]);
+}
+
+#[test]
+fn the_time_that_is_left_is_told_after_the_last_walk_s_pace() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.steps();
+    rig.after(1.0);
+    rig.swap("1 g2", "1 g1");
+    rig.after(1.0);
+    rig.swap("2 g2", "2 g1");
+    rig.restart();
+    rig.steps();
+    assert_eq!(rig.view().walk.unwrap().left, Some(Duration::from_secs(6)));
+    rig.after(2.0);
+    assert_eq!(rig.view().walk.unwrap().left, Some(Duration::from_secs(4)));
+    rig.after(9.0);
+    assert_eq!(rig.view().walk.unwrap().left, Some(Duration::from_secs(3)), "one is not begun yet");
+}

@@ -1,0 +1,100 @@
+//! What must be true of an app by the books of the world alone.
+
+use std::time::Instant;
+
+use rota::config::OnFailure;
+use rota::ids::{Generation, Number};
+use rota::pool::Outcome;
+
+use super::books::{App, Check, OF_LATE, Proc, Request, ensure};
+
+impl App {
+    /// What holds after every change.
+    pub fn check(&self) -> Check {
+        let there = self.there().count();
+        ensure!(there <= self.bound(), "{there} processes for {} wanted, surge {}", self.wanted(), self.settings.surge);
+        for proc in self.there() {
+            ensure!(proc.claims <= self.settings.concurrency, "{:?} has {} sessions", proc.id, proc.claims);
+            ensure!(
+                !proc.serving || proc.claims == self.settings.concurrency || self.waiting.is_empty() || self.paused.is_some(),
+                "a request waits beside a free slot"
+            );
+            let twins = self.serving().filter(|other| other.number == proc.number).count();
+            ensure!(twins <= 1, "{twins} processes serve as number {}", proc.number);
+        }
+        ensure!(self.waiting.len() <= self.settings.queue_max, "{} requests wait", self.waiting.len());
+        Ok(())
+    }
+
+    /// What the restart thread must have seen to when it has just looked.
+    pub fn check_seen_to(&self, now: Instant) -> Check {
+        ensure!(self.paused.is_none_or(|until| now < until), "the app is held for too long");
+        if self.ending {
+            return Ok(());
+        }
+        let begins = self.resolving.is_some() || self.pending.as_ref().is_none_or(|pending| pending.in_turn);
+        ensure!(begins, "{:?} waits for nothing", self.pending);
+        let of_use = |proc: &Proc| {
+            let wanted = self.good == Some(proc.generation) || self.walk == Some(proc.generation);
+            wanted && proc.is_coming() && !self.has_failed(proc.generation, proc.number)
+        };
+        let waits = self.there().find(|proc| proc.ready.is_some() && of_use(proc));
+        ensure!(waits.is_none() || self.serving().count() > 0, "{waits:?} is ready and nothing serves");
+        let (Some(good), true) = (self.good, self.there().count() < self.bound()) else { return Ok(()) };
+        // The good release has not failed for so long, and nothing else has ended at this number, that nothing holds its start up.
+        let no_failure = !self.ended_of_late(now).any(|proc| proc.failed && proc.generation == good);
+        for number in (1..=self.settings.processes).map(Number) {
+            // Crashes in a row are counted from one process to the next, also over one that was only recycled.
+            let recycled = self.procs.iter().any(|proc| proc.number == number && proc.recycled);
+            let calm = no_failure && !recycled && self.ended_of_late(now).filter(|proc| proc.number == number).count() <= 1;
+            let emptied = self.taken_out.contains(&number) || self.postponed == Some(number) || self.is_at_once();
+            let leaves = emptied && self.there().any(|proc| proc.number == number);
+            let target = self.walk.filter(|walk| emptied || self.accepts(*walk, now));
+            let is_filled = self.there().any(|proc| proc.is_coming() && (proc.generation == good || Some(proc.generation) == target));
+            ensure!(!self.is_missing(number) || leaves || !calm || is_filled, "number {number} is missing and nothing is started");
+        }
+        Ok(())
+    }
+
+    pub fn ended_of_late(&self, now: Instant) -> impl Iterator<Item = &Proc> {
+        self.procs.iter().filter(move |proc| proc.ended.is_some_and(|ended| now < ended + OF_LATE))
+    }
+
+    /// What holds when nothing has happened for a long time.
+    pub fn check_at_rest(&self) -> Check {
+        ensure!(self.walk.is_none(), "the walk to {:?} has not ended", self.walk);
+        for (generation, outcome) in &self.asked {
+            ensure!(outcome.is_some(), "nobody was told how {generation} ended");
+        }
+        ensure!(self.waiting.is_empty(), "{} requests still wait", self.waiting.len());
+        let open = self.requests.iter().filter(|request| !matches!(request, Request::Over)).count();
+        ensure!(open == 0, "{open} requests have not ended");
+        ensure!(self.paused.is_none(), "the app is still held");
+        if self.ending {
+            ensure!(self.there().count() == 0, "{} processes are left", self.there().count());
+            return Ok(());
+        }
+        let (there, serving) = (self.there().count(), self.serving().count());
+        ensure!(there == self.wanted() && serving == there, "{serving} of {there} processes serve, {} are wanted", self.wanted());
+        let recycled = self.serving().find(|proc| proc.recycled);
+        ensure!(recycled.is_none(), "{recycled:?} was to be replaced");
+        let good = self.good.ok_or("nothing was ever accepted")?;
+        let mixed = self.serving().any(|proc| proc.generation != good);
+        let last_failed = self.last_walked().is_some_and(|outcome| match outcome {
+            Outcome::Failed { .. } => true,
+            Outcome::Done | Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => false,
+        });
+        let may_mix = match self.settings.on_failure {
+            OnFailure::Resist | OnFailure::Continue => last_failed,
+            OnFailure::Rollback => false,
+        };
+        ensure!(!mixed || may_mix, "generations are mixed with no reason: {:?}", self.asked);
+        Ok(())
+    }
+
+    /// How the last walk ended whose release could be resolved: a request that failed before that changes nothing.
+    fn last_walked(&self) -> Option<&Outcome> {
+        let walked = |generation: &Generation| self.releases.contains_key(generation);
+        self.asked.iter().rev().find(|(generation, _)| walked(generation)).and_then(|(_, outcome)| outcome.as_ref())
+    }
+}
