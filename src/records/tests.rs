@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use super::disk::Store;
+use super::*;
+use crate::ids::AppName;
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(format!("/srv/blog/releases/{name}"))
+}
+
+fn there(_: &Path) -> bool {
+    true
+}
+
+fn deploy(name: &str) -> Aim {
+    Aim::Deploy(Arc::from(path(name)))
+}
+
+fn rollback(name: &str) -> Aim {
+    Aim::Rollback(Arc::from(path(name)))
+}
+
+/// A record after these releases were accepted from root, one after another.
+fn served(names: &[&str]) -> Record {
+    let mut record = Record { format: FORMAT, ..Record::default() };
+    for (generation, name) in (1..).zip(names) {
+        record.begin(Generation(generation), &path(name));
+        record.accept(&path(name), &Aim::Root, Some(&path(name)));
+    }
+    record
+}
+
+#[test]
+fn a_restart_takes_what_root_names() {
+    let record = served(&["41"]);
+    assert_eq!(record.directory(&Aim::Root, false, &path("42"), there), path("42"));
+    assert_eq!(Record::default().directory(&Aim::Root, true, &path("42"), there), path("42"));
+}
+
+#[test]
+fn the_first_start_brings_back_what_served_unless_it_is_gone() {
+    let record = served(&["41"]);
+    assert_eq!(record.directory(&Aim::Root, true, &path("42"), there), path("41"));
+    assert_eq!(record.directory(&Aim::Root, true, &path("42"), |_| false), path("42"));
+}
+
+#[test]
+fn what_was_chosen_by_command_stays_until_root_names_something_new() {
+    let mut record = served(&["41", "42"]);
+    record.accept(&path("41"), &rollback("41"), Some(&path("42")));
+    assert_eq!(record.directory(&Aim::Root, false, &path("42"), there), path("41"), "root still names the one that was left");
+    record.begin(Generation(4), &path("41"));
+    record.accept(&path("41"), &Aim::Root, Some(&path("42")));
+    assert!(!record.is_new(&path("42")), "also after a restart that stayed with it");
+    assert_eq!(record.directory(&Aim::Root, false, &path("43"), there), path("43"));
+    assert_eq!(record.directory(&deploy("42"), false, &path("42"), there), path("42"));
+    record.accept(&path("42"), &deploy("42"), Some(&path("42")));
+    assert_eq!(record.passed_over, None, "root and command agree");
+}
+
+#[test]
+fn a_rollback_goes_further_back_each_time() {
+    let mut record = served(&["40", "41", "42"]);
+    assert_eq!(record.previous(there), Some(path("41").as_path()));
+    record.accept(&path("41"), &rollback("41"), Some(&path("42")));
+    assert_eq!(record.previous(there), Some(path("40").as_path()));
+    assert_eq!(record.previous(|release| release != path("40")), None);
+}
+
+#[test]
+fn a_release_that_is_deployed_again_stands_once() {
+    let mut record = served(&["40", "41", "40", "40"]);
+    assert_eq!(record.earlier, [path("41")]);
+    for name in 0..30 {
+        record.accept(&path(&name.to_string()), &Aim::Root, None);
+    }
+    assert_eq!(record.earlier.len(), EARLIER_KEPT);
+    assert_eq!(record.previous(there), Some(path("28").as_path()));
+}
+
+#[test]
+fn what_was_tried_or_passed_over_is_not_new() {
+    let mut record = served(&["41"]);
+    assert!(record.is_new(&path("42")));
+    record.begin(Generation(2), &path("42"));
+    assert!(!record.is_new(&path("42")), "it was asked for; how it ended is in the history");
+    assert!(!record.is_new(&path("41")));
+    record.begin(Generation(3), &path("41"));
+    record.accept(&path("41"), &Aim::Root, Some(&path("42")));
+    assert!(!record.is_new(&path("42")), "also after a start that brought back what served");
+}
+
+#[test]
+fn a_record_is_read_as_it_was_written_and_a_broken_one_is_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, blog) = (Store::open(&dir.path().join("state")).unwrap(), AppName::new("blog").unwrap());
+    assert_eq!(store.load(&blog), Ok(None));
+    let record = served(&["41", "42"]);
+    store.save(&blog, &record).unwrap();
+    assert_eq!(store.load(&blog), Ok(Some(record.clone())));
+    let file = dir.path().join("state/blog.json");
+    std::fs::write(&file, "{\"format\":").unwrap();
+    assert!(store.load(&blog).unwrap_err().contains("blog.json.bad"));
+    assert_eq!(store.load(&blog), Ok(None));
+    store.save(&blog, &Record { format: 9, ..record }).unwrap();
+    assert!(store.load(&blog).unwrap_err().contains("format 9"));
+}
