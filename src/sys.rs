@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -139,13 +139,17 @@ pub const TICKS_PER_SECOND: f64 = 100.0;
 /// None: it is gone, or its files may not be read.
 pub fn process_usage(pid: u32) -> Option<Usage> {
     let cpu_ticks = stat_field(pid, UTIME)? + stat_field(pid, UTIME + 1)?;
+    Some(Usage { cpu_ticks, memory: process_memory(pid)? })
+}
+
+/// Bytes that a process takes, shared pages by its share (PSS); where that may not be read, all that is resident. None: it is gone.
+pub fn process_memory(pid: u32) -> Option<u64> {
     let pss = || {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
         Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
     };
-    let memory = pss().or_else(|| Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64))?;
-    Some(Usage { cpu_ticks, memory })
+    pss().or_else(|| Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64))
 }
 
 fn as_pid(pid: u32) -> io::Result<Pid> {
@@ -166,17 +170,26 @@ struct Listening {
 
 /// All listening TCP sockets of this network namespace.
 fn listening() -> Vec<Listening> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(listening_line).collect()
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| File::open(path).ok());
+    tables.flat_map(|table| listening_in(BufReader::new(table))).collect()
 }
 
-/// `sl local_address rem_address st ... inode`, of which only listening ones (st 0A).
+/// The kernel lists the listening sockets first (Documentation/networking/proc_net_tcp.rst). What is behind them is not read: on a busy
+/// machine that is a line for each of tens of thousands of closed connections, and takes it seconds to write.
+fn listening_in(table: impl BufRead) -> Vec<Listening> {
+    let lines = table.lines().map_while(Result::ok).skip(1);
+    lines.take_while(|line| is_listening(line)).filter_map(|line| listening_line(&line)).collect()
+}
+
+fn is_listening(line: &str) -> bool {
+    line.split_ascii_whitespace().nth(3) == Some("0A")
+}
+
+/// `sl local_address rem_address st ... inode` of a listening socket.
 fn listening_line(line: &str) -> Option<Listening> {
     let mut words = line.split_ascii_whitespace();
     let local = words.nth(1)?;
-    if words.nth(1)? != "0A" {
-        return None;
-    }
+    words.nth(1)?;
     let inode = words.nth(5)?.parse().ok()?;
     let (address, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -226,6 +239,26 @@ mod tests {
         assert_eq!(listener_owner(everywhere.local_addr().unwrap().port(), session), ListenerOwner::OursOnWildcard);
         let nobody = 0x7fff_fff0;
         assert_eq!(listener_owner(port, nobody), ListenerOwner::Foreign);
+    }
+
+    #[test]
+    fn of_the_table_only_the_listening_sockets_are_read() {
+        let line = |port: &str, state: &str| {
+            format!("   0: 0100007F:{port} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 77 1\n")
+        };
+        let table = format!("  sl  local_address ...\n{}{}", line("1F90", "0A"), line("1F91", "06"));
+        // More of it cannot be had: whoever asks for it is told so.
+        let table = io::BufReader::with_capacity(1, table.as_bytes().chain(Unreadable));
+        let found = listening_in(table);
+        assert_eq!(found.iter().map(|one| (one.addr.to_string(), one.inode)).collect::<Vec<_>>(), [("127.0.0.1:8080".to_owned(), 77)]);
+    }
+
+    struct Unreadable;
+
+    impl Read for Unreadable {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("what is behind the first connection was read")
+        }
     }
 
     #[test]

@@ -11,9 +11,12 @@ use std::time::Instant;
 use crate::config::{AppConfig, ServerConfig};
 use crate::conn::spool::SpoolSpace;
 use crate::conn::{Conn, ConnCount};
+use crate::control::proto::InHand;
+use crate::control::server::Ticket;
 use crate::handoff::{Mailbox, Wake};
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::pool::{Claim, Exit, Pool, WaitId};
+use crate::records::Record;
 use crate::restart::release::Release;
 use crate::router::Router;
 
@@ -56,6 +59,8 @@ pub struct State {
     pub finished: bool,
     /// What the processes of each generation are started from.
     pub releases: HashMap<(GroupId, Generation), Arc<Release>>,
+    /// What is written down of each app, by [`GroupId`]; the restart thread alone changes it.
+    pub records: Vec<Record>,
 }
 
 /// To the I/O thread of a process.
@@ -71,8 +76,10 @@ pub enum ToThread {
     Cut,
     /// The process ended (its leader): read what it printed, then report it.
     Exited(Exit),
-    /// The server is stopping: close what has nothing to ask.
+    /// The server is stopping: close what has nothing to ask, and let the streams leave.
     CloseIdle,
+    /// Say what requests are in hand ([`ToMaster::InHand`]).
+    Tell(Ticket),
     /// Nothing is left of the process.
     Gone,
 }
@@ -82,6 +89,8 @@ pub enum ToThread {
 pub enum ToMaster {
     /// A connection that no process can take now.
     Conn(Box<Conn>),
+    /// The answer of a process's thread to [`ToThread::Tell`].
+    InHand(Ticket, ProcessId, Vec<InHand>),
     /// The pool changed: followers may have news, waiting connections a place.
     Changed,
 }
@@ -158,7 +167,13 @@ impl State {
         let Some(thread) = self.threads.get(&claim.process()) else { return Err((conn, claim)) };
         thread.send(ToThread::Request(conn, claim)).map_err(|message| match message {
             ToThread::Request(conn, claim) => (conn, claim),
-            ToThread::Conn(_) | ToThread::Drain | ToThread::Cut | ToThread::CloseIdle | ToThread::Exited(_) | ToThread::Gone => {
+            ToThread::Conn(_)
+            | ToThread::Drain
+            | ToThread::Cut
+            | ToThread::CloseIdle
+            | ToThread::Tell(_)
+            | ToThread::Exited(_)
+            | ToThread::Gone => {
                 unreachable!("the message that was sent comes back")
             }
         })
@@ -169,10 +184,22 @@ impl State {
         let Some(thread) = self.threads.get(&process) else { return Err(conn) };
         thread.send(ToThread::Conn(conn)).map_err(|message| match message {
             ToThread::Conn(conn) => conn,
-            ToThread::Request(..) | ToThread::Drain | ToThread::Cut | ToThread::CloseIdle | ToThread::Exited(_) | ToThread::Gone => {
+            ToThread::Request(..)
+            | ToThread::Drain
+            | ToThread::Cut
+            | ToThread::CloseIdle
+            | ToThread::Tell(_)
+            | ToThread::Exited(_)
+            | ToThread::Gone => {
                 unreachable!("the message that was sent comes back")
             }
         })
+    }
+
+    /// What the last walk of a group that got so far was resolved to, or is kept of it.
+    pub fn newest_release(&self, group: GroupId) -> Option<&Arc<Release>> {
+        let of_group = self.releases.iter().filter(|((of, _), _)| *of == group);
+        of_group.max_by_key(|((_, generation), _)| *generation).map(|(_, release)| release)
     }
 
     /// Tells a process's thread something that is no connection.

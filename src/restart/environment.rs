@@ -125,7 +125,7 @@ mod tests {
 
     fn release(bind: Bind, command: &[&str]) -> Release {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        Release { root: "/srv/blog/7".into(), command, bind, env: vec![("RAILS_ENV".into(), "staging".into())], user: None }
+        Release { root: "/srv/blog/7".into(), named: None, command, bind, env: vec![("RAILS_ENV".into(), "staging".into())], user: None }
     }
 
     fn last<'a>(env: &'a [(String, String)], key: &str) -> Option<&'a str> {

@@ -4,8 +4,10 @@
 //! holds up nothing else. It must live as long as rota: the processes' parent-death signal is tied to the thread that started them
 //! (prctl(2), PR_SET_PDEATHSIG).
 
+mod deployments;
 pub mod environment;
 pub mod keeper;
+pub mod memory;
 pub mod release;
 pub mod shim;
 pub mod spawn;
@@ -18,11 +20,12 @@ use std::time::{Duration, Instant};
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::dispatch;
-use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
+use crate::ids::{ProcessId, ProcessName};
 use crate::io_thread;
-use crate::pool::{Claim, Exit, Failure, FailureKind, Outcome, Signal, SignalTo, Step};
+use crate::pool::{Claim, Exit, Failure, FailureKind, Signal, SignalTo, Step};
+use crate::records::disk::Store;
 use crate::sys;
-use crate::table::{Shared, State, ToMaster, ToThread};
+use crate::table::{Shared, ToMaster, ToThread};
 use keeper::Keeper;
 use spawn::{LaunchRequest, Launched, PrivateDir};
 
@@ -34,6 +37,8 @@ struct Restart {
     /// Soft limit of descriptors that rota was started with; the apps get it back.
     nofile: u64,
     keeper: Option<Keeper>,
+    /// None: nothing can be written down.
+    store: Option<Store>,
     living: HashMap<ProcessId, Living>,
 }
 
@@ -46,10 +51,10 @@ struct Living {
 }
 
 /// Starts the thread. It ends when the pool is stopped.
-pub fn start(shared: Arc<Shared>, nofile: u64) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("rota-restart".to_owned()).stack_size(STACK).spawn(move || {
         let program = PathBuf::from("/proc/self/exe");
-        let mut restart = Restart { shared, program, nofile, keeper: None, living: HashMap::new() };
+        let mut restart = Restart { shared, program, nofile, keeper: None, store, living: HashMap::new() };
         restart.run();
     })
 }
@@ -110,9 +115,10 @@ impl Restart {
 
     fn act(&mut self, step: Step<Box<Conn>>) {
         match step {
-            Step::Resolve { group, generation } => self.resolve(group, generation),
+            Step::Resolve { group, ask } => self.resolve(group, &ask),
             Step::Spawn { id, name } => self.spawn(id, name),
             Step::Serve { id, granted, drains } => self.serve(id, granted, drains),
+            Step::Grant { granted } => self.hand_over(granted, None),
             Step::Drain { id } => {
                 log::info!("{}: draining", self.name(id));
                 self.tell(id, ToThread::Drain);
@@ -123,25 +129,15 @@ impl Restart {
             }
             Step::Signal { id, pid, to, what } => self.signal(id, pid, to, what),
             Step::Gone { id, name } => self.gone(id, &name),
-            Step::WalkEnded { group, generation, outcome } => self.walk_ended(group, generation, &outcome),
+            Step::WalkEnded { group, ask, outcome } => self.walk_ended(group, &ask, outcome),
         }
         self.shared.tell_master();
     }
 
-    fn resolve(&mut self, group: GroupId, generation: Generation) {
-        let resolved = release::resolve(&self.shared.app(group).start);
-        let mut state = self.shared.table.lock();
-        let result = match resolved {
-            Ok(release) => {
-                state.releases.insert((group, generation), Arc::new(release));
-                Ok(())
-            }
-            Err(failure) => Err(failure),
-        };
-        state.pool.group_mut(group).resolved(generation, result, Instant::now());
-    }
-
     fn spawn(&mut self, id: ProcessId, name: ProcessName) {
+        if !self.has_memory(id, &name) {
+            return;
+        }
         let process = match self.launch(id, &name) {
             Ok(process) => process,
             Err(failure) => return self.not_started(id, &name, failure),
@@ -160,6 +156,18 @@ impl Restart {
                 self.not_started(id, &name, Failure { kind, output: Vec::new() });
             }
         }
+    }
+
+    /// False: there is not enough for one more process beside those that are there, and the old one goes first.
+    fn has_memory(&self, id: ProcessId, name: &ProcessName) -> bool {
+        let pids: Vec<u32> = self.living.iter().filter(|(of, _)| of.group == id.group).map(|(_, living)| living.pid).collect();
+        let Some(found) = memory::shortage(&pids) else { return true };
+        let postponed = self.shared.table.lock().pool.group_mut(id.group).postpone(id, found.clone());
+        match postponed {
+            true => log::warn!("{name}: {found}: the old process goes first, requests wait meanwhile"),
+            false => log::warn!("{name}: {found}: started all the same, there is no older one that could go first"),
+        }
+        !postponed
     }
 
     fn not_started(&self, id: ProcessId, name: &ProcessName, failure: Failure) {
@@ -192,6 +200,14 @@ impl Restart {
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
+        self.hand_over(granted, drains);
+        match drains {
+            Some(old) => log::info!("{}: serving; {}: draining", self.name(id), self.name(old)),
+            None => log::info!("{}: serving", self.name(id)),
+        }
+    }
+
+    fn hand_over(&mut self, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
         let state = self.shared.table.lock();
         let (mut wakes, mut returned) = (Vec::new(), Vec::new());
         for (claim, conn) in granted {
@@ -209,10 +225,6 @@ impl Restart {
         }
         for wake in wakes {
             wake.wake();
-        }
-        match drains {
-            Some(old) => log::info!("{}: serving; {}: draining", self.name(id), self.name(old)),
-            None => log::info!("{}: serving", self.name(id)),
         }
     }
 
@@ -251,22 +263,6 @@ impl Restart {
             }
             log::info!("{name} pid {}: gone", living.pid);
         }
-    }
-
-    fn walk_ended(&mut self, group: GroupId, generation: Generation, outcome: &Outcome) {
-        let app = &self.shared.app(group).name;
-        match outcome {
-            Outcome::Done | Outcome::Superseded { .. } | Outcome::Stopped => log::info!("{app} {generation}: {outcome}"),
-            Outcome::Failed { failure, .. } | Outcome::RolledBack { failure, .. } => {
-                log::error!("{app} {generation}: {outcome}");
-                for line in &failure.output {
-                    log::error!("{app} {generation}: | {line}");
-                }
-            }
-        }
-        let mut state = self.shared.table.lock();
-        let State { pool, releases, .. } = &mut *state;
-        releases.retain(|(of, generation), _| *of != group || pool.group(group).is_needed(*generation));
     }
 
     /// Takes the ends of all children that have ended, ours and the orphans that came to us.

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User};
 
@@ -15,6 +15,8 @@ use crate::pool::{Failure, FailureKind};
 pub struct Release {
     /// Without symlinks.
     pub root: PathBuf,
+    /// What the app's root named when this was resolved; None: nothing.
+    pub named: Option<PathBuf>,
     pub command: Vec<String>,
     pub bind: Bind,
     pub env: Vec<(String, String)>,
@@ -32,15 +34,20 @@ pub struct Identity {
     pub shell: PathBuf,
 }
 
-/// Resolves what the configuration names, as it is now.
-pub fn resolve(start: &StartConfig) -> Result<Release, Failure> {
+/// Resolves what the configuration names, as it is now. `choose`: which directory is meant, told what the app's root names.
+pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Result<Release, Failure> {
     let failed = |text: String| Failure { kind: FailureKind::Release(text), output: Vec::new() };
-    let root = fs::canonicalize(&start.root).map_err(|error| failed(format!("root {}: {error}", start.root.display())))?;
+    let named = fs::canonicalize(&start.root);
+    let chosen = choose(named.as_deref().unwrap_or(&start.root));
+    let root = match &named {
+        Ok(named) if *named == chosen => chosen,
+        _ => fs::canonicalize(&chosen).map_err(|error| failed(format!("root {}: {error}", chosen.display())))?,
+    };
     if !root.is_dir() {
         return Err(failed(format!("root {}: not a directory", root.display())));
     }
     let user = user(start).map_err(|text| Failure { kind: FailureKind::User(text), output: Vec::new() })?;
-    Ok(Release { root, command: start.command.clone(), bind: start.bind, env: start.env.clone(), user })
+    Ok(Release { root, named: named.ok(), command: start.command.clone(), bind: start.bind, env: start.env.clone(), user })
 }
 
 /// A group without a user is that group for rota's own user.
@@ -89,7 +96,7 @@ mod tests {
         fs::create_dir(&one).unwrap();
         fs::create_dir(&two).unwrap();
         std::os::unix::fs::symlink(&one, &current).unwrap();
-        let release = resolve(&start(&current)).unwrap();
+        let release = resolve(&start(&current), Path::to_owned).unwrap();
         fs::remove_file(&current).unwrap();
         std::os::unix::fs::symlink(&two, &current).unwrap();
         assert_eq!(release.root, fs::canonicalize(&one).unwrap());
@@ -99,17 +106,17 @@ mod tests {
     fn a_group_without_a_user_is_for_rota_s_own_user() {
         let dir = tempfile::tempdir().unwrap();
         let daemon = StartConfig { group: Some("daemon".to_owned()), ..start(dir.path()) };
-        let user = resolve(&daemon).unwrap().user.unwrap();
+        let user = resolve(&daemon, Path::to_owned).unwrap().user.unwrap();
         assert_eq!((user.uid, user.gid), (nix::unistd::geteuid().as_raw(), Group::from_name("daemon").unwrap().unwrap().gid.as_raw()));
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let missing = resolve(&start(std::path::Path::new("/nowhere/at/all"))).unwrap_err();
+        let missing = resolve(&start(Path::new("/nowhere/at/all")), Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::Release(text) if text.starts_with("root /nowhere/at/all: ")), "{missing:?}");
         let dir = tempfile::tempdir().unwrap();
         let nobody = StartConfig { user: Some("no-such-user-here".to_owned()), ..start(dir.path()) };
-        let missing = resolve(&nobody).unwrap_err();
+        let missing = resolve(&nobody, Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::User(text) if text.contains("no-such-user-here")), "{missing:?}");
     }
 }

@@ -50,7 +50,8 @@ impl Stage {
     pub fn release_of(&self, command: &[&str], bind: Bind, user: Option<&str>) -> Release {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         let user = user.map(str::to_owned);
-        release::resolve(&StartConfig { command, root: self.path("root"), bind, env: Vec::new(), user, group: None }).unwrap()
+        release::resolve(&StartConfig { command, root: self.path("root"), bind, env: Vec::new(), user, group: None }, Path::to_owned)
+            .unwrap()
     }
 
     pub fn start(&self, release: &Release) -> App {

@@ -1,0 +1,117 @@
+//! Where a walk begins and where it ends: which release it goes to, and what is written down of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::{Restart, release};
+use crate::control::proto::seconds;
+use crate::ids::GroupId;
+use crate::pool::{Aim, Ask, Outcome, Trigger};
+use crate::records::{Entry, Record};
+use crate::table::State;
+
+impl Restart {
+    pub(super) fn resolve(&self, group: GroupId, ask: &Ask) {
+        let record = self.shared.table.lock().records[group.index()].clone();
+        let first = ask.trigger == Trigger::Boot;
+        let resolved =
+            release::resolve(&self.shared.app(group).start, |named| record.directory(&ask.aim, first, named, |release| release.is_dir()));
+        let result = match resolved {
+            Ok(release) => {
+                let app = &self.shared.app(group).name;
+                match &release.named {
+                    Some(named) if *named != release.root => {
+                        log::info!("{app} {}: from {}; its root names {}", ask.generation, release.root.display(), named.display());
+                    }
+                    Some(_) | None => log::info!("{app} {}: from {}", ask.generation, release.root.display()),
+                }
+                self.write_down(group, |record| record.begin(ask.generation, &release.root));
+                self.shared.table.lock().releases.insert((group, ask.generation), Arc::new(release));
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        };
+        self.shared.table.lock().pool.group_mut(group).resolved(ask.generation, result, Instant::now());
+    }
+
+    /// Changes what is known of an app, and puts it on the disk. Where that fails rota goes on: what is lost is the next start's knowledge.
+    fn write_down(&self, group: GroupId, change: impl FnOnce(&mut Record)) {
+        let mut state = self.shared.table.lock();
+        let record = &mut state.records[group.index()];
+        change(record);
+        let record = record.clone();
+        drop(state);
+        if let Some(store) = &self.store
+            && let Err(error) = store.save(&self.shared.app(group).name, &record)
+        {
+            log::error!("server.state_dir {error}; a restart of rota would not know this release");
+        }
+    }
+
+    /// Into the log and onto the disk; then whoever waits for it may know.
+    pub(super) fn walk_ended(&self, group: GroupId, ask: &Ask, outcome: Outcome) {
+        let (app, generation, now) = (self.shared.app(group).name.clone(), ask.generation, Instant::now());
+        match &outcome {
+            Outcome::Done | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => {
+                log::info!("{app} {generation}: {outcome}");
+            }
+            Outcome::Failed { failure, .. } | Outcome::RolledBack { failure, .. } => {
+                log::error!("{app} {generation}: {outcome}");
+                for line in &failure.output {
+                    log::error!("{app} {generation}: | {line}");
+                }
+            }
+        }
+        let state = self.shared.table.lock();
+        let good = state.pool.group(group).good();
+        let good_release = good.and_then(|good| state.releases.get(&(group, good)).cloned());
+        let is_good = good == Some(generation);
+        let release = state.releases.get(&(group, generation)).cloned();
+        drop(state);
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds = seconds(now.saturating_duration_since(ask.since));
+        let entry = Entry::new(ask, &outcome, release.as_ref().map(|release| release.root.as_path()), at, seconds);
+        self.write_down(group, |record| {
+            // A first start that was overtaken may have proved itself meanwhile.
+            if let Some(release) = good_release.filter(|release| is_good || record.good.as_ref() != Some(&release.root)) {
+                let aim = if is_good { &ask.aim } else { &Aim::Root };
+                record.accept(&release.root, aim, release.named.as_deref());
+            }
+            record.note(entry);
+        });
+        let mut state = self.shared.table.lock();
+        let State { pool, releases, .. } = &mut *state;
+        pool.group_mut(group).announce(generation, outcome);
+        releases.retain(|(of, generation), _| *of != group || pool.group(group).is_needed(*generation));
+        drop(state);
+        if ask.trigger == Trigger::Boot
+            && ask.aim == Aim::Root
+            && is_good
+            && let Some(release) = release
+            && let Some(named) = release.named.as_deref().filter(|named| *named != release.root)
+        {
+            self.catch_up(group, &release.root, named);
+        }
+    }
+
+    /// The first start brought back what served before. If root named a release then that nobody had asked for, it was changed while rota
+    /// was not there, and is deployed now as any other.
+    fn catch_up(&self, group: GroupId, good: &Path, named: &Path) {
+        let (app, root) = (&self.shared.app(group).name, &self.shared.app(group).start.root);
+        let named_as = named.display();
+        let mut state = self.shared.table.lock();
+        if state.records[group.index()].is_new(named) {
+            let generation = state.pool.group_mut(group).restart(Trigger::Boot, Aim::Deploy(Arc::from(named)), Instant::now());
+            drop(state);
+            log::info!("{app} {generation}: {} names {named_as}, which is new: deploying it", root.display());
+        } else {
+            drop(state);
+            log::warn!(
+                "{app}: serves {}; {} names {named_as}, which was tried before: `rota deploy` tries it again",
+                good.display(),
+                root.display()
+            );
+        }
+    }
+}
