@@ -1,9 +1,11 @@
 //! HTTP/1.1 with no socket in sight: heads, framing, chunks, rewriting, refusals (RFC 9110, RFC 9112). Core.
 
 pub mod chunked;
+pub mod event_stream;
 pub mod exchange;
 pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod refusal;
 pub mod rewrite;
+pub mod websocket;

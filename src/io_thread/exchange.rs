@@ -7,16 +7,20 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::leave::Leave;
+use super::tunnel::WebSocket;
 use super::upstream::{Owner, Upstream};
 use super::{Client, IoThread, Name};
 use crate::conn::intake;
 use crate::conn::{Phase, SendError};
 use crate::http::chunked;
+use crate::http::event_stream::{self, Events};
 use crate::http::exchange::{self, BodyReader, ClientBody, Kind, ResponsePlan};
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeaderRoom};
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, BodyToApp};
+use crate::http::websocket;
 use crate::pool::{Claim, Ended, FailureKind};
 
 /// A session: from the claim of a slot to the end of the app's response.
@@ -34,6 +38,35 @@ pub struct Exchange {
     seen: bool,
     /// A byte of the response has gone to the client: there is no other answer any more.
     begun: bool,
+    /// Bytes of the response, with its head.
+    pub received: u64,
+    /// Of a stream: when it leaves a process that drains.
+    pub leave: Leave,
+}
+
+/// What an exchange is to a drain: how it may be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It ends by itself.
+    Request,
+    /// It may be ended behind any event.
+    EventStream,
+    /// It may be closed between two messages.
+    WebSocket,
+    /// Upgraded to something of which we know no boundaries.
+    Upgraded,
+}
+
+impl Class {
+    /// As the log and `rota status --blocking` say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Request => "request",
+            Class::EventStream => "event stream",
+            Class::WebSocket => "WebSocket",
+            Class::Upgraded => "upgraded connection",
+        }
+    }
 }
 
 /// How far the response has come.
@@ -43,9 +76,24 @@ pub enum Stage {
     Body {
         plan: ResponsePlan,
         reader: BodyReader,
+        /// Where the events of an event stream end; None: it is none.
+        events: Option<Events>,
     },
-    /// Bytes both ways until one side ends.
-    Tunnel,
+    /// Bytes both ways until one side ends. None: what they are is not known.
+    Tunnel(Option<Box<WebSocket>>),
+}
+
+/// How a response ended, for `finish`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The app sent all of it.
+    Whole,
+    /// The app sent all of it, and more behind it that nobody asked for.
+    WithMore,
+    /// An event stream that left a draining process behind an event.
+    Left,
+    /// An event stream that had to be ended where it stood.
+    Cut,
 }
 
 /// What an app can do wrong.
@@ -67,7 +115,26 @@ pub enum Fault {
 
 impl Exchange {
     fn new(claim: Claim) -> Self {
-        Self { claim, upstream: None, head_sent: 0, sending: true, stage: Stage::Head, seen: false, begun: false }
+        Self {
+            claim,
+            upstream: None,
+            head_sent: 0,
+            sending: true,
+            stage: Stage::Head,
+            seen: false,
+            begun: false,
+            received: 0,
+            leave: Leave::Stay,
+        }
+    }
+
+    pub fn class(&self) -> Class {
+        match &self.stage {
+            Stage::Head | Stage::Body { events: None, .. } => Class::Request,
+            Stage::Body { events: Some(_), .. } => Class::EventStream,
+            Stage::Tunnel(Some(_)) => Class::WebSocket,
+            Stage::Tunnel(None) => Class::Upgraded,
+        }
     }
 }
 
@@ -134,7 +201,7 @@ impl IoThread {
     pub(super) fn send_request(&mut self, key: usize) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         let Some(upstream_key) = exchange.upstream else { return };
-        if matches!(exchange.stage, Stage::Tunnel) {
+        if matches!(exchange.stage, Stage::Tunnel(_)) {
             return self.tunnel_to_app(key);
         }
         let Some(request) = conn.request.as_mut() else { return };
@@ -224,13 +291,19 @@ impl IoThread {
     /// The client takes less than the app gives and there is no room for more: the app waits.
     fn is_held_back(&self, key: usize) -> bool {
         let Some(client) = self.clients.get(key) else { return false };
-        let tunnel = matches!(client.exchange, Some(Exchange { stage: Stage::Tunnel, .. }));
+        let tunnel = match &client.exchange {
+            // What the app still says goes nowhere.
+            Some(Exchange { stage: Stage::Tunnel(Some(websocket)), .. }) if websocket.has_left() => return false,
+            Some(Exchange { stage: Stage::Tunnel(_), .. }) => true,
+            Some(_) | None => false,
+        };
         !client.conn.output.is_drained() && (tunnel || !self.shared.spool.has_room())
     }
 
     fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         exchange.seen = true;
+        exchange.received += bytes.len() as u64;
         let upstream = &mut self.upstreams.all[upstream_key];
         let joined;
         let bytes = if upstream.input.is_empty() {
@@ -241,7 +314,8 @@ impl IoThread {
             &joined[..]
         };
         self.desk.out.clear();
-        let (mut at, mut tail, mut done) = (0, &bytes[..0], false);
+        let leaves = exchange.leave == Leave::Now;
+        let (mut at, mut tail, mut end, mut left) = (0, &bytes[..0], None, false);
         let fault = loop {
             match &mut exchange.stage {
                 Stage::Head => {
@@ -266,16 +340,22 @@ impl IoThread {
                     at += used;
                     match plan.kind {
                         Kind::Interim | Kind::Dropped => {}
-                        Kind::Final => exchange.stage = Stage::Body { reader: BodyReader::for_response(&plan.from_app), plan },
-                        Kind::Switch => exchange.stage = Stage::Tunnel,
+                        Kind::Final => {
+                            let (reader, events) =
+                                (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
+                            exchange.stage = Stage::Body { reader, plan, events };
+                        }
+                        Kind::Switch => {
+                            exchange.stage = Stage::Tunnel(websocket::is_chosen(&head).then(|| Box::new(WebSocket::new())));
+                        }
                     }
                 }
-                Stage::Body { reader, plan } => {
+                Stage::Body { reader, plan, events } => {
                     if reader.is_done() {
                         if plan.to_client == ClientBody::Chunked {
                             self.desk.out.extend_from_slice(chunked::LAST_CHUNK);
                         }
-                        done = true;
+                        end = Some(End::Whole);
                         break None;
                     }
                     if at == bytes.len() {
@@ -292,23 +372,51 @@ impl IoThread {
                         }
                         continue;
                     }
+                    let data = match events {
+                        Some(events) if leaves => match events.pass_to_end(data) {
+                            Some(passed) => {
+                                end = Some(End::Left);
+                                &data[..passed]
+                            }
+                            None => data,
+                        },
+                        Some(events) => {
+                            events.pass(data);
+                            data
+                        }
+                        None => data,
+                    };
                     match plan.to_client {
                         ClientBody::None => {}
+                        ClientBody::Chunked if data.is_empty() => {}
                         ClientBody::Chunked => chunked::write_chunk(&mut self.desk.out, data),
                         ClientBody::Length(_) | ClientBody::UntilClose => {
                             self.desk.out.extend_from_slice(tail);
                             tail = data;
                         }
                     }
+                    if end.is_some() {
+                        if plan.to_client == ClientBody::Chunked {
+                            self.desk.out.extend_from_slice(chunked::LAST_CHUNK);
+                        }
+                        break None;
+                    }
                 }
-                Stage::Tunnel => {
+                Stage::Tunnel(websocket) => {
                     tail = &bytes[at..];
                     at = bytes.len();
+                    if let Some(websocket) = websocket {
+                        let passed;
+                        (passed, left) = websocket.take_from_app(tail, leaves);
+                        tail = &tail[..passed];
+                    }
                     break None;
                 }
             }
         };
-        let extra = at < bytes.len();
+        if end == Some(End::Whole) && at < bytes.len() {
+            end = Some(End::WithMore);
+        }
         if let Some(reason) = fault {
             return self.app_failed(key, Fault::Bad(reason));
         }
@@ -318,38 +426,45 @@ impl IoThread {
                 return self.client_failed(key, &error);
             }
         }
-        if done {
-            return self.finish(key, upstream_key, extra);
+        if let Some(end) = end {
+            return self.finish(key, upstream_key, end);
+        }
+        if left {
+            return self.say_goodbye(key);
         }
         self.limit(key);
-        if matches!(self.clients[key].exchange, Some(Exchange { stage: Stage::Tunnel, .. })) {
+        self.leave_if_late(key);
+        if matches!(self.clients.get(key), Some(Client { exchange: Some(Exchange { stage: Stage::Tunnel(_), .. }), .. })) {
             self.tunnel_to_app(key);
         }
     }
 
-    /// The limit of an exchange: the client's if something waits for it, else the app's.
+    /// The limit of an exchange: the client's if something waits for it, else the app's; of a stream that drains, no later than the drain's.
     pub(super) fn limit(&mut self, key: usize) {
-        let tunnel_limit = self.tunnel_limit();
-        let client = &mut self.clients[key];
-        let tunnel = matches!(client.exchange, Some(Exchange { stage: Stage::Tunnel, .. }));
-        let time = match (client.conn.output.is_drained(), tunnel) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        let is_drained = conn.output.is_drained();
+        let time = match (is_drained, &exchange.stage) {
             (false, _) => self.shared.server.timeouts.write,
-            (true, true) => tunnel_limit,
-            (true, false) => self.app.timeouts.app,
+            (true, Stage::Tunnel(_)) => self.app.timeouts.tunnel,
+            (true, Stage::Head | Stage::Body { .. }) => self.app.timeouts.app,
         };
-        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + time);
-        if !client.conn.output.is_drained() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
+        let mut at = self.desk.now + time;
+        if let Some(since) = self.leaving_since {
+            at = exchange.limit_of_drain(at, since + self.app.drain.upgraded, is_drained, self.desk.now);
+        }
+        self.desk.deadlines.set(&mut conn.deadline, key, at);
+        if !is_drained && conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
             self.client_left(key);
         }
     }
 
     /// The response is whole: the slot is free, the client may still have to take the rest.
-    fn finish(&mut self, key: usize, upstream_key: usize, extra: bool) {
+    pub(super) fn finish(&mut self, key: usize, upstream_key: usize, end: End) {
         let client = &mut self.clients[key];
         let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, .. }) = client.exchange.take() else { return };
         let upstream = &mut self.upstreams.all[upstream_key];
-        // Bytes behind the response, an unsent rest of the request, an announced end: not to be used again.
-        if plan.keep_app && !extra && !sending && !upstream.closing && !self.draining {
+        // A rest of the response or bytes behind it, an unsent rest of the request, an announced end: not to be used again.
+        if plan.keep_app && end == End::Whole && !sending && !upstream.closing && !self.draining {
             self.upstreams.keep(upstream_key, self.desk.now);
         } else {
             // At once: an app's thread may be waiting for this end before it takes the next request.
@@ -367,25 +482,33 @@ impl IoThread {
             self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
             self.todo.push_back(key);
         }
-        self.give_back(claim, Ended::Answered(plan.status));
+        let ended = match end {
+            End::Whole | End::WithMore | End::Left => Ended::Answered(plan.status),
+            End::Cut => Ended::Cut,
+        };
+        self.give_back(claim, ended);
     }
 
     fn app_ended(&mut self, key: usize, upstream_key: usize) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         match &mut exchange.stage {
             Stage::Head => self.app_failed(key, Fault::Ended),
-            Stage::Body { plan, reader } => match reader.eof() {
+            Stage::Body { plan, reader, .. } => match reader.eof() {
                 Ok(()) => {
                     if plan.to_client == ClientBody::Chunked
                         && let Err(error) = conn.send(chunked::LAST_CHUNK, &[], &self.shared.spool)
                     {
                         return self.client_failed(key, &error);
                     }
-                    self.finish(key, upstream_key, false);
+                    self.finish(key, upstream_key, End::Whole);
                 }
                 Err(_) => self.app_failed(key, Fault::Ended),
             },
-            Stage::Tunnel => self.tunnel_ended(key),
+            Stage::Tunnel(Some(websocket)) if websocket.has_left() => {
+                websocket.app_is_gone();
+                self.goodbye_heard(key);
+            }
+            Stage::Tunnel(_) => self.tunnel_ended(key),
         }
     }
 
@@ -462,7 +585,7 @@ impl IoThread {
         self.give_back(exchange.claim, Ended::Cut);
     }
 
-    fn client_failed(&mut self, key: usize, error: &SendError) {
+    pub(super) fn client_failed(&mut self, key: usize, error: &SendError) {
         match error {
             SendError::Client(_) => {}
             SendError::Spool(error) => log::error!("{}: response buffer: {error:?}; a client's connection is cut", self.name),
@@ -473,7 +596,7 @@ impl IoThread {
     /// An event at the client of an exchange: it takes bytes again, or has sent some.
     pub(super) fn client_moved(&mut self, key: usize) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        let (upstream, tunnel) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel));
+        let (upstream, tunnel) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel(_)));
         if !conn.output.is_drained() {
             let mut moved = false;
             match conn.flush(&mut self.desk.scratch, &mut moved) {
@@ -492,9 +615,12 @@ impl IoThread {
 
     /// A deadline of an exchange has passed.
     pub(super) fn exchange_expired(&mut self, key: usize) {
+        if self.stream_expired(key) {
+            return;
+        }
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return };
         match exchange.stage {
-            Stage::Tunnel => self.client_left(key),
+            Stage::Tunnel(_) => self.client_left(key),
             // The client does not take the answer.
             Stage::Head | Stage::Body { .. } if !conn.output.is_drained() => self.client_left(key),
             Stage::Head | Stage::Body { .. } => self.app_failed(key, Fault::Timeout),

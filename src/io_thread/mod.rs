@@ -5,6 +5,8 @@
 //! process is replaced.
 
 mod exchange;
+mod in_hand;
+mod leave;
 pub mod output;
 mod probe;
 mod tunnel;
@@ -108,7 +110,8 @@ struct IoThread {
     buffer: Vec<u8>,
     desk: Desk,
     draining: bool,
-    drain_since: Option<Instant>,
+    /// Since when the streams are leaving: the drain, or before it the end of the server.
+    leaving_since: Option<Instant>,
     /// Set when the process is gone: the thread ends when it has nothing left.
     gone: bool,
 }
@@ -139,7 +142,7 @@ impl IoThread {
             buffer: vec![0; BUFFER],
             desk,
             draining: false,
-            drain_since: None,
+            leaving_since: None,
             gone: false,
             shared,
         })
@@ -273,7 +276,7 @@ impl IoThread {
             return;
         };
         let home = (group == self.id.group && !self.draining).then_some(self.id);
-        let claim = self.shared.table.lock().pool.group_mut(group).claim(home);
+        let claim = self.shared.table.lock().pool.group_mut(group).claim(home, self.desk.now);
         match claim {
             Some(claim) if claim.process() == self.id => self.begin(key, claim),
             Some(claim) => match self.take_out(key) {
@@ -323,7 +326,14 @@ impl IoThread {
     /// Gives a slot back; if something waits, it comes here.
     fn give_back(&mut self, claim: Claim, ended: Ended) {
         let group = claim.process().group;
-        let granted = self.shared.table.lock().pool.group_mut(group).finish(claim, ended, self.desk.now);
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(group);
+        let granted = group.finish(claim, ended, self.desk.now);
+        let is_paused = group.is_paused();
+        drop(state);
+        if is_paused {
+            self.shared.tell_master();
+        }
         // A drain may have ended with it, and of a server that stops the last request.
         if self.draining || self.shared.stopping.load(Ordering::Relaxed) {
             self.shared.table.notify();
@@ -401,6 +411,7 @@ impl IoThread {
                 ToThread::Drain => self.drain(),
                 ToThread::Cut => self.fail_all(|| Fault::DrainLimit),
                 ToThread::CloseIdle => self.close_idle(),
+                ToThread::Tell(ticket) => self.tell_requests(ticket),
                 ToThread::Exited(exit) => self.exited(exit),
                 ToThread::Gone => {
                     self.drain();
@@ -414,9 +425,8 @@ impl IoThread {
     /// The process gets nothing new: what is between requests or still being read goes to others.
     fn drain(&mut self) {
         self.draining = true;
-        self.drain_since.get_or_insert(self.desk.now);
         self.upstreams.close_idle();
-        self.limit_tunnels();
+        self.send_streams_away();
         let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
         for key in free {
             self.move_away(key);
@@ -434,8 +444,10 @@ impl IoThread {
         self.shared.table.notify();
     }
 
-    /// The server is stopping: connections that have nothing to ask are closed.
+    /// The server is stopping: connections that have nothing to ask are closed, and the streams leave. The process drains when no request is
+    /// left, which it would not see as long as they are there.
     fn close_idle(&mut self) {
+        self.send_streams_away();
         let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && client.conn.input.is_empty();
         self.clients.retain(|_, client| !idle(client));
     }

@@ -1,8 +1,9 @@
 //! Is the process ready? An HTTP answer below 500 to `ready.path` on its new socket says yes; a connect says nothing (many servers
-//! listen before the app is loaded). Time can only say no.
+//! listen before the app is loaded). Time can only say no. Then each path of `warmup` is asked for once; whatever it answers, it was asked.
 //!
 //! Also the spawn's own report: end of file when the program was executed, a sentence when it was not.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,14 @@ use crate::sys::{self, ListenerOwner};
 /// The question in progress.
 #[derive(Debug)]
 pub struct Probe {
+    host: String,
     request: Vec<u8>,
+    /// What is asked for.
     path: String,
+    /// Still to be asked for.
+    warmup: VecDeque<String>,
+    /// None: whether it is ready is still the question. Else the status that the path of the warm-up was answered with, if it was.
+    warming: Option<Option<u16>>,
     status: Option<u16>,
     timeout: Duration,
     port: Option<u16>,
@@ -45,15 +52,16 @@ pub struct Report {
 impl Probe {
     pub fn new(app: &AppConfig, host: &str, endpoint: &Endpoint, now: Instant) -> Self {
         let path = app.ready.path.clone();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rota\r\nX-Forwarded-Proto: http\r\nConnection: close\r\n\r\n");
         let (port, last) = match endpoint {
             Endpoint::Tcp(addr) => (Some(addr.port()), format!("nothing listens on $PORT {}", addr.port())),
             Endpoint::Unix(_) => (None, "nothing listens on its socket".to_owned()),
         };
         Self {
-            request: request.into_bytes(),
+            request: request(&path, host),
+            host: host.to_owned(),
             path,
+            warmup: app.warmup.iter().cloned().collect(),
+            warming: None,
             status: app.ready.status,
             timeout: app.ready.timeout,
             port,
@@ -70,12 +78,28 @@ impl Probe {
         self.next.min(self.began + self.timeout)
     }
 
+    /// Goes on to the next path of the warm-up, at once. False: there is none.
+    fn warm(&mut self, now: Instant) -> bool {
+        let Some(path) = self.warmup.pop_front() else { return false };
+        self.request = request(&path, &self.host);
+        self.last = format!("the warm-up asked for {path}");
+        self.path = path;
+        self.warming = Some(None);
+        self.next = now;
+        self.upstream = None;
+        true
+    }
+
     fn accepts(&self, status: u16) -> bool {
         match self.status {
             Some(wanted) => status == wanted,
             None => status < 500,
         }
     }
+}
+
+fn request(path: &str, host: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rota\r\nX-Forwarded-Proto: http\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
 impl Report {
@@ -131,7 +155,11 @@ impl IoThread {
             Ok(upstream) => {
                 probe.upstream = Some(upstream);
                 probe.sent = 0;
-                probe.next = self.desk.now + Duration::from_secs(ANSWER_SECONDS);
+                // What a warm-up is for may take its time; `timeout` bounds it.
+                probe.next = match probe.warming {
+                    None => self.desk.now + Duration::from_secs(ANSWER_SECONDS),
+                    Some(_) => probe.began + probe.timeout,
+                };
                 self.probe_event(upstream);
             }
             Err(_) => self.probe_again(None),
@@ -154,10 +182,13 @@ impl IoThread {
         let mut buffer = [0; 4096];
         loop {
             match upstream.socket.read(&mut buffer) {
+                Ok(0) if probe.warming.is_some() => return self.warmed(upstream_key),
                 Ok(0) => {
                     let last = format!("GET {} was closed without an answer", probe.path);
                     return self.probe_again(Some(last));
                 }
+                // The rest of the page: read out, so that the app has sent it whole.
+                Ok(_) if matches!(probe.warming, Some(Some(_))) => continue,
                 Ok(count) => upstream.input.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -176,6 +207,10 @@ impl IoThread {
                     return self.probe_again(Some(last));
                 }
             };
+            if let Some(answer) = &mut probe.warming {
+                *answer = Some(status);
+                continue;
+            }
             if probe.accepts(status) {
                 return self.answered(upstream_key);
             }
@@ -186,6 +221,9 @@ impl IoThread {
 
     fn probe_again(&mut self, last: Option<String>) {
         let Some(probe) = &mut self.probe else { return };
+        if let (Some(_), Some(upstream)) = (probe.warming, probe.upstream) {
+            return self.warmed(upstream);
+        }
         if let Some(upstream) = probe.upstream.take() {
             self.upstreams.close(upstream);
         }
@@ -196,10 +234,29 @@ impl IoThread {
         probe.pause = (probe.pause * 3 / 2).min(LAST_TRY);
     }
 
+    /// A path of the warm-up has been asked for.
+    fn warmed(&mut self, upstream_key: usize) {
+        let Some(probe) = &self.probe else { return };
+        match probe.warming.flatten() {
+            Some(status) if status < 500 => {}
+            Some(status) => log::warn!("{} pid {}: warm-up: GET {} answered {status}", self.name, self.pid, probe.path),
+            None => log::warn!("{} pid {}: warm-up: GET {} was not answered", self.name, self.pid, probe.path),
+        }
+        self.go_on_warming(upstream_key);
+    }
+
+    fn go_on_warming(&mut self, upstream_key: usize) {
+        self.upstreams.close(upstream_key);
+        let now = self.desk.now;
+        match self.probe.as_mut().is_some_and(|probe| probe.warm(now)) {
+            true => self.probe_deadline(),
+            false => self.is_ready(),
+        }
+    }
+
     /// The answer is yes, if it is our process that gave it.
     fn answered(&mut self, upstream_key: usize) {
-        self.upstreams.close(upstream_key);
-        let Some(probe) = self.probe.take() else { return };
+        let Some(probe) = &self.probe else { return };
         if let Some(port) = probe.port {
             match sys::listener_owner(port, self.pid) {
                 ListenerOwner::Ours => {}
@@ -211,6 +268,7 @@ impl IoThread {
                     );
                 }
                 ListenerOwner::Foreign => {
+                    self.upstreams.close(upstream_key);
                     return self
                         .start_failed(FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's")));
                 }
@@ -218,6 +276,11 @@ impl IoThread {
                 ListenerOwner::Unknown => {}
             }
         }
+        self.go_on_warming(upstream_key);
+    }
+
+    fn is_ready(&mut self) {
+        let Some(probe) = self.probe.take() else { return };
         self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.desk.now);
         self.shared.table.notify();
         log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());

@@ -1,0 +1,28 @@
+//! What requests a process has in hand, for the operator who asks what holds a drain.
+
+use super::IoThread;
+use crate::control::proto::{InHand, seconds};
+use crate::control::server::Ticket;
+use crate::table::ToMaster;
+
+impl IoThread {
+    pub(super) fn tell_requests(&self, ticket: Ticket) {
+        let requests = self.clients.iter().filter_map(|(_, client)| {
+            let (exchange, request) = (client.exchange.as_ref()?, client.conn.request.as_ref()?);
+            Some(InHand {
+                app: self.name.app.clone(),
+                number: self.name.number,
+                generation: self.name.generation,
+                class: exchange.class().word().to_owned(),
+                line: request.line(),
+                client: client.conn.peer.map(|peer| peer.to_string()),
+                seconds: seconds(self.desk.now.saturating_duration_since(request.since)),
+                received: exchange.received,
+                unsent: client.conn.output.unread(),
+            })
+        });
+        if let Ok(wake) = self.shared.master.send(ToMaster::InHand(ticket, self.id, requests.collect())) {
+            wake.wake();
+        }
+    }
+}
