@@ -7,7 +7,7 @@
 //!
 //! | thread | where | does |
 //! | --- | --- | --- |
-//! | `rota-master` (main) | [`master`] | accepts, reads first heads, routes, signals, control socket, queue limits |
+//! | `rota-master` (main) | [`master`] | accepts, reads first heads, routes, signals, control socket, restart files, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: resolve, spawn, drain, signal, reap |
 //!
@@ -24,20 +24,26 @@
 //! `Pool::next_step` looks at what is wanted and what is so and names one step; [`restart`] does it and reports back. A crash at any moment
 //! changes only what the next answer is.
 //!
+//! # A drain
+//!
+//! A process that is replaced gets nothing new and finishes what it has. What would not end by itself leaves over `drain.upgraded`
+//! (`io_thread::leave`): event streams behind an event ([`http::event_stream`]), WebSockets between two messages ([`http::websocket`]).
+//!
 //! # What always holds
 //!
 //! - A slot is a [`pool::Claim`]: it cannot be copied, and whoever has it gives it back.
 //! - While something waits in a queue no serving process of that app has a free slot.
 //! - A process that is out of service gets nothing new from the moment that this is said.
-//! - Never more processes than wanted plus one; never fewer serving because of a walk.
+//! - Never more processes than wanted plus `surge`; with a surge never fewer serving because of a walk, memory permitting.
+//! - What a command reports as done is on the disk: the next start of rota serves it.
 //! - Every start of a generation is from the release that was resolved when its walk began.
 //! - What is forwarded is written anew from what was parsed once, strictly ([`http`]).
 //! - The lock covers a look-up and a change: no system call, no log line.
 //!
 //! # Layers
 //!
-//! `ids ← core ← shell ← main`. Core (no sockets, no threads, no clock, no log): [`config`], [`http`], [`pool`], [`router`], [`deadlines`],
-//! [`control::proto`]. A test reads the `use` lines and fails when an arrow turns round.
+//! `ids ← core ← shell ← main`. Core (no sockets, no threads, no clock, no log): [`config`], [`http`], [`pool`], [`records`], [`router`],
+//! [`deadlines`], [`control::proto`]. A test reads the `use` lines and fails when an arrow turns round.
 //!
 //! # In scope, out of scope
 //!
@@ -57,6 +63,7 @@ pub mod io_thread;
 pub mod logging;
 pub mod master;
 pub mod pool;
+pub mod records;
 pub mod restart;
 pub mod router;
 pub mod signals;

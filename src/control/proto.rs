@@ -5,6 +5,12 @@
 //! ```text
 //! {"v":1,"do":"status"}                              all apps; or "app":"blog"
 //! {"v":1,"do":"restart","app":"blog","wait":true}    without "app" all of them, without "wait" only asked for
+//! {"v":1,"do":"deploy","app":"blog","directory":"/srv/blog/releases/42","wait":true}
+//! {"v":1,"do":"rollback","app":"blog","wait":true}   to the release before; "abort" calls off what is under way
+//! {"v":1,"do":"history"}                             of all apps; or "app":"blog"
+//! {"v":1,"do":"pause","app":"blog","seconds":20,"wait":true}   requests wait; then "resume"
+//! {"v":1,"do":"detach","app":"blog","number":2,"wait":true}    one process is replaced
+//! {"v":1,"do":"requests","draining":true}            what is in hand; only with processes that drain
 //! {"v":1,"do":"stop"}
 //! ```
 //!
@@ -19,10 +25,13 @@ mod convert;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{AppName, Generation, Number};
+use crate::records::Entry;
 
 pub use convert::seconds;
 
@@ -33,7 +42,7 @@ pub const VERSION: u64 = 1;
 pub const SCHEMA: u32 = 1;
 
 /// What can be asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Answered by [`Reply::Status`]. `app` None: all.
@@ -48,6 +57,59 @@ pub enum Request {
         app: Option<String>,
         #[serde(default)]
         wait: bool,
+        /// Everything at once; requests wait meanwhile.
+        #[serde(default)]
+        at_once: bool,
+    },
+    /// Answered as [`Request::Restart`]. `directory`: an absolute path.
+    Deploy {
+        app: String,
+        directory: PathBuf,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Answered as [`Request::Restart`]. The release before the one that serves; of a walk that is under way, as [`Request::Abort`].
+    Rollback {
+        app: String,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Answered as [`Request::Restart`], about the walk that is called off.
+    Abort {
+        app: String,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Answered by [`Reply::History`]. `app` None: all.
+    History {
+        #[serde(default)]
+        app: Option<String>,
+    },
+    /// No request begins any more, for at most `seconds` (None: as long as a request may wait in the queue). Answered by
+    /// [`Reply::Pausing`]; with `wait` again whenever that changes, until no request is with the app or the time is up.
+    Pause {
+        app: String,
+        #[serde(default)]
+        seconds: Option<f64>,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Answered by [`Reply::Resumed`].
+    Resume { app: String },
+    /// One process is replaced by another of the same release. Answered by [`Reply::Detaching`]; with `wait` then by
+    /// [`Reply::Detached`] when it is gone.
+    Detach {
+        app: String,
+        number: Number,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Answered by [`Reply::Requests`]. `draining`: only those of processes that drain. `app` None: all.
+    Requests {
+        #[serde(default)]
+        app: Option<String>,
+        #[serde(default)]
+        draining: bool,
     },
     /// Answered by [`Reply::Stopping`]; the connection ends when the server does. Asked again: what drains is cut.
     Stop {},
@@ -64,6 +126,34 @@ pub enum Reply {
     },
     Progress(Progress),
     Ended(Box<WalkEnd>),
+    History {
+        apps: Vec<AppHistory>,
+    },
+    Pausing(Pausing),
+    Resumed {
+        app: AppName,
+        /// How long it was held.
+        seconds: f64,
+        /// Requests that waited.
+        waiting: usize,
+    },
+    Detaching {
+        app: AppName,
+        number: Number,
+        pid: Option<u32>,
+    },
+    Detached {
+        app: AppName,
+        number: Number,
+        pid: Option<u32>,
+        /// The pid that serves in its place.
+        by: Option<u32>,
+    },
+    Requests {
+        requests: Vec<InHand>,
+        /// Processes whose thread did not answer in time.
+        silent: Vec<String>,
+    },
     Stopping,
     /// Nothing was done. The connection ends.
     Error {
@@ -83,11 +173,11 @@ pub struct Asked {
 pub struct Progress {
     pub app: AppName,
     pub generation: Generation,
-    /// "start", "restart" or "rollback".
+    /// "start", "restart", "deploy" or "rollback"; "back" when it failed or was called off and takes back what it replaced.
     pub kind: String,
-    /// Who asked: "boot", "command" or "signal".
+    /// Who asked: "boot", "command", "signal", "file" (the restart file) or "watch" (a switched symlink).
     pub trigger: String,
-    /// What happens to the process in hand: "resolve", "spawn", "boot", "probation", "drain", "stop", "backoff" or "wait".
+    /// What happens to the process in hand: "resolve", "spawn", "boot", "probation", "bake", "drain", "stop", "backoff" or "wait".
     pub phase: String,
     /// The process in hand.
     pub number: Option<Number>,
@@ -96,6 +186,10 @@ pub struct Progress {
     /// Since it was asked for.
     pub seconds: f64,
     pub phase_seconds: f64,
+    /// Until the end, if it goes as fast as the last one did.
+    pub left_seconds: Option<f64>,
+    /// Why the old process goes before the new one is started: what was found about memory, or "surge = 0".
+    pub makes_room: Option<String>,
     /// Left on the older release, with `on_failure = "continue"`.
     pub skipped: Vec<Number>,
 }
@@ -129,7 +223,52 @@ pub enum OutcomeKind {
     Failed,
     RolledBack,
     Superseded,
+    Aborted,
     Stopped,
+}
+
+/// What is written down of an app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppHistory {
+    pub app: AppName,
+    /// The release that was accepted last.
+    pub good: Option<PathBuf>,
+    /// What a rollback can go to; the newest last.
+    pub earlier: Vec<PathBuf>,
+    /// The newest last.
+    pub entries: Vec<Entry>,
+}
+
+/// An app that is held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pausing {
+    pub app: AppName,
+    /// Requests that are with the app still.
+    pub sessions: u32,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Until it ends by itself.
+    pub left_seconds: f64,
+}
+
+/// A request with an app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InHand {
+    pub app: AppName,
+    pub number: Number,
+    pub generation: Generation,
+    /// "request", "event stream", "WebSocket" or "upgraded connection".
+    pub class: String,
+    /// `GET /path`, at most 200 bytes.
+    pub line: String,
+    /// Address of the client; None: a Unix socket.
+    pub client: Option<String>,
+    /// Since its head was whole.
+    pub seconds: f64,
+    /// Bytes of the response so far.
+    pub received: u64,
+    /// Bytes of it that the client has not taken yet.
+    pub unsent: u64,
 }
 
 /// The state of the server.
@@ -158,6 +297,8 @@ pub struct AppStatus {
     pub generation: Option<Generation>,
     /// Its directory, without symlinks.
     pub release: Option<String>,
+    /// It was chosen by command, and root names this one.
+    pub passed_over: Option<String>,
     pub processes_wanted: u16,
     /// Sessions that each process takes.
     pub concurrency: u32,
@@ -167,7 +308,17 @@ pub struct AppStatus {
     pub walk: Option<Progress>,
     pub resists: Option<Resists>,
     pub backoff: Option<Backoff>,
+    /// Requests are held.
+    pub pause: Option<Pause>,
     pub last_failure: Option<LastFailure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when.
+    pub seconds: f64,
+    /// Until it ends by itself.
+    pub left_seconds: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,4 +422,5 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-const UNDERSTOOD: &str = "understood is version 1 (\"v\": 1) with \"do\": \"status\", \"restart\" or \"stop\"";
+const UNDERSTOOD: &str = "understood is version 1 (\"v\": 1) with \"do\": \"status\", \"restart\", \"deploy\", \"rollback\", \"abort\", \
+     \"history\", \"pause\", \"resume\", \"detach\", \"requests\" or \"stop\"";

@@ -18,21 +18,60 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 use rustix::net::UCred;
 
-use super::proto::{Asked, Progress, Reply, StatusReply, WalkEnd, reply_line};
-use crate::ids::{AppName, Generation};
+use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, StatusReply, WalkEnd, reply_line};
+use crate::ids::{AppName, Generation, Number, ProcessId};
+pub use connection::COLLECTING;
 use connection::{Closes, Connection};
 
 /// What the requests do. Errors are sentences for whoever asked.
 pub trait Operator {
     /// Of one app or of all; an app that is not there is an error.
     fn status(&mut self, app: Option<&str>, now: Instant) -> Result<StatusReply, String>;
-    /// Asks for a rolling restart of one app or of all; gives the walks in the order in which they will run.
-    fn restart(&mut self, app: Option<&str>, now: Instant) -> Result<Vec<Asked>, String>;
-    /// Where a walk is that `restart` gave.
+    /// Asks for a walk, or for walks of all apps; gives them in the order in which they will run.
+    fn walk(&mut self, wish: Wish<'_>, now: Instant) -> Result<Vec<Asked>, String>;
+    /// Where a walk is that `walk` gave.
     fn progress(&mut self, app: &AppName, generation: Generation, now: Instant) -> WalkReport;
+    /// What is written down of one app or of all.
+    fn history(&mut self, app: Option<&str>) -> Result<Vec<AppHistory>, String>;
+    /// Holds an app for `seconds` (None: as long as a request may wait), or for longer or shorter if it is held already.
+    fn pause(&mut self, app: &str, seconds: Option<f64>, now: Instant) -> Result<Pausing, String>;
+    /// How an app that was held is now; None: it is not held any more.
+    fn pausing(&mut self, app: &AppName, now: Instant) -> Option<Pausing>;
+    /// Gives how long it was held, and how many requests waited.
+    fn resume(&mut self, app: &str, now: Instant) -> Result<Reply, String>;
+    /// Has one process replaced.
+    fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String>;
+    /// It is gone: the pid in its place, if there is one.
+    fn is_detached(&mut self, detached: &Detached, now: Instant) -> Option<Option<u32>>;
+    /// Asks the I/O threads what they have in hand.
+    fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String>;
+    /// What they said, when all have or the time is up.
+    fn requests(&mut self, ticket: Ticket, now: Instant) -> Option<Reply>;
     /// Ends the server; told again: now.
     fn stop(&mut self);
 }
+
+/// Which walks are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish<'a> {
+    Restart { app: Option<&'a str>, at_once: bool },
+    Deploy { app: &'a str, directory: &'a Path },
+    Rollback { app: &'a str },
+    Abort { app: &'a str },
+}
+
+/// A process that is to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detached {
+    pub app: AppName,
+    pub number: Number,
+    pub pid: Option<u32>,
+    pub id: ProcessId,
+}
+
+/// A question to the I/O threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
 
 /// Where a walk is that somebody follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,9 +133,9 @@ impl ControlServer {
     }
 
     /// Drops the clients whose time is up, and accepts again after a pause.
-    pub fn tick(&mut self, registry: &Registry, now: Instant) {
+    pub fn tick<O: Operator>(&mut self, registry: &Registry, operator: &mut O, now: Instant) {
         for index in 0..self.places.len() {
-            self.tend(index, registry, |connection| connection.check_limit(now));
+            self.tend(index, registry, |connection| connection.check_limit(operator, now));
         }
         if self.accept_at.is_some_and(|at| at <= now) {
             self.accept(registry, now);

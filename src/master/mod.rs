@@ -1,5 +1,5 @@
 //! The master thread: accepts connections, reads their first heads, routes them and hands them to the I/O threads; takes signals and the
-//! control socket; keeps the connections that no process can take.
+//! control socket; watches restart files; keeps the connections that no process can take.
 //!
 //! One mio event loop that nothing but readiness blocks. It starts and signals no process: what is wanted goes into the pool table, and the
 //! restart thread does it.
@@ -7,6 +7,7 @@
 mod listeners;
 mod operator;
 mod stopping;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,12 +25,14 @@ use crate::control::server::{ControlServer, Operator};
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Wake};
 use crate::http::refusal::Refusal;
+use crate::ids::GroupId;
 use crate::pool::Trigger;
 use crate::signals::{self, Signals};
 use crate::table::{Shared, ToMaster};
 use listeners::Listener;
 use operator::Operations;
 use stopping::Stopping;
+use watch::Watch;
 
 /// The master's own state.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ pub struct Master {
     accept_after: Option<Instant>,
     signals: Signals,
     control: ControlServer,
+    watch: Watch,
     operations: Operations,
     conns: Slab<Held>,
     desk: Desk,
@@ -75,8 +79,9 @@ impl Master {
             let listener = Listener::bind(at).and_then(|mut listener| listener.register(registry, Token(LISTENERS + i)).map(|()| listener));
             listeners.push(listener.map_err(|error| format!("server.listen {at}: {error}"))?);
         }
-        let watch = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, watch));
+        let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
+        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients));
+        let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
         Ok(Self {
             operations: Operations::new(shared.clone()),
             shared,
@@ -86,6 +91,7 @@ impl Master {
             accept_after: None,
             signals,
             control,
+            watch,
             conns: Slab::new(),
             desk: Desk::new(BUFFER),
             todo: VecDeque::new(),
@@ -114,6 +120,7 @@ impl Master {
                 self.event(event);
             }
             self.take_messages();
+            self.take_changes();
             self.pass_deadlines();
             self.accept();
             self.catch_up();
@@ -129,13 +136,13 @@ impl Master {
 
     fn timeout(&mut self) -> Option<Duration> {
         let accept = self.accept_after.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        if accept || !self.todo.is_empty() || self.inbox.before_sleep() {
+        if accept || !self.todo.is_empty() || self.watch.is_ready() || self.inbox.before_sleep() {
             return Some(Duration::ZERO);
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
-        let next =
-            [self.desk.deadlines.next(), self.accept_after, queue, self.control.next_deadline(), stopping].into_iter().flatten().min()?;
+        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), self.watch.next_deadline()];
+        let next = own.into_iter().chain([queue, stopping]).flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -153,6 +160,8 @@ impl Master {
             }
         } else if token == SIGNALS {
             self.take_signals();
+        } else if token == WATCH {
+            self.watch.wake();
         } else if token == WAKER {
             // Its messages are taken after the events.
         } else if (CONTROL..CONTROL + CONTROL_TOKENS).contains(&token.0) {
@@ -199,13 +208,17 @@ impl Master {
                         self.put_back(conn);
                     }
                 }
+                ToMaster::InHand(ticket, process, requests) => {
+                    self.operations.heard(ticket, process, requests);
+                    changed = true;
+                }
                 ToMaster::Changed => changed = true,
             }
         }
         if changed {
             self.control.changed(self.poll.registry(), &mut self.operations, self.desk.now);
         }
-        self.control.tick(self.poll.registry(), self.desk.now);
+        self.control.tick(self.poll.registry(), &mut self.operations, self.desk.now);
     }
 
     /// Accepts in batches; what is left waits for the next turn.
@@ -309,7 +322,7 @@ impl Master {
         let Some(group) = self.conns.get(key).and_then(|held| held.conn.request.as_ref()).map(|request| request.group) else { return };
         let Some(conn) = self.take_out(key) else { return };
         let mut state = self.shared.table.lock();
-        let conn = match state.pool.group_mut(group).claim(None) {
+        let conn = match state.pool.group_mut(group).claim(None, self.desk.now) {
             Some(claim) => match state.hand_over(conn, claim) {
                 Ok(wake) => return self.wakes.push(wake),
                 Err((conn, claim)) => {
@@ -417,6 +430,7 @@ impl Master {
 const BUFFER: usize = 64 * 1024;
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
+const WATCH: Token = Token(2);
 const CONTROL: usize = 16;
 const CONTROL_TOKENS: usize = 64;
 const LISTENERS: usize = 256;

@@ -1,15 +1,16 @@
 //! What the commands of the control socket do: they read the pool table, or put into it what is wanted.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
-use crate::control::proto::{AppStatus, Asked, Progress, SCHEMA, StatusReply, WalkEnd};
-use crate::control::server::{Operator, WalkReport};
-use crate::ids::{AppName, Generation, GroupId};
-use crate::pool::{GroupView, Trigger};
+use crate::control::proto::{AppHistory, AppStatus, Asked, InHand, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds};
+use crate::control::server::{COLLECTING, Detached, Operator, Ticket, WalkReport, Wish};
+use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
+use crate::pool::{Aim, Group, GroupView, Trigger};
 use crate::sys;
-use crate::table::{Shared, State};
+use crate::table::{Shared, State, ToThread};
 
 #[derive(Debug)]
 pub struct Operations {
@@ -19,11 +20,23 @@ pub struct Operations {
     pub stop_asked: u32,
     /// By pid: processor time at the last status, for the share since then.
     seen: HashMap<u32, (u64, Instant)>,
+    /// Questions to the I/O threads that are open.
+    questions: HashMap<Ticket, Question>,
+    last_ticket: u64,
+}
+
+/// What requests are in hand.
+#[derive(Debug)]
+struct Question {
+    since: Instant,
+    /// Threads that have not answered.
+    silent: Vec<(ProcessId, String)>,
+    requests: Vec<InHand>,
 }
 
 impl Operations {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, started: Instant::now(), stop_asked: 0, seen: HashMap::new() }
+        Self { shared, started: Instant::now(), stop_asked: 0, seen: HashMap::new(), questions: HashMap::new(), last_ticket: 0 }
     }
 
     /// The state of everything, a line each.
@@ -59,6 +72,24 @@ impl Operations {
         })
     }
 
+    /// An I/O thread says what it has in hand.
+    pub fn heard(&mut self, ticket: Ticket, process: ProcessId, requests: Vec<InHand>) {
+        if let Some(question) = self.questions.get_mut(&ticket) {
+            question.silent.retain(|(silent, _)| *silent != process);
+            question.requests.extend(requests);
+        }
+    }
+
+    /// What a command may change, if the server is not stopping.
+    fn change(&self, app: &str) -> Result<(MutexGuard<'_, State>, GroupId), String> {
+        if self.stop_asked > 0 {
+            return Err("the server is stopping".to_owned());
+        }
+        let state = self.shared.table.lock();
+        let group = Self::find(&state, app)?;
+        Ok((state, group))
+    }
+
     /// Processor share and memory, read from /proc without the lock.
     fn measure(&mut self, apps: &mut [AppStatus], now: Instant) {
         let mut seen = HashMap::new();
@@ -77,6 +108,11 @@ impl Operations {
     }
 }
 
+fn pausing<W>(group: &Group<W>, now: Instant) -> Option<Pausing> {
+    let (_, left) = group.view(now).pause?;
+    Some(Pausing { app: group.app().clone(), sessions: group.sessions(), waiting: group.queue_len(), left_seconds: seconds(left) })
+}
+
 /// The directory of a generation.
 fn release(state: &State, group: GroupId, generation: Generation) -> Option<String> {
     state.releases.get(&(group, generation)).map(|release| release.root.display().to_string())
@@ -89,10 +125,15 @@ impl Operator for Operations {
         let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
         let views: Vec<(GroupId, GroupView)> = wanted.map(|group| (group.id(), group.view(now))).collect();
         let releases = state.releases.clone();
+        let passed_over = |(group, _): &(GroupId, GroupView)| state.records[group.index()].passed_over.clone();
+        let passed_over: Vec<Option<PathBuf>> = views.iter().map(passed_over).collect();
         drop(state);
         let directory = |group, generation| releases.get(&(group, generation)).map(|release| release.root.display().to_string());
         let mut apps: Vec<AppStatus> =
             views.into_iter().map(|(group, view)| AppStatus::new(view, |generation| directory(group, generation))).collect();
+        for (app, passed_over) in apps.iter_mut().zip(passed_over) {
+            app.passed_over = passed_over.map(|path| path.display().to_string());
+        }
         self.measure(&mut apps, now);
         Ok(StatusReply {
             schema: SCHEMA,
@@ -106,22 +147,151 @@ impl Operator for Operations {
         })
     }
 
-    fn restart(&mut self, app: Option<&str>, now: Instant) -> Result<Vec<Asked>, String> {
+    fn walk(&mut self, wish: Wish<'_>, now: Instant) -> Result<Vec<Asked>, String> {
         if self.stop_asked > 0 {
             return Err("the server is stopping".to_owned());
         }
         let mut state = self.shared.table.lock();
-        let asked = match app {
-            Some(app) => {
+        let one = |state: &mut State, app: &str, aim: Aim| {
+            let group = Self::find(state, app)?;
+            Ok::<_, String>(vec![(group, state.pool.group_mut(group).restart(Trigger::Command, aim, now))])
+        };
+        let abort = |state: &mut State, group: GroupId| {
+            let aborted = state.pool.group_mut(group).abort();
+            aborted.map(|generation| vec![(group, generation)]).map_err(|why| format!("{}: {why}", state.pool.group(group).app()))
+        };
+        let asked = match wish {
+            Wish::Restart { app: Some(app), at_once: false } => one(&mut state, app, Aim::Root)?,
+            Wish::Restart { app: Some(app), at_once: true } => one(&mut state, app, Aim::AllAtOnce)?,
+            Wish::Restart { app: None, at_once: false } => state.pool.restart_all(Trigger::Command, now),
+            Wish::Restart { app: None, at_once: true } => return Err("name the app that is to restart all at once".to_owned()),
+            Wish::Deploy { app, directory } if directory.is_absolute() => one(&mut state, app, Aim::Deploy(Arc::from(directory)))?,
+            Wish::Deploy { directory, .. } => return Err(format!("{} is no absolute path", directory.display())),
+            Wish::Rollback { app } => {
                 let group = Self::find(&state, app)?;
-                vec![(group, state.pool.group_mut(group).restart(Trigger::Command, now))]
+                if state.pool.group(group).can_abort() {
+                    abort(&mut state, group)?
+                } else {
+                    let record = &state.records[group.index()];
+                    let previous = record.previous(|release| release.is_dir()).ok_or_else(|| match record.earlier.len() {
+                        0 => format!("{app}: no release before this one is known; `rota deploy {app} DIR` takes any"),
+                        known => format!("{app}: the {known} releases that served before are not on the disk any more"),
+                    });
+                    let aim = Aim::Rollback(Arc::from(previous?));
+                    one(&mut state, app, aim)?
+                }
             }
-            None => state.pool.restart_all(Trigger::Command, now),
+            Wish::Abort { app } => {
+                let group = Self::find(&state, app)?;
+                abort(&mut state, group)?
+            }
         };
         let asked = asked.into_iter().map(|(group, generation)| Asked { app: state.pool.group(group).app().clone(), generation }).collect();
         drop(state);
         self.shared.table.notify();
         Ok(asked)
+    }
+
+    fn history(&mut self, app: Option<&str>) -> Result<Vec<AppHistory>, String> {
+        let state = self.shared.table.lock();
+        let only = app.map(|app| Self::find(&state, app)).transpose()?;
+        let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
+        let histories = wanted.map(|group| {
+            let record = &state.records[group.id().index()];
+            AppHistory {
+                app: group.app().clone(),
+                good: record.good.clone(),
+                earlier: record.earlier.clone(),
+                entries: record.history.iter().cloned().collect(),
+            }
+        });
+        Ok(histories.collect())
+    }
+
+    fn pause(&mut self, app: &str, seconds: Option<f64>, now: Instant) -> Result<Pausing, String> {
+        let (mut state, group) = self.change(app)?;
+        let group = state.pool.group_mut(group);
+        let time = match seconds {
+            None => group.queue_timeout(),
+            Some(seconds) => Duration::try_from_secs_f64(seconds)
+                .ok()
+                .filter(|time| !time.is_zero() && *time <= LONGEST_PAUSE)
+                .ok_or_else(|| format!("{seconds} s is no time to hold an app for: more than 0, at most {} s", LONGEST_PAUSE.as_secs()))?,
+        };
+        group.pause(now + time, now);
+        let pausing = pausing(group, now).ok_or("the server is stopping")?;
+        drop(state);
+        self.shared.table.notify();
+        Ok(pausing)
+    }
+
+    fn pausing(&mut self, app: &AppName, now: Instant) -> Option<Pausing> {
+        let state = self.shared.table.lock();
+        let group = state.pool.find(app.as_str())?;
+        pausing(state.pool.group(group), now)
+    }
+
+    fn resume(&mut self, app: &str, now: Instant) -> Result<Reply, String> {
+        let (mut state, group) = self.change(app)?;
+        let group = state.pool.group_mut(group);
+        let waiting = group.queue_len();
+        let held = group.view(now).pause.filter(|_| group.resume(now));
+        let (held, _) = held.ok_or_else(|| format!("{app} is not held"))?;
+        let resumed = Reply::Resumed { app: group.app().clone(), seconds: seconds(held), waiting };
+        drop(state);
+        self.shared.table.notify();
+        Ok(resumed)
+    }
+
+    fn detach(&mut self, app: &str, number: Number, _now: Instant) -> Result<Detached, String> {
+        let (mut state, group) = self.change(app)?;
+        let group = state.pool.group_mut(group);
+        let serving = group.serving_at(number).filter(|_| group.recycle(number).is_some());
+        let (id, pid) = serving.ok_or_else(|| format!("no process serves as {app}/{number}"))?;
+        let detached = Detached { app: group.app().clone(), number, pid, id };
+        drop(state);
+        self.shared.table.notify();
+        Ok(detached)
+    }
+
+    fn is_detached(&mut self, detached: &Detached, _now: Instant) -> Option<Option<u32>> {
+        let state = self.shared.table.lock();
+        let group = state.pool.group(detached.id.group);
+        (!group.has(detached.id)).then(|| group.serving_at(detached.number).and_then(|(_, pid)| pid))
+    }
+
+    fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String> {
+        self.questions.retain(|_, question| now < question.since + QUESTION_KEPT);
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        let state = self.shared.table.lock();
+        let only = app.map(|app| Self::find(&state, app)).transpose()?;
+        let mut question = Question { since: now, silent: Vec::new(), requests: Vec::new() };
+        let mut wakes = Vec::new();
+        for group in state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id())) {
+            for id in group.ids(draining) {
+                if let Some(wake) = state.tell(id, ToThread::Tell(ticket)) {
+                    wakes.push(wake);
+                    question.silent.push((id, group.name_of(id).map_or_else(String::new, |name| name.to_string())));
+                }
+            }
+        }
+        drop(state);
+        for wake in wakes {
+            wake.wake();
+        }
+        self.questions.insert(ticket, question);
+        Ok(ticket)
+    }
+
+    fn requests(&mut self, ticket: Ticket, now: Instant) -> Option<Reply> {
+        let question = self.questions.get(&ticket)?;
+        if !question.silent.is_empty() && now < question.since + COLLECTING {
+            return None;
+        }
+        let Question { silent, mut requests, .. } = self.questions.remove(&ticket)?;
+        requests.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+        Some(Reply::Requests { requests, silent: silent.into_iter().map(|(_, name)| name).collect() })
     }
 
     fn progress(&mut self, app: &AppName, generation: Generation, now: Instant) -> WalkReport {
@@ -144,3 +314,8 @@ impl Operator for Operations {
         self.stop_asked += 1;
     }
 }
+
+/// Who wants to hold an app for longer stops it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// A question whose client has gone is forgotten.
+const QUESTION_KEPT: Duration = Duration::from_secs(60);

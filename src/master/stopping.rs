@@ -1,9 +1,9 @@
 //! The bounded end of the server: answer, then close, then stop the processes.
 //!
 //! Told to stop, the server goes on accepting for a moment; every answer says `Connection: close`. Then no connection can begin any more,
-//! and when those that had begun are accepted the listeners close, and idle connections close. When no connection is left, or the longest drain limit has passed, the pool stops.
-//! A client that still takes a response does not hold up the processes, only the server, and that is bounded too. A second request to stop
-//! skips to the end.
+//! and when those that had begun are accepted the listeners close, idle connections close and streams leave. When no connection is left, or
+//! the longest drain limit has passed, the pool stops. A client that still takes a response does not hold up the processes, only the server,
+//! and that is bounded too. A second request to stop skips to the end.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -94,6 +94,7 @@ impl Master {
             self.shared.connections.open(),
             drain.as_secs()
         );
+        self.watch.close(self.poll.registry());
         self.shared.stopping.store(true, Ordering::Relaxed);
         let turn_away_at = self.desk.now + GRACE;
         let close_at = turn_away_at + HANDSHAKE;
@@ -111,7 +112,7 @@ impl Master {
         self.accept_after.is_none() && self.listeners.iter().all(|listener| !listener.ready)
     }
 
-    /// Closes idle connections, here and on the I/O threads.
+    /// Closes idle connections, here and on the I/O threads, where streams leave too.
     fn sweep(&mut self) {
         self.close_idle();
         let state = self.shared.table.lock();

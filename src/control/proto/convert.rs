@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AppStatus, Backoff, LastFailure, OutcomeKind, ProcessStatus, Progress, QueueStatus, Resists, WalkEnd};
+use super::{AppStatus, Backoff, LastFailure, OutcomeKind, Pause, ProcessStatus, Progress, QueueStatus, Resists, WalkEnd};
 use crate::ids::{AppName, Generation};
-use crate::pool::{BackoffView, Failure, GroupView, Outcome, ProcessView, ResistView, Trigger, WalkView};
+use crate::pool::{BackoffView, Failure, GroupView, Outcome, ProcessView, ResistView, WalkView};
 
 impl AppStatus {
     /// `release` names the directory of a generation. Processor share and memory are None: only the system knows them.
@@ -16,6 +16,7 @@ impl AppStatus {
             app: view.app,
             generation: view.good,
             release: view.good.and_then(&release),
+            passed_over: None,
             processes_wanted: view.processes_wanted,
             concurrency: view.concurrency,
             processes,
@@ -29,6 +30,7 @@ impl AppStatus {
             walk,
             resists: view.resists.map(|resists| Resists::new(resists, &release)),
             backoff: view.backoff.map(Backoff::from),
+            pause: view.pause.map(|(held, left)| Pause { seconds: seconds(held), left_seconds: seconds(left) }),
             last_failure: view.last_failure.map(|(name, failure, ago)| LastFailure {
                 number: name.number,
                 generation: name.generation,
@@ -81,30 +83,27 @@ impl From<BackoffView> for Backoff {
 
 impl Progress {
     pub fn new(app: &AppName, walk: &WalkView) -> Self {
-        let trigger = match walk.trigger {
-            Trigger::Boot => "boot",
-            Trigger::Command => "command",
-            Trigger::Signal => "signal",
-        };
         Self {
             app: app.clone(),
             generation: walk.generation,
             kind: walk.kind.to_owned(),
-            trigger: trigger.to_owned(),
+            trigger: walk.trigger.word().to_owned(),
             phase: walk.phase.to_owned(),
             number: walk.at,
             replaced: walk.replaced,
             of: walk.of,
             seconds: seconds(walk.since),
             phase_seconds: seconds(walk.phase_for),
+            left_seconds: walk.left.map(seconds),
+            makes_room: walk.makes_room.clone(),
             skipped: walk.skipped.clone(),
         }
     }
 
     /// Something happened since `before`. That time passed is no news: whoever follows a walk has a clock.
     pub fn is_news_after(&self, before: &Progress) -> bool {
-        (&self.kind, &self.phase, self.number, self.replaced, &self.skipped)
-            != (&before.kind, &before.phase, before.number, before.replaced, &before.skipped)
+        (&self.kind, &self.phase, self.number, self.replaced, &self.skipped, &self.makes_room)
+            != (&before.kind, &before.phase, before.number, before.replaced, &before.skipped, &before.makes_room)
     }
 }
 
@@ -138,6 +137,7 @@ impl WalkEnd {
                 Self { outcome: OutcomeKind::RolledBack, output: output(failure), at: Some(*at), replaced: Some(*replaced), ..end }
             }
             Outcome::Superseded { .. } => Self { outcome: OutcomeKind::Superseded, ..end },
+            Outcome::Aborted { replaced } => Self { outcome: OutcomeKind::Aborted, replaced: Some(*replaced), ..end },
             Outcome::Stopped => Self { outcome: OutcomeKind::Stopped, ..end },
         }
     }

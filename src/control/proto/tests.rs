@@ -26,6 +26,8 @@ fn walk() -> WalkView {
         at: Some(Number(3)),
         phase: "boot",
         phase_for: Duration::from_millis(1200),
+        left: None,
+        makes_room: None,
         skipped: vec![Number(1)],
     }
 }
@@ -34,7 +36,10 @@ fn walk() -> WalkView {
 fn requests_read_as_they_were_written() {
     for (request, line) in [
         (Request::Status { app: None }, r#"{"app":null,"do":"status","v":1}"#),
-        (Request::Restart { app: Some("blog".to_owned()), wait: true }, r#"{"app":"blog","do":"restart","v":1,"wait":true}"#),
+        (
+            Request::Restart { app: Some("blog".to_owned()), wait: true, at_once: false },
+            r#"{"app":"blog","at_once":false,"do":"restart","v":1,"wait":true}"#,
+        ),
         (Request::Stop {}, r#"{"do":"stop","v":1}"#),
     ] {
         assert_eq!(request_line(&request), format!("{line}\n").into_bytes());
@@ -44,7 +49,7 @@ fn requests_read_as_they_were_written() {
 
 #[test]
 fn what_may_be_left_out_means_all_and_not_waiting() {
-    assert_eq!(parse_request(br#"{"v":1,"do":"restart"}"#), Ok(Request::Restart { app: None, wait: false }));
+    assert_eq!(parse_request(br#"{"v":1,"do":"restart"}"#), Ok(Request::Restart { app: None, wait: false, at_once: false }));
     assert_eq!(parse_request(br#"{"v":1,"do":"status"}"#), Ok(Request::Status { app: None }));
 }
 
@@ -67,7 +72,7 @@ fn what_is_not_understood_is_told_what_would_be() {
     ] {
         let error = parse_request(line.as_bytes()).unwrap_err();
         assert!(error.contains(why), "{line}: {error}");
-        assert!(error.ends_with(r#"understood is version 1 ("v": 1) with "do": "status", "restart" or "stop""#), "{error}");
+        assert!(error.ends_with(UNDERSTOOD), "{error}");
     }
 }
 
@@ -76,7 +81,7 @@ fn a_walk_reads_on_the_wire_as_documented() {
     let line = reply_line(&Reply::Progress(Progress::new(&blog(), &walk())));
     let expected = concat!(
         r#"{"event":"progress","app":"blog","generation":8,"kind":"restart","trigger":"signal","phase":"boot","number":3,"#,
-        r#""replaced":2,"of":4,"seconds":6.04,"phase_seconds":1.2,"skipped":[1]}"#,
+        r#""replaced":2,"of":4,"seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]}"#,
         "\n"
     );
     assert_eq!(String::from_utf8(line).unwrap(), expected);
@@ -148,15 +153,15 @@ fn time_alone_is_no_news() {
 fn the_whole_view_of_a_group_is_told() {
     let app = status().apps.remove(0);
     let expected = concat!(
-        r#"{"app":"blog","generation":7,"release":"/srv/blog/7","processes_wanted":4,"concurrency":5,"#,
+        r#"{"app":"blog","generation":7,"release":"/srv/blog/7","passed_over":null,"processes_wanted":4,"concurrency":5,"#,
         r#""processes":[{"number":3,"generation":8,"pid":4711,"release":"/srv/blog/8","state":"starting","state_seconds":1.2,"age":1.25,"#,
         r#""sessions":0,"processed":12,"errors":1,"last_used":0.5,"cpu":null,"memory":null}],"#,
         r#""queue":{"length":2,"max":100,"age":0.25,"refused":3,"expired":4},"#,
         r#""walk":{"app":"blog","generation":8,"kind":"restart","trigger":"signal","phase":"boot","number":3,"replaced":2,"of":4,"#,
-        r#""seconds":6.04,"phase_seconds":1.2,"skipped":[1]},"#,
+        r#""seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,
         r#""resists":{"generation":6,"release":"/srv/blog/6","seconds":90.0,"at":1,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]},"#,
-        r#""backoff":{"failures":3,"retry_in":4.0},"#,
+        r#""backoff":{"failures":3,"retry_in":4.0},"pause":null,"#,
         r#""last_failure":{"number":1,"generation":6,"seconds":90.0,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]}}"#,
     );
@@ -203,6 +208,7 @@ fn view() -> GroupView {
         walk: Some(walk()),
         resists: Some(ResistView { generation: Generation(6), since: Duration::from_secs(90), at: Number(1), failure: failure() }),
         backoff: Some(BackoffView { failures: 3, retry_in: Duration::from_secs(4) }),
+        pause: None,
         last_failure: Some((name(1, 6), failure(), Duration::from_secs(90))),
     }
 }

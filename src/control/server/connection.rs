@@ -8,8 +8,8 @@ use mio::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::UCred;
 
-use super::{Operator, WalkReport};
-use crate::control::proto::{Asked, Progress, Reply, Request, WalkEnd, parse_request, reply_line, seconds};
+use super::{Detached, Operator, Ticket, WalkReport, Wish};
+use crate::control::proto::{Asked, Pausing, Progress, Reply, Request, WalkEnd, parse_request, reply_line, seconds};
 
 /// A client and how far it is.
 #[derive(Debug)]
@@ -31,6 +31,12 @@ enum Stage {
     Asking { until: Instant },
     /// It is told about these walks until they have ended.
     Following { since: Instant, walks: Vec<Followed> },
+    /// It waits until an app that is held has nothing in hand.
+    Quieting { told: Pausing },
+    /// It waits until a process is gone.
+    Detaching { process: Detached },
+    /// It waits for the I/O threads' answers, at most until `until`.
+    Collecting { ticket: Ticket, until: Instant },
     /// It has heard all and goes when that is written; some of it must have been written by `until`.
     Leaving { until: Instant },
     /// It waits for the end of the server.
@@ -87,8 +93,35 @@ impl Connection {
         if at_end && self.has_hung_up() { Err(Closes::Left) } else { Ok(()) }
     }
 
-    /// Tells what is new about the walks that it follows, if any.
+    /// Tells what is new about what it follows, if anything.
     pub fn follow<O: Operator>(&mut self, operator: &mut O, now: Instant) -> Result<(), Closes> {
+        let last = match &mut self.stage {
+            Stage::Following { .. } => return self.follow_walks(operator, now),
+            Stage::Quieting { told } => match operator.pausing(&told.app, now) {
+                Some(pausing) if pausing.sessions == told.sessions => return Ok(()),
+                Some(pausing) if pausing.sessions > 0 => {
+                    *told = pausing.clone();
+                    self.say(&Reply::Pausing(pausing))?;
+                    return self.flush(now);
+                }
+                Some(pausing) => Reply::Pausing(pausing),
+                None => Reply::Error { message: format!("{} is not held any more, and requests are with it", told.app) },
+            },
+            Stage::Detaching { process } => match operator.is_detached(process, now) {
+                Some(by) => Reply::Detached { app: process.app.clone(), number: process.number, pid: process.pid, by },
+                None => return Ok(()),
+            },
+            Stage::Collecting { ticket, .. } => match operator.requests(*ticket, now) {
+                Some(reply) => reply,
+                None => return Ok(()),
+            },
+            Stage::Asking { .. } | Stage::Leaving { .. } | Stage::Staying => return Ok(()),
+        };
+        self.last_word(&last, now)?;
+        self.flush(now)
+    }
+
+    fn follow_walks<O: Operator>(&mut self, operator: &mut O, now: Instant) -> Result<(), Closes> {
         let Stage::Following { since, walks } = &mut self.stage else { return Ok(()) };
         let mut news = Vec::new();
         walks.retain_mut(|followed| match operator.progress(&followed.walk.app, followed.walk.generation, now) {
@@ -117,16 +150,24 @@ impl Connection {
 
     pub fn limit(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Asking { until } | Stage::Leaving { until } => Some(until),
-            Stage::Following { .. } | Stage::Staying => None,
+            Stage::Asking { until } | Stage::Leaving { until } | Stage::Collecting { until, .. } => Some(until),
+            Stage::Following { .. } | Stage::Quieting { .. } | Stage::Detaching { .. } | Stage::Staying => None,
         }
     }
 
-    pub fn check_limit(&self, now: Instant) -> Result<(), Closes> {
+    pub fn check_limit<O: Operator>(&mut self, operator: &mut O, now: Instant) -> Result<(), Closes> {
         match self.stage {
             Stage::Asking { until } if until <= now => Err(Closes::Silent),
             Stage::Leaving { until } if until <= now => Err(Closes::Deaf),
-            Stage::Asking { .. } | Stage::Leaving { .. } | Stage::Following { .. } | Stage::Staying => Ok(()),
+            // The answers that are there by now are given.
+            Stage::Collecting { until, .. } if until <= now => self.follow(operator, now),
+            Stage::Asking { .. }
+            | Stage::Leaving { .. }
+            | Stage::Following { .. }
+            | Stage::Quieting { .. }
+            | Stage::Detaching { .. }
+            | Stage::Collecting { .. }
+            | Stage::Staying => Ok(()),
         }
     }
 
@@ -181,8 +222,50 @@ impl Connection {
                 Ok(status) => self.last_word(&Reply::Status(Box::new(status)), now),
                 Err(message) => self.last_word(&Reply::Error { message }, now),
             },
-            Request::Restart { app, wait } => match operator.restart(app.as_deref(), now) {
-                Ok(walks) => self.begin(walks, wait, operator, now),
+            Request::Restart { app, wait, at_once } => self.begin(Wish::Restart { app: app.as_deref(), at_once }, wait, operator, now),
+            Request::Deploy { app, directory, wait } => self.begin(Wish::Deploy { app: &app, directory: &directory }, wait, operator, now),
+            Request::Rollback { app, wait } => self.begin(Wish::Rollback { app: &app }, wait, operator, now),
+            Request::Abort { app, wait } => self.begin(Wish::Abort { app: &app }, wait, operator, now),
+            Request::History { app } => match operator.history(app.as_deref()) {
+                Ok(apps) => self.last_word(&Reply::History { apps }, now),
+                Err(message) => self.last_word(&Reply::Error { message }, now),
+            },
+            Request::Pause { app, seconds, wait } => match operator.pause(&app, seconds, now) {
+                Ok(pausing) => {
+                    log::info!("control socket: {app} is held, asked for by {}", self.who());
+                    if !wait || pausing.sessions == 0 {
+                        return self.last_word(&Reply::Pausing(pausing), now);
+                    }
+                    self.say(&Reply::Pausing(pausing.clone()))?;
+                    self.stage = Stage::Quieting { told: pausing };
+                    Ok(())
+                }
+                Err(message) => self.last_word(&Reply::Error { message }, now),
+            },
+            Request::Resume { app } => match operator.resume(&app, now) {
+                Ok(resumed) => {
+                    log::info!("control socket: {app} goes on, asked for by {}", self.who());
+                    self.last_word(&resumed, now)
+                }
+                Err(message) => self.last_word(&Reply::Error { message }, now),
+            },
+            Request::Detach { app, number, wait } => match operator.detach(&app, number, now) {
+                Ok(process) => {
+                    log::info!("control socket: {app}/{number} is to be replaced, asked for by {}", self.who());
+                    let detaching = Reply::Detaching { app: process.app.clone(), number, pid: process.pid };
+                    if !wait {
+                        return self.last_word(&detaching, now);
+                    }
+                    self.stage = Stage::Detaching { process };
+                    self.say(&detaching)
+                }
+                Err(message) => self.last_word(&Reply::Error { message }, now),
+            },
+            Request::Requests { app, draining } => match operator.ask_requests(app.as_deref(), draining, now) {
+                Ok(ticket) => {
+                    self.stage = Stage::Collecting { ticket, until: now + COLLECTING };
+                    self.follow(operator, now)
+                }
                 Err(message) => self.last_word(&Reply::Error { message }, now),
             },
             Request::Stop {} => {
@@ -194,9 +277,19 @@ impl Connection {
         }
     }
 
-    fn begin<O: Operator>(&mut self, walks: Vec<Asked>, wait: bool, operator: &mut O, now: Instant) -> Result<(), Closes> {
+    fn begin<O: Operator>(&mut self, wish: Wish<'_>, wait: bool, operator: &mut O, now: Instant) -> Result<(), Closes> {
+        let what = match wish {
+            Wish::Restart { .. } => "restart",
+            Wish::Deploy { .. } => "deployment",
+            Wish::Rollback { .. } => "rollback",
+            Wish::Abort { .. } => "abort",
+        };
+        let walks = match operator.walk(wish, now) {
+            Ok(walks) => walks,
+            Err(message) => return self.last_word(&Reply::Error { message }, now),
+        };
         for walk in &walks {
-            log::info!("control socket: restart of {} to {}, asked for by {}", walk.app, walk.generation, self.who());
+            log::info!("control socket: {what} of {} {}, asked for by {}", walk.app, walk.generation, self.who());
         }
         let asked = Reply::Asked { walks: walks.clone() };
         if !wait {
@@ -240,7 +333,12 @@ impl Connection {
         }
         match self.stage {
             Stage::Leaving { .. } => Err(Closes::Answered),
-            Stage::Asking { .. } | Stage::Following { .. } | Stage::Staying => Ok(()),
+            Stage::Asking { .. }
+            | Stage::Following { .. }
+            | Stage::Quieting { .. }
+            | Stage::Detaching { .. }
+            | Stage::Collecting { .. }
+            | Stage::Staying => Ok(()),
         }
     }
 
@@ -268,5 +366,7 @@ impl fmt::Display for Closes {
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Bytes that may wait for a client when more comes: some hundred events.
 pub const MAX_OUTPUT: usize = 256 * 1024;
+/// How long the I/O threads have to say what they have in hand: a turn of their loops takes milliseconds.
+pub const COLLECTING: Duration = Duration::from_secs(2);
 /// Without a request, and without reading the last reply.
 pub const PATIENCE: Duration = Duration::from_secs(10);

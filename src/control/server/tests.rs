@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::connection::{MAX_OUTPUT, MAX_REQUEST, PATIENCE};
 use super::*;
 use crate::control::proto::{Reply, SCHEMA, StatusReply, parse_reply};
-use crate::ids::Number;
+use crate::ids::GroupId;
 use crate::pool::Outcome;
 
 #[test]
@@ -41,7 +41,7 @@ fn what_is_refused_says_why() {
     for (request, why) in [
         (r#"{"v":1,"do":"restart","app":"blgo"}"#.to_owned(), "there is no app \"blgo\""),
         (r#"{"v":7,"do":"status"}"#.to_owned(), "version 7 is not understood; understood is version 1"),
-        (r#"{"v":1,"do":"explode"}"#.to_owned(), "\"status\", \"restart\" or \"stop\""),
+        (r#"{"v":1,"do":"explode"}"#.to_owned(), "\"status\", \"restart\", \"deploy\""),
         (String::new(), "no JSON"),
         (format!("{{\"v\":1,\"do\":\"{}\"}}", "x".repeat(MAX_REQUEST)), "at most 65536 bytes"),
     ] {
@@ -312,6 +312,10 @@ struct Fake {
     stops: u32,
     /// Makes the status so long.
     padding: usize,
+    /// Requests with the app.
+    sessions: u32,
+    /// When the I/O threads have said what they have in hand.
+    answers_at: Option<Instant>,
 }
 
 impl Operator for Fake {
@@ -321,7 +325,11 @@ impl Operator for Fake {
         Ok(if self.padding > 0 { StatusReply { version: "x".repeat(self.padding), ..status } } else { status })
     }
 
-    fn restart(&mut self, app: Option<&str>, _: Instant) -> Result<Vec<Asked>, String> {
+    fn walk(&mut self, wish: Wish<'_>, _: Instant) -> Result<Vec<Asked>, String> {
+        let app = match wish {
+            Wish::Restart { app, .. } => app,
+            Wish::Deploy { app, .. } | Wish::Rollback { app } | Wish::Abort { app } => Some(app),
+        };
         let apps = app.map_or(vec!["blog", "shop"], |app| vec![app]);
         if let Some(app) = apps.iter().find(|app| !["blog", "shop"].contains(app)) {
             return Err(format!("there is no app \"{app}\""));
@@ -334,6 +342,39 @@ impl Operator for Fake {
         assert_eq!(generation, Generation(8));
         let report = self.reports.iter().rev().find(|(of, _)| of == app.as_str());
         report.map_or(WalkReport::Waiting, |(_, report)| report.clone())
+    }
+
+    fn history(&mut self, _: Option<&str>) -> Result<Vec<AppHistory>, String> {
+        Ok(Vec::new())
+    }
+
+    fn pause(&mut self, app: &str, _: Option<f64>, _: Instant) -> Result<Pausing, String> {
+        Ok(Pausing { app: name(app), sessions: self.sessions, waiting: 0, left_seconds: 30.0 })
+    }
+
+    fn pausing(&mut self, app: &AppName, now: Instant) -> Option<Pausing> {
+        self.pause(app.as_str(), None, now).ok()
+    }
+
+    fn resume(&mut self, app: &str, _: Instant) -> Result<Reply, String> {
+        Err(format!("{app} is not held"))
+    }
+
+    fn detach(&mut self, app: &str, number: Number, _: Instant) -> Result<Detached, String> {
+        let id = ProcessId { group: GroupId(0), serial: 1 };
+        Ok(Detached { app: name(app), number, pid: Some(4711), id })
+    }
+
+    fn is_detached(&mut self, _: &Detached, _: Instant) -> Option<Option<u32>> {
+        (self.sessions == 0).then_some(Some(4712))
+    }
+
+    fn ask_requests(&mut self, _: Option<&str>, _: bool, _: Instant) -> Result<Ticket, String> {
+        Ok(Ticket(1))
+    }
+
+    fn requests(&mut self, _: Ticket, now: Instant) -> Option<Reply> {
+        (now >= self.answers_at?).then(|| Reply::Requests { requests: Vec::new(), silent: vec!["blog/1 g1".to_owned()] })
     }
 
     fn stop(&mut self) {
@@ -375,7 +416,7 @@ impl World {
     }
 
     fn tick(&mut self) {
-        self.server.tick(self.poll.registry(), self.now);
+        self.server.tick(self.poll.registry(), &mut self.operator, self.now);
     }
 
     fn report(&mut self, app: &str, report: WalkReport) {
@@ -458,6 +499,8 @@ fn progress(app: &str) -> Progress {
         of: 2,
         seconds: 1.0,
         phase_seconds: 1.0,
+        left_seconds: None,
+        makes_room: None,
         skipped: vec![],
     }
 }
