@@ -189,9 +189,9 @@ fn is_executable(metadata: &fs::Metadata) -> bool {
 }
 
 fn directory_problems(server: &ServerConfig) -> Vec<Problem> {
-    // run_dir and the control socket's directory are made when rota starts: what counts is the nearest directory that exists.
+    // These directories are made when rota starts: what counts is the nearest that exists.
     let control_dir = server.control.parent().unwrap_or(Path::new("/"));
-    let mut made_at_start = vec![("run_dir", server.run_dir.as_path())];
+    let mut made_at_start = vec![("run_dir", server.run_dir.as_path()), ("state_dir", server.state_dir.as_path())];
     if control_dir != server.run_dir {
         made_at_start.push(("the directory of control", control_dir));
     }

@@ -1,61 +1,47 @@
-//! `rota restart`: asks for a rolling restart, tells how it goes and how it ended. The walk is the server's: it goes on without us.
-//!
-//! The main thread tells; one thread waits for replies and one for Ctrl-C, so that only one writes to the terminal.
+//! `rota restart`, `deploy`, `rollback` and `abort`: ask for a walk, tell how it goes and how it ended. The walk is the server's: it goes on
+//! without us.
 
 mod teller;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use signal_hook::consts::SIGINT;
-use signal_hook::iterator::Signals;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::Exit;
-use super::say::{Paint, complain, no_reply};
-use crate::control::client::{ClientError, Conversation};
+use super::hear::{Heard, TICK, listen, something_else};
+use super::say::{Paint, complain, is_live, no_reply, terminal_size};
 use crate::control::proto::{Asked, OutcomeKind, Reply, Request};
 use teller::{Look, Teller};
 
 /// What is asked for.
 #[derive(Debug)]
-pub struct Wish<'a> {
-    /// None: all apps.
-    pub app: Option<&'a str>,
+pub struct Wish {
+    /// Answered by [`Reply::Asked`] and what follows it.
+    pub request: Request,
+    /// As it says.
     pub wait: bool,
     pub json: bool,
 }
 
-/// What the main thread waits for.
-#[derive(Debug)]
-enum Heard {
-    /// None: the server ended the connection.
-    Reply(Result<Option<Reply>, ClientError>),
-    Interrupt,
-}
-
 pub fn run(socket: &Path, wish: &Wish, paint: Paint) -> Exit {
-    let (sender, heard) = unbounded();
-    if wish.wait
-        && let Err(error) = hear_interrupts(sender.clone())
-    {
-        return complain(&format!("Ctrl-C: {error}"), Exit::Bad);
-    }
-    let request = Request::Restart { app: wish.app.map(str::to_owned), wait: wish.wait };
-    let conversation = match Conversation::start(socket, &request) {
-        Ok(conversation) => conversation,
-        Err(error) => return no_reply(&error),
+    let heard = match listen(socket, &wish.request, wish.wait) {
+        Ok(heard) => heard,
+        Err(exit) => return exit,
     };
-    hear_replies(conversation, sender);
     let look = match (wish.json, wish.wait) {
         (true, _) => Look::Json,
-        (false, true) if io::stdout().is_terminal() => Look::Live { width: terminal_width() },
+        (false, true) if is_live() => Look::Live { width: terminal_size().1 },
         (false, true) => Look::Plain,
         (false, false) => Look::NoWait,
     };
-    follow(&heard, &mut Teller::new(io::stdout(), look, paint), wish.wait)
+    // Whoever calls a walk off has what they wanted when it is.
+    let aborts = matches!(wish.request, Request::Abort { .. });
+    match follow(&heard, &mut Teller::new(io::stdout(), look, paint), wish.wait) {
+        Exit::Aborted if aborts => Exit::Done,
+        exit => exit,
+    }
 }
 
 /// Tells what is heard until everything that was asked for has ended.
@@ -64,6 +50,7 @@ fn follow(heard: &Receiver<Heard>, teller: &mut Teller<impl Write>, wait: bool) 
     loop {
         let reply = match heard.recv_timeout(TICK) {
             Err(RecvTimeoutError::Timeout) => {
+                teller.resize(terminal_size().1);
                 teller.tick(Instant::now());
                 continue;
             }
@@ -90,7 +77,7 @@ fn follow(heard: &Receiver<Heard>, teller: &mut Teller<impl Write>, wait: bool) 
                 open.iter_mut().for_each(|open| open.retain(|walk| (&walk.app, walk.generation) != (&end.app, end.generation)));
             }
             Reply::Error { message } => return complain(&message, Exit::Bad),
-            Reply::Status(_) | Reply::Stopping => return complain("the server answered something else", Exit::Bad),
+            _ => return something_else(),
         }
         if open.as_ref().is_some_and(|open| open.is_empty() || !wait) {
             return exit;
@@ -105,20 +92,21 @@ fn exit_of(outcome: OutcomeKind) -> Exit {
         OutcomeKind::RolledBack => Exit::RolledBack,
         OutcomeKind::Superseded => Exit::Superseded,
         OutcomeKind::Stopped => Exit::Stopped,
+        OutcomeKind::Aborted => Exit::Aborted,
     }
 }
 
 fn interrupted(open: Option<&[Asked]>) -> String {
     match open {
-        Some(open) => format!("interrupted; the restart goes on: {} (rota status shows it)", names(open)),
-        None => "interrupted; if the restart was asked for already, it goes on (rota status shows it)".to_owned(),
+        Some(open) => format!("interrupted; it goes on: {} (rota status shows it, rota abort calls it off)", names(open)),
+        None => "interrupted; if it was asked for already, it goes on (rota status shows it)".to_owned(),
     }
 }
 
 /// The connection ended too early.
 fn cut_off(open: Option<&[Asked]>) -> Exit {
     match open {
-        Some(open) => complain(&format!("the server ended before this restart did: {}", names(open)), Exit::Stopped),
+        Some(open) => complain(&format!("the server ended before this did: {}", names(open)), Exit::Stopped),
         None => complain("the server ended the connection without an answer", Exit::Bad),
     }
 }
@@ -128,36 +116,10 @@ fn names(walks: &[Asked]) -> String {
     names.join(", ")
 }
 
-/// The threads end with the process, or when nobody listens any more.
-fn hear_replies(mut conversation: Conversation, sender: Sender<Heard>) {
-    thread::spawn(move || {
-        loop {
-            let reply = conversation.next_reply();
-            let is_last = !matches!(reply, Ok(Some(_)));
-            if sender.send(Heard::Reply(reply)).is_err() || is_last {
-                return;
-            }
-        }
-    });
-}
-
-fn hear_interrupts(sender: Sender<Heard>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT])?;
-    thread::spawn(move || signals.forever().take_while(|_| sender.send(Heard::Interrupt).is_ok()).for_each(drop));
-    Ok(())
-}
-
-fn terminal_width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
-    // Some terminals say 0.
-    if columns == 0 { 80 } else { usize::from(columns) }
-}
-
-/// The seconds of a live line have one decimal; four times in a second is as good and calmer.
-const TICK: Duration = Duration::from_millis(250);
-
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::unbounded;
+
     use super::*;
     use crate::control::proto::WalkEnd;
     use crate::ids::{AppName, Generation};
@@ -194,6 +156,7 @@ mod tests {
             (OutcomeKind::RolledBack, 5),
             (OutcomeKind::Superseded, 6),
             (OutcomeKind::Stopped, 7),
+            (OutcomeKind::Aborted, 8),
         ] {
             assert_eq!(told(vec![asked(&["blog"]), ended("blog", outcome)], true).1 as u8, exit);
         }
@@ -221,7 +184,7 @@ mod tests {
     fn an_interrupt_leaves_the_restart_to_the_server() {
         assert_eq!(told(vec![asked(&["blog"]), Heard::Interrupt], true).1 as u8, 130);
         let walks = [Asked { app: AppName::new("blog").unwrap(), generation: Generation(8) }];
-        assert_eq!(interrupted(Some(&walks)), "interrupted; the restart goes on: blog g8 (rota status shows it)");
+        assert_eq!(interrupted(Some(&walks)), "interrupted; it goes on: blog g8 (rota status shows it, rota abort calls it off)");
     }
 
     #[test]

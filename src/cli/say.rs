@@ -1,6 +1,6 @@
-//! How the commands speak: stdout that may go away, and colours where they are wanted.
+//! How the commands speak: stdout that may go away, colours where they are wanted, and a line that is rewritten in place.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use super::Exit;
 use crate::control::client::ClientError;
@@ -14,6 +14,11 @@ impl Paint {
         self.with("32", text)
     }
 
+    /// It passes, or somebody wanted it.
+    pub fn warn(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
     pub fn bad(self, text: &str) -> String {
         self.with("1;31", text)
     }
@@ -22,8 +27,65 @@ impl Paint {
         self.with("1", text)
     }
 
+    pub fn faint(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
     fn with(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A line that is rewritten in place, and what stays above it. A reader that goes away ends nothing: the exit status is still to come.
+#[derive(Debug)]
+pub struct Live<W> {
+    out: W,
+    /// The cursor stands behind a line that is not to stay.
+    in_line: bool,
+}
+
+impl<W: Write> Live<W> {
+    pub fn new(out: W) -> Self {
+        Self { out, in_line: false }
+    }
+
+    /// In a terminal of so many columns.
+    pub fn rewrite(&mut self, line: &str, width: usize) {
+        // The last column stays free: some terminals go on to the next line after it.
+        let line: String = line.chars().take(width.saturating_sub(1)).collect();
+        self.in_line = true;
+        self.write(&format!("{CLEAR_LINE}{line}"));
+    }
+
+    /// Lines that stay, in place of the one that does not.
+    pub fn say(&mut self, text: &str) {
+        let clear = if std::mem::take(&mut self.in_line) { CLEAR_LINE } else { "" };
+        self.write(&format!("{clear}{text}"));
+    }
+
+    /// Leaves the line as it is; what follows begins in the next.
+    pub fn end_line(&mut self) {
+        if std::mem::take(&mut self.in_line) {
+            self.write("\n");
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+}
+
+/// stdout takes lines that are rewritten.
+pub fn is_live() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Rows and columns of the terminal that stdout is.
+pub fn terminal_size() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), size.ws_col.into()),
+        // No terminal, or one that says 0.
+        Ok(_) | Err(_) => (24, 80),
     }
 }
 
@@ -52,3 +114,6 @@ pub fn no_reply(error: &ClientError) -> Exit {
     };
     complain(&error.to_string(), exit)
 }
+
+/// Back to the first column, and clear to the end of the line (ECMA-48, EL).
+const CLEAR_LINE: &str = "\r\x1b[K";

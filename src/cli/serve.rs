@@ -6,6 +6,8 @@ use std::time::Instant;
 use crate::config::{self, AppConfig, Config, Severity};
 use crate::master::Master;
 use crate::pool::Settings;
+use crate::records::Record;
+use crate::records::disk::Store;
 use crate::{restart, sys};
 
 use super::Exit;
@@ -43,21 +45,36 @@ pub fn run(config: &Path) -> Exit {
 /// Serves this configuration until the server is told to stop.
 pub fn serve(config: Config) -> Result<(), String> {
     let nofile = sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
-    let (listen, apps) = (config.server.listen.clone(), config.apps.len());
-    let settings: Vec<_> = config.apps.iter().map(|app| (app.name.clone(), settings(app))).collect();
+    let (server, apps) = (config.server.clone(), config.apps.clone());
     let master = Master::new(config)?;
     let now = Instant::now();
-    for (name, settings) in settings {
-        master.shared().table.lock().pool.add(name, settings, now);
+    let store = Store::open(&server.state_dir);
+    let store =
+        store.inspect_err(|error| log::warn!("server.state_dir {error}; a restart of rota will not know which release served")).ok();
+    for app in &apps {
+        let record = remembered(store.as_ref(), app);
+        let mut state = master.shared().table.lock();
+        state.pool.add(app.name.clone(), settings(app), record.generation.next(), now);
+        state.records.push(record);
     }
-    let restart = restart::start(master.shared().clone(), nofile).map_err(|error| format!("restart thread: {error}"))?;
-    let at: Vec<String> = listen.iter().map(ToString::to_string).collect();
-    log::info!("rota {} pid {}: listens on {}; {apps} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at.join(", "));
+    let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
+    let at: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
+    log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at.join(", "), apps.len());
     master.run();
     // It has ended, or was overtaken by a second signal to stop.
     drop(restart);
     log::info!("stopped");
     Ok(())
+}
+
+/// What was written down of an app. When its root is another now, the releases of the old one mean nothing.
+fn remembered(store: Option<&Store>, app: &AppConfig) -> Record {
+    let loaded = store.map_or(Ok(None), |store| store.load(&app.name));
+    let known = loaded.unwrap_or_else(|error| {
+        log::error!("server.state_dir {error}; {} starts from its root", app.name);
+        None
+    });
+    known.unwrap_or_default().of_root(&app.start.root)
 }
 
 /// What the pool must know of an app.
@@ -72,5 +89,7 @@ fn settings(app: &AppConfig) -> Settings {
         drain_timeout: app.drain.timeout,
         stop_timeout: app.stop.timeout,
         on_failure: app.on_failure,
+        surge: app.surge,
+        bake: app.bake,
     }
 }

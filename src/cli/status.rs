@@ -1,28 +1,76 @@
-//! `rota status`: asks once and shows the answer; `page` is what it looks like.
+//! `rota status`: asks and shows the answer, once or again and again; `page` is what it looks like, `watch` draws it.
 
 mod page;
+mod watch;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Exit;
-use super::say::{Paint, complain, no_reply, print};
-use crate::control::client::Conversation;
-use crate::control::proto::{Reply, Request};
+use super::hear::something_else;
+use super::requests;
+use super::say::{Paint, complain, no_reply, print, terminal_size};
+use crate::control::client::{ClientError, Conversation};
+use crate::control::proto::{Reply, Request, reply_line};
 
-pub fn run(socket: &Path, app: Option<&str>, json: bool, paint: Paint) -> Exit {
-    let request = Request::Status { app: app.map(str::to_owned) };
-    let reply = Conversation::start(socket, &request).and_then(|mut conversation| conversation.next_reply());
-    match reply {
-        Ok(Some(Reply::Status(status))) if json => match serde_json::to_string_pretty(&status) {
-            Ok(text) => print(&format!("{text}\n")),
-            Err(error) => complain(&error.to_string(), Exit::Bad),
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// None: all.
+    pub app: Option<String>,
+    pub json: bool,
+    /// The requests that hold a drain.
+    pub blocking: bool,
+    /// Again and again.
+    pub every: Option<Duration>,
+}
+
+pub fn run(socket: &Path, look: &Look, paint: Paint) -> Exit {
+    match look.every {
+        Some(every) => watch::run(socket, look, every, paint),
+        None => match fetch(socket, look) {
+            Ok(reply) => text(&reply, look, width(), paint).map_or_else(something_else, |text| print(&text)),
+            Err(Trouble::NoReply(error)) => no_reply(&error),
+            Err(Trouble::Refused(message)) => complain(&message, Exit::Bad),
         },
-        Ok(Some(Reply::Status(status))) => print(&page::render(&status, paint)),
-        Ok(Some(Reply::Error { message })) => complain(&message, Exit::Bad),
-        Ok(Some(Reply::Asked { .. } | Reply::Progress(_) | Reply::Ended(_) | Reply::Stopping)) => {
-            complain("the server answered something else", Exit::Bad)
-        }
-        Ok(None) => complain("the server ended the connection without an answer", Exit::Bad),
-        Err(error) => no_reply(&error),
     }
+}
+
+/// Why there is no page.
+#[derive(Debug)]
+enum Trouble {
+    NoReply(ClientError),
+    /// The server's words.
+    Refused(String),
+}
+
+fn fetch(socket: &Path, look: &Look) -> Result<Reply, Trouble> {
+    let app = look.app.clone();
+    let request = if look.blocking { Request::Requests { app, draining: true } } else { Request::Status { app } };
+    match Conversation::start(socket, &request).and_then(|mut conversation| conversation.next_reply()) {
+        Ok(Some(Reply::Error { message })) => Err(Trouble::Refused(message)),
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => Err(Trouble::Refused("the server ended the connection without an answer".to_owned())),
+        Err(error) => Err(Trouble::NoReply(error)),
+    }
+}
+
+/// None: that is no answer to the question.
+fn text(reply: &Reply, look: &Look, width: usize, paint: Paint) -> Option<String> {
+    match reply {
+        // A line for each look; alone it is for people too.
+        Reply::Status(_) | Reply::Requests { .. } if look.json && look.every.is_some() => {
+            Some(String::from_utf8_lossy(&reply_line(reply)).into_owned())
+        }
+        Reply::Requests { .. } if look.json => Some(String::from_utf8_lossy(&reply_line(reply)).into_owned()),
+        Reply::Status(status) if look.json => serde_json::to_string_pretty(status).ok().map(|text| text + "\n"),
+        Reply::Status(status) => Some(page::render(status, width, paint)),
+        Reply::Requests { requests, silent } => Some(requests::page(requests, silent, true, paint)),
+        _ => None,
+    }
+}
+
+/// Of the page: as wide as the terminal, but lines of prose that are too long are hard to read.
+fn width() -> usize {
+    terminal_size().1.clamp(40, 120)
 }

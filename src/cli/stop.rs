@@ -15,9 +15,7 @@ pub fn run(socket: &Path) -> Exit {
     match conversation.next_reply() {
         Ok(Some(Reply::Stopping)) => {}
         Ok(Some(Reply::Error { message })) => return complain(&message, Exit::Bad),
-        Ok(Some(Reply::Status(_) | Reply::Asked { .. } | Reply::Progress(_) | Reply::Ended(_))) => {
-            return complain("the server answered something else", Exit::Bad);
-        }
+        Ok(Some(_)) => return complain("the server answered something else", Exit::Bad),
         Ok(None) => return complain("the server ended the connection without an answer", Exit::Bad),
         Err(error) => return no_reply(&error),
     }

@@ -3,17 +3,17 @@
 use std::fmt::Write;
 
 /// Rows under a heading. A column is as wide as its widest cell; one whose heading begins with `>` stands to the right. Columns are two
-/// spaces apart, lines begin with `indent` spaces, end without any, and each has its line end.
+/// spaces apart, lines begin with `indent` spaces, end without any, and each has its line end. Colours of a cell take no room.
 pub fn table(heading: &[&str], rows: &[Vec<String>], indent: usize) -> String {
     let names: Vec<String> = heading.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
     let lines = || std::iter::once(&names).chain(rows);
-    let width = |column: usize| lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| lines().filter_map(|line| line.get(column)).map(|cell| shown_width(cell)).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let mut text = String::new();
     for line in lines() {
-        let cells = heading.iter().zip(line).zip(&widths).map(|((name, cell), width)| match name.starts_with('>') {
-            true => format!("{cell:>width$}"),
-            false => format!("{cell:<width$}"),
+        let cells = heading.iter().zip(line).zip(&widths).map(|((name, cell), width)| {
+            let room = " ".repeat(width.saturating_sub(shown_width(cell)));
+            if name.starts_with('>') { room + cell } else { cell.clone() + &room }
         });
         let cells: Vec<String> = cells.collect();
         text.push_str(&" ".repeat(indent));
@@ -21,6 +21,35 @@ pub fn table(heading: &[&str], rows: &[Vec<String>], indent: usize) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Columns that a text takes; the escapes that colour it (ECMA-48, SGR) take none.
+pub fn shown_width(text: &str) -> usize {
+    let mut pieces = text.split("\x1b[");
+    let first = pieces.next().map_or(0, |plain| plain.chars().count());
+    let rest = pieces.map(|piece| piece.split_once('m').map_or(0, |(_, plain)| plain.chars().count()));
+    first + rest.sum::<usize>()
+}
+
+/// The beginning of a line, as wide as fits; its colours end with it.
+pub fn cut(line: &str, width: usize) -> String {
+    if shown_width(line) <= width {
+        return line.to_owned();
+    }
+    let (mut text, mut left, mut chars) = (String::new(), width, line.chars());
+    while let Some(c) = chars.next() {
+        if c == '\x1b' {
+            text.push(c);
+            text.extend(chars.by_ref().take_while(|c| *c != 'm'));
+            text.push('m');
+        } else if left > 0 {
+            text.push(c);
+            left -= 1;
+        } else {
+            break;
+        }
+    }
+    if line.contains('\x1b') { text + "\x1b[0m" } else { text }
 }
 
 /// A duration in a sentence: `0.8 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `4 d 3 h`.
@@ -134,6 +163,16 @@ mod tests {
         let expected = "   #  state    done\n   1  serving     7\n  12  up       1204\n";
         assert_eq!(table(&[">#", "state", ">done"], &rows, 2), expected);
         assert_eq!(table(&["name"], &[], 0), "name\n");
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        assert_eq!(shown_width("\x1b[1;31mbad\x1b[0m x"), 5);
+        let rows = [vec!["\x1b[32mup\x1b[0m".to_owned(), "1".to_owned()], vec!["down".to_owned(), "2".to_owned()]];
+        assert_eq!(table(&["state", "n"], &rows, 0), "state  n\n\x1b[32mup\x1b[0m     1\ndown   2\n");
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdef", 4), "abcd");
+        assert_eq!(cut("a\x1b[32mbcd\x1b[0mef", 2), "a\x1b[32mb\x1b[0m");
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn texts(dir: &TempDir, findings: &[Finding]) -> Vec<String> {
     findings.iter().map(|finding| finding.to_string().replace(dir.path().to_str().unwrap(), "DIR")).collect()
 }
 
-const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\ncontrol = \"DIR/control.sock\"\nspool_dir = \"DIR\"\n";
+const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\ncontrol = \"DIR/control.sock\"\nspool_dir = \"DIR\"\nstate_dir = \"DIR/state\"\n";
 
 #[test]
 fn a_machine_that_fits_is_summed_up_in_a_line() {
@@ -147,7 +147,15 @@ fn a_socket_file_left_behind_is_no_listener() {
 #[test]
 fn spool_dir_must_exist_and_run_dir_can_be_made() {
     let dir = machine();
-    let config = config(&dir, "[server]\ncontrol = \"DIR/run/control.sock\"\nspool_dir = \"DIR/spool\"\n");
+    let config = config(&dir, "[server]\ncontrol = \"DIR/run/control.sock\"\nspool_dir = \"DIR/spool\"\nstate_dir = \"DIR/state\"\n");
     let found: Vec<Finding> = directory_problems(&config.server).into_iter().map(server_finding).collect();
     assert_eq!(texts(&dir, &found), ["error: spool_dir DIR/spool: No such file or directory (os error 2)"]);
+}
+
+#[test]
+fn a_state_dir_that_cannot_be_made_is_said() {
+    let dir = machine();
+    let config = config(&dir, &SERVER.replace("DIR/state", "DIR/app/notes/state"));
+    let found = machine_findings(&config);
+    assert_eq!(texts(&dir, &found), ["error: state_dir DIR/app/notes: is no directory"]);
 }

@@ -74,12 +74,13 @@ impl Place {
         // A server that runs as root wants to be told so aloud.
         let user = if as_root { "user = \"root\"\n" } else { "" };
         let text = format!(
-            "[server]\nlisten = [\"{listen}\"]\ncontrol = {}\nrun_dir = {}\nspool_dir = {}\n\n\
+            "[server]\nlisten = [\"{listen}\"]\ncontrol = {}\nrun_dir = {}\nspool_dir = {}\nstate_dir = {}\n\n\
              [app.{APP}]\ncommand = [{}, \"{APP_VERB}\"]\nroot = {}\nbind = \"unix\"\nprocesses = {PROCESSES}\n\
              concurrency = 16\nprobation = \"300ms\"\n{user}",
             in_dir("control.sock")?,
             in_dir("run")?,
             in_dir("spool")?,
+            in_dir("state")?,
             quoted(exe)?,
             in_dir("current")?,
         );

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::time::Instant;
 
-use crate::cli::say::Paint;
+use crate::cli::say::{Live, Paint};
 use crate::cli::table::{harmless, output_lines, span};
-use crate::cli::walk::place;
+use crate::cli::walk::{left, place, room};
 use crate::control::proto::{Asked, OutcomeKind, Progress, Reply, WalkEnd, reply_line};
+use crate::ids::{AppName, Number};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -20,33 +21,33 @@ pub enum Look {
     Json,
 }
 
-/// Tells replies. A reader that goes away ends nothing: the exit status is still to come.
+/// Tells replies.
 #[derive(Debug)]
 pub struct Teller<W> {
-    out: W,
+    live: Live<W>,
     look: Look,
     paint: Paint,
     /// What the live line shows, and when it was heard.
     shown: Option<(Progress, Instant)>,
-    /// The cursor stands behind a live line.
-    in_line: bool,
+    /// Why the old process goes first was said, for this one.
+    room_said: Option<(AppName, Option<Number>)>,
 }
 
 impl<W: Write> Teller<W> {
     pub fn new(out: W, look: Look, paint: Paint) -> Self {
-        Self { out, look, paint, shown: None, in_line: false }
+        Self { live: Live::new(out), look, paint, shown: None, room_said: None }
     }
 
     pub fn tell(&mut self, reply: &Reply, now: Instant) {
         if self.look == Look::Json {
-            return self.write(&String::from_utf8_lossy(&reply_line(reply)));
+            return self.live.say(&String::from_utf8_lossy(&reply_line(reply)));
         }
         match reply {
             Reply::Asked { walks } => self.asked(walks),
             Reply::Progress(progress) => self.progress(progress, now),
             Reply::Ended(end) => self.ended(end),
             // Those are not about a restart, or said on stderr.
-            Reply::Status(_) | Reply::Stopping | Reply::Error { .. } => self.end_line(),
+            _ => self.end_line(),
         }
     }
 
@@ -54,70 +55,77 @@ impl<W: Write> Teller<W> {
     pub fn tick(&mut self, now: Instant) {
         if let (Look::Live { width }, Some((progress, heard))) = (self.look, &self.shown) {
             let line = live_line(progress, now.saturating_duration_since(*heard).as_secs_f64());
-            self.rewrite(&line, width);
+            self.live.rewrite(&line, width);
+        }
+    }
+
+    /// The terminal has so many columns now.
+    pub fn resize(&mut self, columns: usize) {
+        if let Look::Live { width } = &mut self.look {
+            *width = columns;
         }
     }
 
     /// Leaves the live line as it is; what follows begins in the next.
     pub fn end_line(&mut self) {
-        if std::mem::take(&mut self.in_line) {
-            self.write("\n");
-        }
+        self.live.end_line();
     }
 
     fn asked(&mut self, walks: &[Asked]) {
         let names: Vec<String> = walks.iter().map(|walk| format!("{} {}", walk.app, walk.generation)).collect();
         match self.look {
-            Look::Live { width } => self.rewrite(&format!("{}: asked for", names.join(", ")), width),
-            Look::NoWait => names.iter().for_each(|name| self.write(&format!("{name}: asked for; rota status shows how it goes\n"))),
-            Look::Plain => names.iter().for_each(|name| self.write(&format!("{name}: asked for\n"))),
+            Look::Live { width } => self.live.rewrite(&format!("{}: asked for", names.join(", ")), width),
+            Look::NoWait => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for; rota status shows how it goes\n"))),
+            Look::Plain => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for\n"))),
             Look::Json => {}
         }
     }
 
     fn progress(&mut self, progress: &Progress, now: Instant) {
+        self.say_room(progress);
         match self.look {
             Look::Live { .. } => {
                 self.shown = Some((progress.clone(), now));
                 self.tick(now);
             }
-            Look::Plain | Look::NoWait => self.write(&format!("{}\n", step_line(progress))),
+            Look::Plain | Look::NoWait => self.live.say(&format!("{}\n", step_line(progress))),
             Look::Json => {}
         }
     }
 
-    fn ended(&mut self, end: &WalkEnd) {
-        if std::mem::take(&mut self.in_line) {
-            self.write(CLEAR_LINE);
+    /// In a line that stays, once for each process.
+    fn say_room(&mut self, progress: &Progress) {
+        let Some(room) = room(progress) else {
+            self.room_said = None;
+            return;
+        };
+        let about = (progress.app.clone(), progress.number);
+        if self.room_said.as_ref() != Some(&about) {
+            let number = progress.number.map(|number| format!("process {number}: ")).unwrap_or_default();
+            self.live.say(&format!("{} {}: {number}{room}\n", progress.app, progress.generation));
+            self.room_said = Some(about);
         }
+    }
+
+    fn ended(&mut self, end: &WalkEnd) {
         self.shown = self.shown.take().filter(|(progress, _)| progress.app != end.app);
-        self.write(&end_text(end, self.paint));
-    }
-
-    fn rewrite(&mut self, line: &str, width: usize) {
-        // The last column stays free: some terminals go on to the next line after it.
-        let line: String = line.chars().take(width.saturating_sub(1)).collect();
-        self.in_line = true;
-        self.write(&format!("{CLEAR_LINE}{line}"));
-    }
-
-    fn write(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        self.live.say(&end_text(end, self.paint));
     }
 }
 
 /// `blog g8: 2 of 4 replaced; process 3: boot`
 fn step_line(progress: &Progress) -> String {
-    let back = if progress.kind == "rollback" { "rolling back, " } else { "" };
+    let back = if progress.kind == "back" { "rolling back, " } else { "" };
     format!("{} {}: {back}{}", progress.app, progress.generation, place(progress))
 }
 
-/// The same with a bar and with the time that it has taken, `later` seconds after it was said.
+/// The same with a bar, the time that it has taken and the time left, `later` seconds after it was said.
 fn live_line(progress: &Progress, later: f64) -> String {
     let (done, of) = (usize::from(progress.replaced), usize::from(progress.of).max(1));
     let filled = BAR * done.min(of) / of;
     let bar = "#".repeat(filled) + &".".repeat(BAR - filled);
-    format!("[{bar}] {} {} ({} in all)", step_line(progress), span(progress.phase_seconds + later), span(progress.seconds + later))
+    let left = left(progress, later).map(|left| format!(", {left}")).unwrap_or_default();
+    format!("[{bar}] {} {} ({} in all{left})", step_line(progress), span(progress.phase_seconds + later), span(progress.seconds + later))
 }
 
 /// One sentence; what serves if it failed, and the last output of the process that did.
@@ -130,6 +138,14 @@ fn end_text(end: &WalkEnd, paint: Paint) -> String {
         }
         OutcomeKind::Failed => format!("{walk}: {} after {after}: {why}\n", paint.bad("FAILED")) + &aftermath(end),
         OutcomeKind::RolledBack => format!("{walk}: {} after {after}: {why}\n", paint.bad("ROLLED BACK")) + &aftermath(end),
+        OutcomeKind::Aborted => {
+            let serves = match end.serving.as_deref().map(harmless) {
+                Some(serving) if end.replaced.is_none_or(|replaced| replaced == 0) => format!("  the old release serves ({serving})\n"),
+                Some(serving) => format!("  the old release serves again ({serving})\n"),
+                None => String::new(),
+            };
+            format!("{walk}: {} after {after}: {}\n{serves}", paint.warn("called off"), why.trim_start_matches("aborted, "))
+        }
         OutcomeKind::Superseded | OutcomeKind::Stopped => format!("{walk}: {why} after {after}\n"),
     }
 }
@@ -157,8 +173,6 @@ fn aftermath(end: &WalkEnd) -> String {
     text
 }
 
-/// Back to the first column, and clear to the end of the line (ECMA-48, EL).
-const CLEAR_LINE: &str = "\r\x1b[K";
 /// Characters of the bar.
 const BAR: usize = 12;
 

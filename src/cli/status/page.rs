@@ -1,75 +1,98 @@
-//! The page that `rota status` prints: 80 columns, plain values in, text out.
+//! The page that `rota status` prints: plain values in, text out. Tables fit 80 columns, sentences are wrapped at the given width.
 
 use crate::cli::say::Paint;
 use crate::cli::table::{brief_size, brief_span, count, harmless, output_lines, size, span, table, wrap};
-use crate::cli::walk::place;
-use crate::control::proto::{AppStatus, LastFailure, ProcessStatus, Progress, QueueStatus, Resists, StatusReply};
+use crate::cli::walk::{left, place, room};
+use crate::control::proto::{AppStatus, LastFailure, Pause, ProcessStatus, Progress, QueueStatus, Resists, StatusReply};
 use crate::ids::Generation;
 
 /// The whole page.
-pub fn render(status: &StatusReply, paint: Paint) -> String {
+pub fn render(status: &StatusReply, width: usize, paint: Paint) -> String {
     let StatusReply { version, pid, uptime, listen, connections, spooled, apps, schema: _ } = status;
     let listen = if listen.is_empty() { "nothing".to_owned() } else { listen.join(", ") };
     let spooled = if *spooled == 0 { String::new() } else { format!(", {} in temporary files", size(*spooled)) };
-    let up = span(*uptime);
-    let head = format!("rota {version}, pid {pid}, up {up}, {connections} connections{spooled}, listens on {listen}");
-    let mut text = wrap(&harmless(&head), 0, WIDTH);
+    let connections = if *connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") };
+    let head = format!("rota {version}, pid {pid}, up {}, {connections}{spooled}, listens on {listen}", span(*uptime));
+    let mut text = wrap(&harmless(&head), 0, width);
     if apps.is_empty() {
         text.push_str("no apps\n");
     }
     for app in apps {
         text.push('\n');
-        render_app(&mut text, app, paint);
+        render_app(&mut text, app, width, paint);
     }
     text
 }
 
-fn render_app(text: &mut String, app: &AppStatus, paint: Paint) {
+fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
     let name = paint.name(app.app.as_str());
     match app.generation {
         Some(generation) => text.push_str(&format!("{name}  {}\n", release(generation, app.release.as_deref()))),
         None => text.push_str(&format!("{name}  no release has started yet\n")),
     }
-    let mut line = |what: &str| text.push_str(&wrap(&harmless(what), 2, WIDTH));
-    for (generation, directory) in other_releases(app) {
-        line(&format!("with processes of {}", release(generation, directory)));
+    let mut line = |what: &str, painted: Option<(&str, String)>| {
+        let lines = wrap(&harmless(what), 2, width);
+        text.push_str(&painted.map_or(lines.clone(), |(word, painted)| lines.replacen(word, &painted, 1)));
+    };
+    if let Some(named) = &app.passed_over {
+        line(&format!("chosen by command; root names {named}, which a restart ignores until root names something new"), None);
     }
-    line(&queue_line(&app.queue));
+    for (generation, directory) in other_releases(app) {
+        line(&format!("with processes of {}", release(generation, directory)), None);
+    }
+    if let Some(Pause { seconds, left_seconds }) = &app.pause {
+        let (held, left) = (span(*seconds), span(*left_seconds));
+        let what = format!("HELD for {held}: requests wait; ends by itself in {left}, or by: rota resume {}", app.app);
+        line(&what, Some(("HELD", paint.warn("HELD"))));
+    }
+    line(&queue_line(&app.queue), None);
     if let Some(walk) = &app.walk {
-        line(&walk_line(walk));
+        line(&walk_line(walk), None);
+        room(walk).into_iter().for_each(|room| line(&room, None));
+    }
+    for process in app.processes.iter().filter(|process| process.state == "draining" && process.sessions > 0) {
+        let ProcessStatus { number, generation, sessions, .. } = process;
+        let requests = if *sessions == 1 { "1 request".to_owned() } else { format!("{sessions} requests") };
+        line(&format!("{}/{number} {generation} waits for {requests} to end: rota status --blocking {}", app.app, app.app), None);
     }
     if let Some(backoff) = &app.backoff {
-        line(&format!("backoff: {} failures in a row, the next try in {}", backoff.failures, span(backoff.retry_in)));
-    }
-    if let Some(resists) = &app.resists {
-        render_resists(text, app, resists, paint);
-    }
-    if let Some(failure) = app.last_failure.as_ref().filter(|failure| !is_told(app, failure)) {
-        let LastFailure { number, generation, seconds, message, output } = failure;
-        let sentence = format!("last failure {} ago: {}/{number} {generation}: {message}", span(*seconds), app.app);
-        text.push_str(&wrap(&harmless(&sentence), 2, WIDTH));
-        text.push_str(&output_lines(output, 4));
+        let failures = if backoff.failures == 1 { "1 failure".to_owned() } else { format!("{} failures in a row", backoff.failures) };
+        line(&format!("backoff: {failures}, the next try in {}", span(backoff.retry_in)), Some(("backoff", paint.warn("backoff"))));
     }
     if app.processes.is_empty() {
         text.push_str("  no processes\n");
     } else {
-        let rows: Vec<Vec<String>> = app.processes.iter().map(|process| row(app, process)).collect();
+        let rows: Vec<Vec<String>> = app.processes.iter().map(|process| row(app, process, paint)).collect();
         text.push_str(&table(&HEADING, &rows, 2));
+    } // Below the table, so that a long output does not push it off the screen.
+    if let Some(resists) = &app.resists {
+        render_resists(text, app, resists, width, paint);
+    }
+    if let Some(failure) = app.last_failure.as_ref().filter(|failure| !is_told(app, failure)) {
+        let LastFailure { number, generation, seconds, message, output } = failure;
+        let sentence = format!("last failure {} ago: {}/{number} {generation}: {message}", span(*seconds), app.app);
+        text.push_str(&wrap(&harmless(&sentence), 2, width));
+        text.push_str(&output_lines(output, 4));
     }
 }
 
 /// What the app refuses to start, why, since when, and how it is made to try again.
-fn render_resists(text: &mut String, app: &AppStatus, resists: &Resists, paint: Paint) {
+fn render_resists(text: &mut String, app: &AppStatus, resists: &Resists, width: usize, paint: Paint) {
     let Resists { generation, release: directory, seconds, at, message, output } = resists;
     let what = release(*generation, directory.as_deref());
-    let sentence = wrap(&harmless(&format!("RESISTS {what} for {}: process {at}: {message}", span(*seconds))), 2, WIDTH);
+    let sentence = wrap(&harmless(&format!("RESISTS {what} for {}: process {at}: {message}", span(*seconds))), 2, width);
     text.push_str(&sentence.replacen("RESISTS", &paint.bad("RESISTS"), 1));
     text.push_str(&output_lines(output, 4));
     let serves = match app.generation {
         Some(good) => format!("{good} goes on serving, and what dies is started from it"),
         None => "no other release is known".to_owned(),
     };
-    text.push_str(&wrap(&format!("{serves}; to leave this: put the release right, then rota restart {}", app.app), 4, WIDTH));
+    let again = match directory {
+        Some(directory) => format!("rota deploy {} {}", app.app, harmless(directory)),
+        None => format!("rota restart {}", app.app),
+    };
+    let leave = format!("to leave this, deploy a good release, or restart when root names one; {again} tries this one again");
+    text.push_str(&wrap(&format!("{serves}; {leave}"), 4, width));
 }
 
 /// The failure for which the app resists is told there.
@@ -96,24 +119,29 @@ fn queue_line(queue: &QueueStatus) -> String {
     format!("queue {length} of {max}{first}; so far {refused} refused as it was full, {expired} waited too long")
 }
 
-/// `restart to g8 for 6.0 s: 2 of 4 replaced; process 3: boot for 1.2 s`
+/// `restart to g8 for 6.0 s: 2 of 4 replaced; process 3: boot for 1.2 s; about 6 s left`
 fn walk_line(walk: &Progress) -> String {
     let Progress { kind, generation, seconds, phase_seconds, .. } = walk;
     let what = match kind.as_str() {
-        "rollback" => format!("rollback from {generation}"),
+        "back" => format!("taking back {generation}"),
         "start" => format!("start of {generation}"),
         kind => format!("{kind} to {generation}"),
     };
-    format!("{what} for {}: {} for {}", span(*seconds), place(walk), span(*phase_seconds))
+    let left = left(walk, 0.0).map(|left| format!("; {left}")).unwrap_or_default();
+    format!("{what} for {}: {} for {}{left}", span(*seconds), place(walk), span(*phase_seconds))
 }
 
-fn row(app: &AppStatus, process: &ProcessStatus) -> Vec<String> {
+fn row(app: &AppStatus, process: &ProcessStatus, paint: Paint) -> Vec<String> {
+    let state = match process.state.as_str() {
+        "serving" => paint.good("serving"),
+        state => paint.warn(&harmless(state)),
+    };
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     vec![
         process.number.to_string(),
         process.generation.to_string(),
         or_none(process.pid.map(|pid| pid.to_string())),
-        format!("{} {}", harmless(&process.state), brief_span(process.state_seconds)),
+        format!("{state} {}", brief_span(process.state_seconds)),
         format!("{}/{}", process.sessions, app.concurrency),
         count(process.processed),
         count(process.errors),
@@ -123,18 +151,21 @@ fn row(app: &AppStatus, process: &ProcessStatus) -> Vec<String> {
     ]
 }
 
-const WIDTH: usize = 80;
 const HEADING: [&str; 10] = [">#", "gen", ">pid", "state", ">busy", ">done", ">err", ">cpu", ">mem", ">used"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::proto::{Backoff, SCHEMA};
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use crate::control::proto::{Backoff, Reply, SCHEMA, reply_line};
     use crate::ids::{AppName, Number};
 
     #[test]
     fn a_quiet_server_in_one_look() {
-        let app = AppStatus { walk: None, resists: None, backoff: None, last_failure: None, ..troubled() };
+        let app = AppStatus { walk: None, resists: None, backoff: None, last_failure: None, passed_over: None, pause: None, ..troubled() };
         let processes = vec![process(1, 7, "serving"), ProcessStatus { last_used: None, ..process(2, 7, "serving") }];
         let queue = QueueStatus { length: 0, max: 100, age: None, refused: 0, expired: 0 };
         let status = StatusReply { spooled: 0, apps: vec![AppStatus { processes, queue, ..app }], ..server() };
@@ -147,7 +178,7 @@ blog  g7 /srv/blog/releases/41
   1  g7   4711  serving 3m   2/5  1204    3   7%  66M  1s ago
   2  g7   4712  serving 3m   2/5  1204    3   7%  66M       -
 ";
-        assert_eq!(render(&status, Paint(false)), expected);
+        assert_eq!(render(&status, 80, Paint(false)), expected);
     }
 
     #[test]
@@ -158,27 +189,33 @@ rota 0.1.0, pid 812, up 4 d 3 h, 12 connections, 3.0 MiB in temporary files,
   listens on 0.0.0.0:80, [::]:80
 
 blog  g7 /srv/blog/releases/41
+  chosen by command; root names /srv/blog/releases/40, which a restart ignores
+    until root names something new
   with processes of g9 /srv/blog/releases/43
+  HELD for 5.2 s: requests wait; ends by itself in 14 s, or by: rota resume blog
   queue 2 of 100, the first for 0.3 s; so far 5 refused as it was full, 4 waited
     too long
   restart to g9 for 6.0 s: 1 of 2 replaced, left as they were: 1; process 2:
-    boot for 1.2 s
+    boot for 1.2 s; about 6 s left
+  memory is short (80 MiB of memory are left): the old one goes first
+  blog/2 g7 waits for 2 requests to end: rota status --blocking blog
   backoff: 3 failures in a row, the next try in 4.0 s
-  RESISTS g8 /srv/blog/releases/42 for 1 min 30 s: process 1: exited with status
-    1 after 0.42 s, before it was ready
-    | Traceback (most recent call last):
-    | ImportError: \\x1b[31mx
-    g7 goes on serving, and what dies is started from it; to leave this: put the
-      release right, then rota restart blog
-  last failure 8.0 s ago: blog/2 g7: killed by signal 9 40.00 s after it was
-    ready
-    | bye
   #  gen   pid  state         busy  done  err  cpu  mem    used
   1  g7   4711  serving 3m     2/5  1204    3   7%  66M  1s ago
   2  g7   4712  draining 3m    2/5  1204    3   7%  66M  1s ago
   2  g9      -  starting 12s   0/5     0    0    -    -       -
+  RESISTS g8 /srv/blog/releases/42 for 1 min 30 s: process 1: exited with status
+    1 after 0.42 s, before it was ready
+    | Traceback (most recent call last):
+    | ImportError: \\x1b[31mx
+    g7 goes on serving, and what dies is started from it; to leave this, deploy
+      a good release, or restart when root names one; rota deploy blog
+      /srv/blog/releases/42 tries this one again
+  last failure 8.0 s ago: blog/2 g7: killed by signal 9 40.00 s after it was
+    ready
+    | bye
 ";
-        assert_eq!(render(&status, Paint(false)), expected);
+        assert_eq!(render(&status, 80, Paint(false)), expected);
     }
 
     #[test]
@@ -187,24 +224,25 @@ blog  g7 /srv/blog/releases/41
         let Resists { generation, seconds, at, message, output, .. } = resists;
         let failure = LastFailure { number: at, generation, seconds, message, output };
         let status = StatusReply { apps: vec![AppStatus { last_failure: Some(failure), ..troubled() }], ..server() };
-        let page = render(&status, Paint(false));
+        let page = render(&status, 80, Paint(false));
         assert_eq!((page.matches("exited with status").count(), page.matches("last failure").count()), (1, 0), "{page}");
     }
 
     #[test]
     fn a_first_start_and_a_rollback_have_their_own_words() {
         let walk = |kind: &str| Progress { kind: kind.to_owned(), skipped: vec![], ..troubled().walk.unwrap() };
-        assert_eq!(walk_line(&walk("start")), "start of g9 for 6.0 s: 1 of 2 started; process 2: boot for 1.2 s");
-        assert_eq!(walk_line(&walk("rollback")), "rollback from g9 for 6.0 s: 1 of 2 back; process 2: boot for 1.2 s");
+        assert_eq!(walk_line(&walk("start")), "start of g9 for 6.0 s: 1 of 2 started; process 2: boot for 1.2 s; about 6 s left");
+        assert_eq!(walk_line(&walk("rollback")), "rollback to g9 for 6.0 s: 1 of 2 replaced; process 2: boot for 1.2 s; about 6 s left");
+        assert_eq!(walk_line(&walk("back")), "taking back g9 for 6.0 s: 1 of 2 back; process 2: boot for 1.2 s; about 6 s left");
     }
 
     #[test]
     fn an_app_without_anything_yet() {
         let none = AppStatus { generation: None, release: None, processes: vec![], walk: None, resists: None, ..troubled() };
         let status = StatusReply { apps: vec![AppStatus { backoff: None, last_failure: None, ..none }], ..server() };
-        let page = render(&status, Paint(false));
+        let page = render(&status, 80, Paint(false));
         assert!(page.contains("\nblog  no release has started yet\n") && page.ends_with("  no processes\n"), "{page}");
-        assert!(render(&StatusReply { apps: vec![], ..server() }, Paint(false)).ends_with("no apps\n"));
+        assert!(render(&StatusReply { apps: vec![], ..server() }, 80, Paint(false)).ends_with("no apps\n"));
     }
 
     #[test]
@@ -224,15 +262,49 @@ blog  g7 /srv/blog/releases/41
             ..process(1, 7, "serving")
         };
         let app = AppStatus { concurrency: 100, processes: vec![widest], ..troubled() };
-        let page = render(&StatusReply { apps: vec![app], ..server() }, Paint(false));
+        let page = render(&StatusReply { apps: vec![app], ..server() }, 80, Paint(false));
         let longest = page.lines().max_by_key(|line| line.chars().count()).unwrap();
         assert!(longest.chars().count() <= 80, "{longest}");
     }
 
     #[test]
     fn only_words_are_coloured() {
-        let page = render(&StatusReply { apps: vec![troubled()], ..server() }, Paint(true));
+        let page = render(&StatusReply { apps: vec![troubled()], ..server() }, 80, Paint(true));
         assert!(page.contains("\n\x1b[1mblog\x1b[0m  g7 ") && page.contains("  \x1b[1;31mRESISTS\x1b[0m g8 "), "{page}");
+    }
+
+    /// Every place in a value that holds no other places: `apps[].queue.age`. One that is null would hide what can stand there.
+    fn places(value: &Value, at: &str, places: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+                let dot = if at.is_empty() { "" } else { "." };
+                super::tests::places(value, &format!("{at}{dot}{name}"), places);
+            }),
+            Value::Array(values) if !values.is_empty() => {
+                values.iter().for_each(|value| super::tests::places(value, &format!("{at}[]"), places))
+            }
+            Value::Null => panic!("{at} is not filled in"),
+            Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => drop(places.insert(at.to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_field_of_the_json_and_no_other() {
+        let app = AppStatus { processes: vec![process(1, 7, "serving")], ..troubled() };
+        let status = StatusReply { apps: vec![app], ..server() };
+        let mut fields = BTreeSet::new();
+        places(&serde_json::to_value(&status).unwrap(), "", &mut fields);
+        let readme = include_str!("../../../README.md");
+        let section = readme.split("\n## status --json\n").nth(1).expect("the section is there").split("\n## ").next().unwrap();
+        let listed = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned);
+        assert_eq!(listed.collect::<BTreeSet<_>>(), fields);
+        assert!(section.contains(&format!("`schema` is {SCHEMA}")), "{section}");
+    }
+
+    #[test]
+    fn what_the_page_shows_came_over_the_socket() {
+        let reply = Reply::Status(Box::new(StatusReply { apps: vec![troubled()], ..server() }));
+        assert_eq!(crate::control::proto::parse_reply(&reply_line(&reply)).unwrap(), reply);
     }
 
     fn server() -> StatusReply {
@@ -254,6 +326,7 @@ blog  g7 /srv/blog/releases/41
             app: AppName::new("blog").unwrap(),
             generation: Some(Generation(7)),
             release: Some("/srv/blog/releases/41".to_owned()),
+            passed_over: Some("/srv/blog/releases/40".to_owned()),
             processes_wanted: 2,
             concurrency: 5,
             processes: vec![
@@ -273,6 +346,8 @@ blog  g7 /srv/blog/releases/41
                 of: 2,
                 seconds: 6.04,
                 phase_seconds: 1.2,
+                left_seconds: Some(6.2),
+                makes_room: Some("80 MiB of memory are left".to_owned()),
                 skipped: vec![Number(1)],
             }),
             resists: Some(Resists {
@@ -284,6 +359,7 @@ blog  g7 /srv/blog/releases/41
                 output: vec!["Traceback (most recent call last):".to_owned(), "ImportError: \x1b[31mx".to_owned()],
             }),
             backoff: Some(Backoff { failures: 3, retry_in: 4.0 }),
+            pause: Some(Pause { seconds: 5.24, left_seconds: 14.76 }),
             last_failure: Some(LastFailure {
                 number: Number(2),
                 generation: Generation(7),

@@ -107,7 +107,7 @@ fn a_first_start_that_failed_leaves_nothing() {
 
 #[test]
 fn a_rollback_is_told_while_it_runs_and_at_its_end() {
-    let back = Progress { kind: "rollback".to_owned(), ..booting() };
+    let back = Progress { kind: "back".to_owned(), ..booting() };
     let outcome = Outcome::RolledBack { failure: silent_failure(), at: Number(3), replaced: 2 };
     let expected = "\
 blog g8: rolling back, 2 of 4 back; process 3: boot
@@ -115,6 +115,36 @@ blog g8: ROLLED BACK after 12 s: failed at process 3, 2 replaced and rolled back
   the old release serves again (g7 /srv/blog/releases/41)
 ";
     assert_eq!(told(Look::Plain, &[Reply::Progress(back), ended(outcome, Some("g7 /srv/blog/releases/41"))]), expected);
+}
+
+#[test]
+fn the_time_left_is_told_when_the_last_walk_says_it() {
+    let line = live_line(&Progress { left_seconds: Some(8.3), ..booting() }, 2.5);
+    assert_eq!(line, "[######......] blog g8: 2 of 4 replaced; process 3: boot 3.7 s (8.5 s in all, about 6 s left)");
+}
+
+#[test]
+fn why_an_old_process_goes_first_stays_above_the_live_line_and_is_said_once() {
+    let roomy = Progress { makes_room: Some("80 MiB of memory are left".to_owned()), ..booting() };
+    let mut out = Vec::new();
+    let mut teller = Teller::new(&mut out, Look::Live { width: 29 }, Paint(false));
+    let now = Instant::now();
+    teller.tell(&asked(), now);
+    teller.tell(&Reply::Progress(roomy.clone()), now);
+    teller.tell(&Reply::Progress(Progress { phase: "drain".to_owned(), ..roomy }), now);
+    let expected = "\
+\r\x1b[Kblog g8: asked for\
+\r\x1b[Kblog g8: process 3: memory is short (80 MiB of memory are left): the old one goes first
+\r\x1b[K[######......] blog g8: 2 of\
+\r\x1b[K[######......] blog g8: 2 of";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn a_walk_that_was_called_off_says_so_and_what_serves() {
+    let called_off = |replaced| told(Look::Plain, &[ended(Outcome::Aborted { replaced }, Some("g7 /srv/41"))]);
+    assert_eq!(called_off(0), "blog g8: called off after 12 s: nothing was replaced\n  the old release serves (g7 /srv/41)\n");
+    assert_eq!(called_off(2), "blog g8: called off after 12 s: 2 replaced and rolled back\n  the old release serves again (g7 /srv/41)\n");
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! What can be said on the command line, and the help about it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::exit::{Exit, statuses};
+use crate::config::units;
+use crate::ids::Number;
+
+/// Runs web apps and replaces their processes one at a time while requests keep flowing.
+#[derive(Debug, Parser)]
+#[command(name = "rota", version, after_help = statuses(&Exit::ALL), max_term_width = 100)]
+pub struct Cli {
+    /// The configuration; apps.d/*.toml beside it belong to it
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/rota/rota.toml")]
+    pub config: PathBuf,
+    /// The control socket, if not the one that the configuration names
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Colours: on a terminal unless NO_COLOR is set, always, or never
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Verb {
+    /// Run the server, in the foreground
+    #[command(after_help = statuses(&Exit::OF_A_LOOK))]
+    Serve,
+    /// Say what is wrong with the configuration and with what it names
+    #[command(after_help = statuses(&Exit::OF_A_LOOK))]
+    Check,
+    /// Show every process, the queues, where a restart stands, and what went wrong
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Status {
+        /// Only this app
+        app: Option<String>,
+        /// As JSON: schema 1, durations in seconds, sizes in bytes
+        #[arg(long)]
+        json: bool,
+        /// Instead: which requests hold processes that are to go
+        #[arg(long)]
+        blocking: bool,
+        /// Draw it again and again, until q or Ctrl-C
+        #[arg(long)]
+        watch: bool,
+        /// How often: 250ms, 1s, 1m
+        #[arg(long, requires = "watch", value_name = "TIME", default_value = "1s", value_parser = interval)]
+        interval: Duration,
+    },
+    /// Show the requests that are with an app, or with all, the oldest first
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Requests {
+        /// Only this app
+        app: Option<String>,
+        /// As JSON: the server's answer in one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace the processes of an app, or of all apps, one at a time; wait, and say how it ended
+    ///
+    /// The new processes run what the app's root names. A release that was chosen by rota deploy or rota rollback stays until root
+    /// names something new.
+    #[command(after_help = statuses(&Exit::OF_A_WALK))]
+    Restart {
+        /// Only this app
+        app: Option<String>,
+        /// All processes at once; requests wait meanwhile
+        #[arg(long, requires = "app")]
+        blocking: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Put the release in a directory into service, as a restart does
+    #[command(after_help = statuses(&Exit::OF_A_WALK))]
+    Deploy {
+        app: String,
+        /// Its directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Put the release before the one that serves into service again; of a restart that is under way, call it off
+    #[command(after_help = statuses(&Exit::OF_A_WALK))]
+    Rollback {
+        app: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Call off the restart that is under way: what it replaced is taken back
+    ///
+    /// It is done when that restart has been called off; its own command ends with 8.
+    #[command(after_help = statuses(&Exit::OF_A_WALK))]
+    Abort {
+        app: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Show how the deployments and restarts of an app, or of all, have ended, the newest first
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    History {
+        /// Only this app
+        app: Option<String>,
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        last: usize,
+        /// As JSON: the server's answer in one line, with all there is
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hold an app: requests wait in the queue; done when none is with it any more
+    ///
+    /// For a migration or a copy of the database. The hold ends by itself, so that a forgotten one costs no more than its time.
+    #[command(after_help = statuses(&Exit::OF_A_WAIT))]
+    Pause {
+        app: String,
+        /// For how long at most: 20s, 5m; by default as long as a request may wait in the queue
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        time: Option<Duration>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// End the hold of an app: requests that wait go on
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Resume {
+        app: String,
+        /// As JSON: the server's answer in one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace one process by another of the same release; done when it is gone
+    #[command(after_help = statuses(&Exit::OF_A_WAIT))]
+    Detach {
+        app: String,
+        /// Of the process: the first column of rota status
+        #[arg(value_parser = number)]
+        number: Number,
+        #[command(flatten)]
+        how: How,
+    },
+    /// End the server: it answers what is in hand, stops the apps, and is waited for
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Stop,
+    /// Show rolling restarts under load, good and broken, with a built-in app
+    Demo {
+        /// How long it takes, about
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=3600))]
+        seconds: u64,
+    },
+    /// Print the man page: rota man | man -l -
+    Man,
+    /// Print what completes the command line in a shell
+    ///
+    /// For bash: rota completions bash > /etc/bash_completion.d/rota
+    Completions { shell: Shell },
+    #[command(name = "__spawn", hide = true)]
+    Spawn,
+    #[command(name = "__keeper", hide = true)]
+    Keeper,
+    #[command(name = "__demo-app", hide = true)]
+    DemoApp,
+}
+
+/// How something that takes time is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct How {
+    /// Ask for it, and do not wait
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Each reply of the server as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// As the configuration writes times.
+fn time(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "a time is written 250ms, 20s, 5m or 1h".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = time(text)?;
+    if interval < SHORTEST_INTERVAL { Err(format!("at least {} ms", SHORTEST_INTERVAL.as_millis())) } else { Ok(interval) }
+}
+
+fn number(text: &str) -> Result<Number, String> {
+    // Rust's own parser takes "+5".
+    let number = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
+    number.filter(|number| *number > 0).map(Number).ok_or_else(|| "a process has a number from 1 on".to_owned())
+}
+
+/// Each look costs the server a reading of /proc for each process.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(words.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_verb() {
+        let restart = Verb::Restart { app: Some("blog".to_owned()), blocking: false, how: How { no_wait: true, json: false } };
+        for words in ["rota --socket /run/x restart blog --no-wait", "rota restart --no-wait --socket /run/x blog"] {
+            let cli = parse(words).unwrap();
+            assert_eq!((cli.verb, cli.socket), (restart.clone(), Some(PathBuf::from("/run/x"))));
+        }
+        assert_eq!(parse("rota status").unwrap().config, Path::new("/etc/rota/rota.toml"));
+    }
+
+    #[test]
+    fn a_verb_that_is_nearly_known_is_suggested() {
+        assert!(parse("rota statsu").unwrap_err().contains("'status'"));
+    }
+
+    #[test]
+    fn what_rota_calls_itself_with_is_hidden_but_there() {
+        let help = Cli::command().render_help().to_string();
+        assert!(!help.contains("__"), "{help}");
+        assert_eq!(parse("rota __spawn").unwrap().verb, Verb::Spawn);
+        assert_eq!(parse("rota __keeper").unwrap().verb, Verb::Keeper);
+        assert_eq!(parse("rota __demo-app").unwrap().verb, Verb::DemoApp);
+    }
+
+    #[test]
+    fn every_exit_status_is_in_the_help() {
+        let help = Cli::command().render_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!("\n{:5}  {}", exit as u8, exit.meaning())), "{exit:?}: {help}");
+        }
+    }
+
+    #[test]
+    fn every_verb_that_asks_a_server_lists_its_exit_statuses() {
+        for mut verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect::<Vec<_>>() {
+            let name = verb.get_name().to_owned();
+            let lists = verb.render_long_help().to_string().contains("Exit status:\n    0  done");
+            assert_eq!(lists, !["demo", "man", "completions"].contains(&name.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_and_numbers_are_read_as_the_configuration_reads_them() {
+        let pause = |words: &str| parse(words).map(|cli| cli.verb);
+        let how = How { no_wait: false, json: false };
+        let expected = Verb::Pause { app: "blog".to_owned(), time: Some(Duration::from_secs(20)), how };
+        assert_eq!(pause("rota pause blog --for 20s"), Ok(expected));
+        for wrong in ["rota pause blog --for 20", "rota pause blog --for 0s", "rota detach blog 0", "rota detach blog +1"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["rota status --interval 2s", "rota status --watch --interval 5ms"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
