@@ -79,6 +79,7 @@ ROTA = """
 listen = ["127.0.0.1:{port}"]
 control = "{dir}/control.sock"
 run_dir = "{dir}/run"
+state_dir = "{dir}/state"
 limits.connections = {connections}
 
 [app.bench]
@@ -86,8 +87,8 @@ command = {command}
 bind = "unix"
 root = "{dir}"
 processes = {threads}
-concurrency = 512
-{user}"""
+concurrency = {concurrency}
+{user}{more}"""
 
 
 def binary(name):
@@ -175,7 +176,7 @@ class Peer:
 
     def app_pids(self):
         """Running app processes of a rota peer. A child that has not become the app yet has another name."""
-        return {pid for pid in processes.children(self.process.pid) if processes.name_of(pid) == "bench-backend"}
+        return {pid for pid in processes.children(self.process.pid) if processes.name_of(pid) == self.app_name}
 
     def _start(self, stack, options):
         as_root = os.geteuid() == 0
@@ -183,8 +184,10 @@ class Peer:
         if self.name == "backend":
             return self._spawn(stack, self.name, [binary("examples/bench-backend"), self.address])
         if self.name.startswith("rota"):
-            command = json.dumps([str(binary("examples/bench-backend")), *options.get("app_arguments", [])])
-            config = self._write("rota.toml", ROTA.format(**values, command=command, user='user = "root"\n' if as_root else ""))
+            command = options.get("command", [str(binary("examples/bench-backend")), *options.get("app_arguments", [])])
+            self.app_name = options.get("app_name", "bench-backend")
+            values |= {"command": json.dumps(command), "concurrency": options.get("concurrency", 512), "more": options.get("more", "")}
+            config = self._write("rota.toml", ROTA.format(**values, user='user = "root"\n' if as_root else ""))
             return self._spawn(stack, self.name, [binary("rota"), "serve", "--config", config])
         sockets = [self.directory / f"app{number}.sock" for number in range(self.threads)]
         for path in sockets:

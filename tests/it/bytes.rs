@@ -14,6 +14,11 @@ pub fn is_pattern(from: usize, piece: &[u8]) -> bool {
     piece.iter().enumerate().all(|(i, byte)| *byte == pattern_byte(from + i))
 }
 
+/// What the event of this id says in an event stream.
+pub fn event_data(id: u64) -> String {
+    format!("{id:08x}").repeat(20)
+}
+
 /// CRC-32 as in zlib (RFC 1952 8), fed in pieces.
 #[derive(Clone, Copy, Debug)]
 pub struct Crc(u32);

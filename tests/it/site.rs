@@ -61,13 +61,15 @@ impl Site {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let at = dir.path().display();
+        // Every load has streams, and every drain ends some: soon, unless that is what the test is about.
+        let drain = if app.contains("drain.upgraded") { "" } else { "drain.upgraded = \"1s\"\n" };
         let user = if rustix::process::geteuid().is_root() { "user = \"root\"\n" } else { "" };
         let keys = |line: &&str| !line.trim_start().starts_with("server.");
         let (own, server): (Vec<&str>, Vec<&str>) = app.lines().partition(keys);
         let server: String = server.iter().map(|line| format!("{}\n", line.trim_start().trim_start_matches("server."))).collect();
         let config = format!(
-            "[server]\nlisten = [\"{addr}\"]\ncontrol = \"{at}/run/control.sock\"\nrun_dir = \"{at}/run\"\nspool_dir = \"{at}/spool\"\n{server}\n\
-             [app.app]\nroot = \"{at}/current\"\n{user}{}\n[app.app.env]\nFIXTURE_DIR = \"{at}/shared\"\nIT_SITE = \"{at}\"\n{env}",
+            "[server]\nlisten = [\"{addr}\"]\ncontrol = \"{at}/run/control.sock\"\nrun_dir = \"{at}/run\"\nspool_dir = \"{at}/spool\"\nstate_dir = \"{at}/state\"\n{server}\n\
+             [app.app]\nroot = \"{at}/current\"\n{user}{drain}{}\n[app.app.env]\nFIXTURE_DIR = \"{at}/shared\"\nIT_SITE = \"{at}\"\n{env}",
             own.join("\n")
         );
         fs::write(dir.path().join("rota.toml"), config).unwrap();
@@ -87,7 +89,12 @@ impl Site {
     pub fn launch(&mut self) {
         let log = fs::File::create(self.path("log")).unwrap();
         let mut command = self.command(&["serve"]);
-        command.env("ROTA_FAULT_PANIC", "1").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .env("ROTA_FAULT_PANIC", "1")
+            .env("ROTA_FAULT_MEMORY", self.path("memory"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         self.server = Some(command.spawn().unwrap());
     }
 

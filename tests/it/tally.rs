@@ -13,6 +13,8 @@ pub enum Result_ {
     Status(u16),
     Trouble(Trouble),
     WrongBody,
+    /// A stream ended before its client wanted it to, in the way that its protocol has for that. Not a failure.
+    Ended,
 }
 
 /// The count of a load, and which versions answered when.
@@ -44,7 +46,7 @@ impl Tally {
     }
 
     pub fn failed(&self) -> usize {
-        self.counts.iter().filter(|((_, result), _)| *result != Result_::Ok).map(|(_, count)| count).sum()
+        self.counts.iter().filter(|((_, result), _)| !matches!(result, Result_::Ok | Result_::Ended)).map(|(_, count)| count).sum()
     }
 
     /// How many of a kind came out so.
@@ -59,6 +61,11 @@ impl Tally {
         for kind in kinds {
             assert!(self.of(kind, &Result_::Ok) > 0, "no {kind} took part:\n{self}");
         }
+    }
+
+    /// Every answer that names its version, and when its request was sent.
+    pub fn versions(&self) -> impl Iterator<Item = (Instant, &str)> {
+        self.versions.iter().map(|(sent, version)| (*sent, version.as_str()))
     }
 
     /// Versions that answered requests sent at or after `since`, each once.

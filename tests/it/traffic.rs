@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::bytes::{pattern, receipt};
+use crate::streaming::{Came, EventStream, Ws};
 use crate::tally::{Result_, Tally};
 use crate::wire::{Reply, Trouble, Wire, kept};
 
@@ -15,6 +16,8 @@ use crate::wire::{Reply, Trouble, Wire, kept};
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
+    /// Of each client, but for those whose requests go on until somebody ends them.
+    counted: Vec<Arc<AtomicUsize>>,
     clients: Vec<JoinHandle<Tally>>,
 }
 
@@ -22,7 +25,7 @@ pub struct Load {
 pub type Kind = (&'static str, fn(&mut Client) -> ());
 
 /// All kinds.
-pub const ALL: [Kind; 10] = [
+pub const ALL: [Kind; 12] = [
     ("fresh", fresh),
     ("kept", keep_alive),
     ("pipelined", pipelined),
@@ -33,23 +36,32 @@ pub const ALL: [Kind; 10] = [
     ("long", long),
     ("http/1.0", http10),
     ("expect", expect),
+    ("sse", sse),
+    ("websocket", websocket),
 ];
 
 pub fn names(kinds: &[Kind]) -> Vec<&'static str> {
     kinds.iter().map(|(name, _)| *name).collect()
 }
 
+/// How many clients of a kind a load has for each time that the kind is in its list.
+pub fn copies(kind: &str) -> usize {
+    if matches!(kind, "fresh" | "kept" | "long") { 3 } else { 1 }
+}
+
 impl Load {
     /// One client of each kind, and more of the small ones.
     pub fn start(addr: SocketAddr, kinds: &[Kind]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = Vec::new();
+        let (mut counted, mut clients) = (Vec::new(), Vec::new());
         for (name, work) in kinds {
-            let copies = if matches!(*name, "fresh" | "kept" | "long") { 3 } else { 1 };
-            for _ in 0..copies {
-                let (stop, name, work) = (stop.clone(), *name, *work);
+            for _ in 0..copies(name) {
+                let (stop, own, name, work) = (stop.clone(), Arc::<AtomicUsize>::default(), *name, *work);
+                if !matches!(name, "sse" | "websocket") {
+                    counted.push(own.clone());
+                }
                 clients.push(std::thread::spawn(move || {
-                    let mut client = Client { addr, kind: name, stop, wire: None, tally: Tally::default() };
+                    let mut client = Client { addr, kind: name, stop, counted: own, wire: None, tally: Tally::default() };
                     while !client.stopped() {
                         work(&mut client);
                     }
@@ -57,17 +69,29 @@ impl Load {
                 }));
             }
         }
-        Self { stop, clients }
+        Self { stop, counted, clients }
+    }
+
+    /// How many requests each client whose requests end by themselves has counted so far.
+    pub fn counted(&self) -> Vec<usize> {
+        self.counted.iter().map(|counted| counted.load(Ordering::SeqCst)).collect()
     }
 
     /// Ends it after the requests in hand; the whole count.
-    pub fn stop(self) -> Tally {
+    pub fn stop(mut self) -> Tally {
         self.stop.store(true, Ordering::SeqCst);
         let mut tally = Tally::default();
-        for client in self.clients {
+        for client in std::mem::take(&mut self.clients) {
             tally.add(client.join().expect("a client does not panic"));
         }
         tally
+    }
+}
+
+impl Drop for Load {
+    /// A test that panics leaves nobody asking.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
     }
 }
 
@@ -76,6 +100,7 @@ pub struct Client {
     addr: SocketAddr,
     kind: &'static str,
     stop: Arc<AtomicBool>,
+    counted: Arc<AtomicUsize>,
     /// The kept connection.
     wire: Option<Wire>,
     tally: Tally,
@@ -103,6 +128,7 @@ impl Client {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tally.count(self.kind, result);
+        self.counted.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A request on the kept connection, which is opened anew when it has ended.
@@ -116,6 +142,15 @@ impl Client {
             self.wire = Some(wire);
         }
         Ok(reply)
+    }
+
+    /// The end of a stream.
+    fn streamed(&mut self, ended: Result<Result_, Trouble>) {
+        let result = ended.unwrap_or_else(Result_::Trouble);
+        if !matches!(result, Result_::Ok | Result_::Ended) {
+            pause(20);
+        }
+        self.tally.count(self.kind, result);
     }
 
     fn once(&self, work: impl FnOnce(&mut Wire) -> Result<Reply, Trouble>) -> Result<Reply, Trouble> {
@@ -267,4 +302,55 @@ fn expect(client: &mut Client) {
     });
     client.count(sent, reply, |reply| reply.text() == receipt(&body));
     pause(20);
+}
+
+/// Follows an event stream over all its ends: no event is missed, none comes twice.
+fn sse(client: &mut Client) {
+    let mut last_id = 0;
+    while !client.stopped() {
+        let sent = Instant::now();
+        let ended = EventStream::connect(client.addr, "/sse?ms=20", last_id).and_then(|mut stream| {
+            client.tally.saw(sent, stream.version());
+            while !client.stopped() {
+                if stream.next()?.is_none() {
+                    return Ok(Result_::Ended);
+                }
+                last_id = stream.last_id;
+                if last_id.is_multiple_of(10) {
+                    client.tally.count(client.kind, Result_::Ok);
+                }
+            }
+            Ok(Result_::Ok)
+        });
+        client.streamed(ended);
+    }
+}
+
+/// Talks, and is talked to, over one WebSocket after the other.
+fn websocket(client: &mut Client) {
+    while !client.stopped() {
+        let sent = Instant::now();
+        let ended = Ws::connect(client.addr, "/ws?push=30&size=100000&parts=5&pause=1").and_then(|mut ws| {
+            client.tally.saw(sent, &ws.version);
+            for number in 0.. {
+                if client.stopped() {
+                    break;
+                }
+                let text = format!("message {number}").repeat(50);
+                ws.send(&text)?;
+                loop {
+                    match ws.next()? {
+                        Came::Pushed => {}
+                        Came::Text(echo) if echo == text => break client.tally.count(client.kind, Result_::Ok),
+                        Came::Text(_) => return Ok(Result_::WrongBody),
+                        Came::Close(1012) => return if ws.next()? == Came::End { Ok(Result_::Ended) } else { Ok(Result_::WrongBody) },
+                        Came::Close(_) | Came::End => return Err(Trouble::Closed),
+                    }
+                }
+                pause(20);
+            }
+            Ok(Result_::Ok)
+        });
+        client.streamed(ended);
+    }
 }

@@ -116,7 +116,8 @@ impl Wire {
         }
     }
 
-    fn head(&mut self) -> Result<String, Trouble> {
+    /// The next head, interim or final.
+    pub fn head(&mut self) -> Result<String, Trouble> {
         loop {
             if let Some(end) = self.rest.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head = self.take(end + 4)?;
@@ -130,17 +131,38 @@ impl Wire {
     fn chunked(&mut self) -> Result<Vec<u8>, Trouble> {
         let mut body = Vec::new();
         loop {
-            let size = self.line()?;
-            let size = usize::from_str_radix(&size, 16).map_err(|_| Trouble::Garbled(format!("chunk size {size:?}")))?;
-            if size == 0 {
-                while !self.line()?.is_empty() {}
+            let data = self.chunk()?;
+            if data.is_empty() {
                 return Ok(body);
             }
-            body.extend(self.take(size)?);
-            if !self.line()?.is_empty() {
-                return Err(Trouble::Garbled("a chunk longer than its size".to_owned()));
+            body.extend(data);
+        }
+    }
+
+    /// The data of the next chunk; empty: it was the last, and the trailers behind it are read.
+    pub fn chunk(&mut self) -> Result<Vec<u8>, Trouble> {
+        let size = self.line()?;
+        let size = usize::from_str_radix(&size, 16).map_err(|_| Trouble::Garbled(format!("chunk size {size:?}")))?;
+        if size == 0 {
+            while !self.line()?.is_empty() {}
+            return Ok(Vec::new());
+        }
+        let data = self.take(size)?;
+        if !self.line()?.is_empty() {
+            return Err(Trouble::Garbled("a chunk longer than its size".to_owned()));
+        }
+        Ok(data)
+    }
+
+    /// Whatever comes next; empty: the end of the connection.
+    pub fn some(&mut self) -> Result<Vec<u8>, Trouble> {
+        if self.rest.is_empty() {
+            match self.more(Trouble::Closed) {
+                Ok(()) | Err(Trouble::Closed) => {}
+                Err(trouble) => return Err(trouble),
             }
         }
+        Ok(std::mem::take(&mut self.rest))
     }
 
     fn line(&mut self) -> Result<String, Trouble> {
@@ -184,7 +206,7 @@ pub fn raw(addr: SocketAddr, bytes: &[u8]) -> Result<String, Trouble> {
     wire.read_to_end().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn trouble(error: &io::Error, at_end: Trouble) -> Trouble {
+pub fn trouble(error: &io::Error, at_end: Trouble) -> Trouble {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Trouble::Refused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Trouble::Reset,

@@ -1,0 +1,233 @@
+//! Deployments as their user sees them: a release by its name, back again, called off, watched, warmed up, with little memory; and what
+//! is remembered when rota itself is killed.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::site::{Said, Site};
+use crate::tally::Result_;
+use crate::traffic::{ALL, Kind, Load};
+use crate::wait::{self, millis, secs};
+use crate::wire;
+
+const APP: &str = "processes = 2\nconcurrency = 16\nbind = \"unix\"\nprobation = \"100ms\"\nqueue.max = 1000";
+
+impl Site {
+    fn release_path(&self, version: &str) -> String {
+        self.path("releases").join(version).display().to_string()
+    }
+
+    /// `rota deploy` of a new release, without a flip of `current`.
+    fn deploy_by_name(&self, version: &str, behaviour: &str) -> Said {
+        self.release(version, behaviour);
+        self.rota(&["deploy", "app", &self.release_path(version)])
+    }
+
+    fn answer(&self) -> String {
+        wire::get(self.addr, "/").unwrap().text()
+    }
+
+    /// Every answer of the next requests.
+    fn answers(&self) -> Vec<String> {
+        let mut all: Vec<String> = (0..20).map(|_| self.answer()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn history(&self) -> Vec<(String, String)> {
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(self.path("state/app.json")).unwrap()).unwrap();
+        let text = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap().to_owned();
+        record["history"].as_array().unwrap().iter().map(|entry| (text(entry, "kind"), text(entry, "outcome"))).collect()
+    }
+
+    /// As after a power failure: killed, and started again.
+    fn crash_and_serve(mut self) -> Self {
+        self.signal(Signal::KILL);
+        self.wait_end(secs(5));
+        wait::until("no process is left", secs(10), || self.left().is_empty());
+        self.serve()
+    }
+}
+
+fn small() -> Vec<Kind> {
+    ALL.into_iter().filter(|(name, _)| matches!(*name, "fresh" | "kept" | "post")).collect()
+}
+
+fn under_load(site: &Site, deploy: impl FnOnce() -> Said) -> Said {
+    let load = Load::start(site.addr, &small());
+    let said = deploy();
+    std::thread::sleep(millis(200));
+    load.stop().expect_no_failure(&[]);
+    said
+}
+
+#[test]
+fn a_release_is_deployed_by_its_name_and_rolled_back_and_a_restart_stays_with_it() {
+    let site = Site::start(APP);
+    under_load(&site, || site.deploy_by_name("2", "")).expect(0);
+    assert_eq!(site.answers(), ["2"]);
+    under_load(&site, || site.rota(&["rollback", "app"])).expect(0);
+    assert_eq!(site.answers(), ["1"]);
+    site.rota(&["restart", "app"]).expect(0);
+    assert_eq!(site.answers(), ["1"]);
+    site.rota(&["deploy", "app", &site.release_path("2")]).expect(0);
+    site.rota(&["restart", "app"]).expect(0);
+    assert_eq!(site.answers(), ["2"], "root still names release 1, which was passed over");
+    site.release("3", "");
+    site.flip("3");
+    site.rota(&["restart", "app"]).expect(0);
+    assert_eq!(site.answers(), ["3"], "root names something new");
+    let kinds: Vec<String> = site.history().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["start", "deploy", "rollback", "restart", "deploy", "restart", "restart"]);
+}
+
+#[test]
+fn a_rollback_needs_a_release_to_go_to() {
+    let site = Site::start(APP);
+    let said = site.rota(&["rollback", "app"]);
+    said.expect(1);
+    assert!(said.err.contains("no release before this one is known"), "{}", said.err);
+    let said = site.rota(&["deploy", "app", "/no/such/directory"]);
+    said.expect(1);
+    assert!(said.err.contains("/no/such/directory"), "{}", said.err);
+    assert_eq!(site.answers(), ["1"]);
+}
+
+#[test]
+fn rollback_at_the_third_of_four_ends_in_one_version_and_the_history_tells_it() {
+    let app = APP.replace("processes = 2", "processes = 4") + "\non_failure = \"rollback\"";
+    let site = Site::start(&app);
+    let said = under_load(&site, || site.deploy_by_name("2", "process=3 exit_at_boot 1"));
+    said.expect(5);
+    assert!(said.out.contains("failed at process 3, 2 replaced and rolled back"), "{}", said.out);
+    assert_eq!(site.answers(), ["1"]);
+    assert_eq!(site.serving(1).len(), 4);
+    assert_eq!(site.history().last().unwrap(), &("deploy".to_owned(), "rolled_back".to_owned()));
+}
+
+#[test]
+fn a_walk_that_is_called_off_ends_in_the_old_version() {
+    let site = Site::start(&APP.replace("processes = 2", "processes = 4"));
+    site.release("2", "process=3 hang_at_boot");
+    site.flip("2");
+    let waiting = site.command(&["restart", "app"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    wait::until("two are replaced", secs(20), || site.serving(2).len() == 2);
+    under_load(&site, || site.rota(&["abort", "app"])).expect(0);
+    let waited = waiting.wait_with_output().unwrap();
+    assert_eq!(waited.status.code(), Some(8), "{}", String::from_utf8_lossy(&waited.stdout));
+    assert_eq!(site.answers(), ["1"]);
+    assert_eq!(site.serving(1).len(), 4);
+    let said = site.rota(&["abort", "app"]);
+    said.expect(1);
+    assert!(said.err.contains("nothing is under way"), "{}", said.err);
+}
+
+#[test]
+fn a_release_that_serves_errors_is_taken_back_after_one_process() {
+    let site = Site::start(&format!("{APP}\nbake = \"30s\""));
+    site.release("2", "fails_after 2");
+    site.flip("2");
+    let load = Load::start(site.addr, &small());
+    let said = site.rota(&["restart", "app"]);
+    said.expect(5);
+    assert!(said.out.contains("did worse than the release before it"), "{}", said.out);
+    let tally = load.stop();
+    assert!(tally.failed() > 0, "nobody met the bad release");
+    assert_eq!(tally.failed(), small().iter().map(|(kind, _)| tally.of(kind, &Result_::Status(500))).sum::<usize>(), "{tally}");
+    assert_eq!(site.answers(), ["1"]);
+}
+
+#[test]
+fn a_good_release_is_watched_and_let_in() {
+    let site = Site::start(&format!("{APP}\nbake = \"500ms\""));
+    under_load(&site, || site.deploy_by_name("2", "")).expect(0);
+    assert_eq!(site.answers(), ["2"]);
+}
+
+#[test]
+fn a_new_process_is_asked_for_the_warm_up_before_it_serves() {
+    let app = format!("{APP}\nwarmup = [\"/?mark=one\", \"/status?n=500&mark=two\", \"/bytes?n=100000&mark=three\"]");
+    let site = Site::start(&app.replace("processes = 2", "processes = 1"));
+    assert_eq!(site.marks(), ["one", "two", "three"]);
+    site.deploy_by_name("2", "").expect(0);
+    assert_eq!(site.marks().len(), 6);
+}
+
+#[test]
+fn without_surge_one_process_is_replaced_in_its_place_and_requests_wait() {
+    let site = Site::start(&format!("{APP}\nsurge = 0").replace("processes = 2", "processes = 1"));
+    let said = under_load(&site, || site.deploy_by_name("2", "boot_delay 300"));
+    said.expect(0);
+    assert_eq!(site.answers(), ["2"]);
+}
+
+#[test]
+fn short_memory_takes_the_old_process_out_first_and_says_so() {
+    let site = Site::start(APP);
+    fs::write(site.path("memory"), "1000").unwrap();
+    let said = under_load(&site, || site.deploy_by_name("2", ""));
+    said.expect(0);
+    assert!(site.log().contains("the old process goes first"), "{}", site.log());
+    assert_eq!(site.answers(), ["2"]);
+}
+
+#[test]
+fn all_at_once_loses_nothing_either() {
+    let site = Site::start(APP);
+    site.release("2", "boot_delay 200");
+    site.flip("2");
+    under_load(&site, || site.rota(&["restart", "app", "--blocking"])).expect(0);
+    assert_eq!(site.answers(), ["2"]);
+}
+
+#[test]
+fn what_served_serves_again_after_rota_was_killed() {
+    let site = Site::start(APP);
+    site.deploy_by_name("2", "").expect(0);
+    let site = site.crash_and_serve();
+    assert_eq!(site.answers(), ["2"], "root names release 1");
+    site.rota(&["rollback", "app"]).expect(0);
+    let site = site.crash_and_serve();
+    assert_eq!(site.answers(), ["1"]);
+}
+
+#[test]
+fn a_release_that_was_refused_is_not_started_by_a_restart_of_rota() {
+    let site = Site::start(APP);
+    site.deploy("2", "exit_at_boot 1").expect(4);
+    let site = site.crash_and_serve();
+    assert_eq!(site.answers(), ["1"]);
+    assert!(site.log().contains("which was tried before"), "{}", site.log());
+}
+
+#[test]
+fn a_flip_while_rota_was_not_there_is_deployed_after_the_old_release_serves() {
+    let mut site = Site::start(APP);
+    site.signal(Signal::TERM);
+    assert_eq!(site.wait_end(secs(20)), Some(0));
+    site.release("2", "");
+    site.flip("2");
+    site = site.serve();
+    wait::until("the new release serves", secs(20), || site.answers() == ["2"]);
+    wait::until("its deployment is over", secs(20), || site.history().last() == Some(&("deploy".to_owned(), "done".to_owned())));
+}
+
+#[test]
+fn generations_go_on_where_they_were() {
+    let site = Site::start(APP);
+    site.deploy_by_name("2", "").expect(0);
+    let site = site.crash_and_serve();
+    assert_eq!(site.status()["apps"][0]["generation"], 3);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_moved_aside_and_root_is_served() {
+    let site = Site::start(APP);
+    site.deploy_by_name("2", "").expect(0);
+    fs::write(site.path("state/app.json"), "{\"format\": 1, \"root\": ").unwrap();
+    let site = site.crash_and_serve();
+    assert_eq!(site.answers(), ["1"]);
+    assert!(site.log().contains("app.json.bad"), "{}", site.log());
+}
