@@ -141,7 +141,10 @@ impl World {
             self.awake |= group.wakes_restart();
             let limit = self.apps[app].settings.queue_timeout;
             let now = self.now;
-            let is_old = |books: &App, request: &u32| matches!(books.requests[*request as usize], Request::Waiting { since, .. } if now >= since + limit);
+            let is_old = |books: &App, request: &u32| match books.requests[*request as usize] {
+                Request::Waiting { since, .. } => now >= since + limit,
+                Request::Claimed { .. } | Request::Over => false,
+            };
             let old: Vec<u32> = self.apps[app].waiting.iter().copied().filter(|request| is_old(&self.apps[app], request)).collect();
             ensure!(expired == old, "expired {expired:?}, too old were {old:?}");
             self.give_up(app, &expired);

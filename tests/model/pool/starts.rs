@@ -40,6 +40,12 @@ impl App {
             }
             None => {}
         }
+        // What had to go because there is no room for both must be gone, unless a failure has changed the plan.
+        let no_room = self.taken_out.contains(&number) && (self.postponed == Some(number) || self.settings.surge == 0);
+        let as_planned =
+            self.walk.is_none_or(|walk| walk == generation) && !self.ended_of_late(now).any(|proc| proc.number == number && proc.failed);
+        let leaves = self.there().any(|proc| proc.number == number);
+        ensure!(self.is_at_once() || !(no_room && as_planned && leaves), "started beside the one that makes room for it");
         let coming = self.there().filter(|proc| proc.is_coming() && proc.generation == generation).count();
         let batch = usize::from(self.settings.surge).max(1);
         let proven = self.has_proved(generation, now) && self.walk.is_some();
