@@ -386,3 +386,39 @@ fn seed_16_a_watched_release_that_no_number_could_start_ends_its_walk() {
         "g2: 0 replaced, not replaced: 1; process 1: exited with status 1 after 0.00 s, before it was ready"
     );
 }
+
+#[test]
+fn of_a_walk_that_failed_and_was_tried_again_one_answer_is_kept() {
+    let mut rig = Rig::new(Settings { processes: 1, ..SETTINGS });
+    rig.steps();
+    rig.restart();
+    rig.steps();
+    rig.exits("1 g1", 143);
+    rig.exits("1 g2", 1);
+    rig.steps_for(1.0);
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(2.0).last().unwrap(), "g2: every process is replaced");
+    let of_g2 = |(generation, _): &&(Generation, Outcome)| *generation == Generation(2);
+    let kept: Vec<String> = rig.group().outcomes.iter().filter(of_g2).map(|(_, outcome)| outcome.to_string()).collect();
+    assert_eq!(kept, [format!("failed at process 1, 0 replaced: {CRASHED}")]);
+}
+
+#[test]
+fn a_number_at_which_two_of_a_release_fail_is_skipped_once() {
+    let mut rig = Rig::serving(Settings { processes: 1, on_failure: OnFailure::Continue, ..SETTINGS });
+    rig.restart();
+    rig.steps();
+    rig.exits("1 g1", 137);
+    rig.steps();
+    rig.ready("1 g2");
+    assert_eq!(rig.steps(), ["serve 1 g2"], "there is nothing else to serve");
+    let (first, now) = (rig.id("1 g2"), rig.now);
+    assert_eq!(rig.group().recycle(Number(1)), Some(first));
+    assert_eq!(rig.steps(), ["spawn 1 g2"]);
+    rig.group().exited(first, Exit::Status(1), Vec::new(), now);
+    rig.group().group_empty(first, now);
+    rig.exits("1 g2", 1);
+    let steps = rig.steps();
+    assert!(steps.iter().any(|step| step.starts_with("g2: 0 replaced, not replaced: 1; process 1: ")), "{steps:?}");
+    assert!(steps.contains(&"spawn 1 g1".to_owned()), "{steps:?}");
+}

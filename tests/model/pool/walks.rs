@@ -211,7 +211,9 @@ impl App {
                 self.good = Some(generation);
                 Some(Saw::Done)
             }
-            Outcome::Failed { replaced, skipped, .. } => {
+            Outcome::Failed { failure, replaced, skipped, .. } => {
+                let baked = matches!(failure.kind, FailureKind::Baked(_));
+                ensure!(!(baked && complete), "{generation} did worse than the one before it, and stays");
                 ensure!(skipped.is_empty() || policy == OnFailure::Continue, "a number was skipped");
                 if !skipped.is_empty() {
                     ensure!(self.serving_of(generation) == usize::from(*replaced), "{replaced} are said to be replaced");
