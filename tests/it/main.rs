@@ -6,6 +6,7 @@
 
 mod bytes;
 mod fixture;
+mod seed;
 mod site;
 mod streaming;
 mod tally;
@@ -22,6 +23,7 @@ mod deployments;
 mod dying;
 mod framing;
 mod harness;
+mod killed;
 mod matrix;
 mod operate;
 mod pool;
