@@ -7,6 +7,7 @@ mod moment;
 mod record;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use crate::wire;
 use moment::{Moment, Writes};
 pub use record::Record;
 
-const APP: &str = "processes = 2\nconcurrency = 16\nbind = \"unix\"\nprobation = \"30ms\"\nready.timeout = \"3s\"\nstop.timeout = \"1s\"\non_failure = \"resist\"";
+const APP: &str = "processes = 2\nconcurrency = 16\nbind = \"unix\"\nprobation = \"30ms\"\nready.timeout = \"3s\"\nstop.timeout = \"200ms\"\non_failure = \"resist\"\nsurge = 1";
 const GOOD: [&str; 3] = ["", "boot_delay 20", "ignores_term"];
 const BROKEN: [&str; 4] = ["exit_at_boot 1", "hang_at_boot", "answers 500", "process=2 exit_at_boot 1"];
 
@@ -262,7 +263,7 @@ impl World {
             self.killed_log.lines().any(|line| line.contains("app/") && line.contains(&name) && line.contains(what))
         };
         let written = after.history.iter().any(|entry| entry.generation == generation);
-        match (last(": done"), last(": failed"), last(": serving")) {
+        match (last(": every process is replaced"), last(": failed"), last(": serving")) {
             (1.., _, _) if written => "accepted and written down, not told".to_owned(),
             (1.., _, _) => "accepted, being written down".to_owned(),
             (_, 1.., _) => "failed".to_owned(),
@@ -278,6 +279,7 @@ impl World {
     /// rota comes back with what the record says, and deploys what root names only if nobody has asked for that before.
     fn start_again(&mut self, record: &Record) {
         let good = record.good.clone().expect("one was accepted before the first kill");
+        self.reconfigure();
         self.site.launch();
         let addr = self.site.addr;
         let mut first = None;
@@ -302,6 +304,19 @@ impl World {
             self.must(answer == Ok((200, serves.clone())), || format!("{answer:?} is served, {serves} should be"));
         }
         self.served += 1;
+    }
+
+    /// Walks take other ways from now on.
+    fn reconfigure(&mut self) {
+        let file = self.site.path("rota.toml");
+        let (policy, surge) = (self.rng.pick(&["resist", "rollback"]), self.rng.within(0, 1));
+        let line = |line: &str| match line.split(" = ").next() {
+            Some("on_failure") => format!("on_failure = {policy:?}\n"),
+            Some("surge") => format!("surge = {surge}\n"),
+            _ => format!("{line}\n"),
+        };
+        let config: String = fs::read_to_string(&file).unwrap().lines().map(line).collect();
+        fs::write(file, config).unwrap();
     }
 
     /// The record when the start, and the deployment of what is new, have ended.
