@@ -1,15 +1,24 @@
 //! The log: one line per change of state, to standard error. Under systemd each line carries its priority (sd-daemon(3)) and no time, which the
 //! journal adds; elsewhere a time and a level.
+//!
+//! Whoever writes a line is not held up by whoever reads it: what nobody reads is dropped, and counted.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
+use env_logger::{Target, WriteStyle};
 use log::{Level, LevelFilter};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Starts the log. RUST_LOG (`debug`, `rota=debug`) overrides the level.
 pub fn start(level: LevelFilter) {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level).parse_default_env();
+    // https://no-color.org: when present and not empty.
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    builder.write_style(if colour { WriteStyle::Always } else { WriteStyle::Never });
+    builder.target(Target::Pipe(Box::new(Patient { out: io::stderr(), dropped: 0 })));
     if journal {
         builder.format(|out, record| {
             let priority = match record.level() {
@@ -29,4 +38,84 @@ pub fn start(level: LevelFilter) {
     }
     // A second start (tests in one process) keeps the first.
     let _ = builder.try_init();
+}
+
+/// Writes whole lines where there is room for them, and waits for room only a little: every thread of rota logs.
+#[derive(Debug)]
+struct Patient<W> {
+    out: W,
+    /// Lines since there was room last.
+    dropped: u64,
+}
+
+impl<W: Write + std::os::fd::AsFd> Patient<W> {
+    /// `bytes` in pieces that a pipe with room takes without waiting for more (pipe(7): PIPE_BUF). False: there is no room.
+    fn write_pieces(&mut self, bytes: &[u8], patience: Duration) -> bool {
+        bytes.chunks(PIPE_BUF).all(|piece| has_room(&self.out, patience) && self.out.write_all(piece).is_ok())
+    }
+}
+
+impl<W: Write + std::os::fd::AsFd> Write for Patient<W> {
+    /// One line, as the logger hands it over.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Who was not there a moment ago is not waited for again.
+        let patience = if self.dropped == 0 { PATIENCE } else { Duration::ZERO };
+        let told = self.dropped == 0 || {
+            let dropped = format!("{} lines were dropped here: nobody read the log\n", self.dropped);
+            self.write_pieces(dropped.as_bytes(), patience)
+        };
+        if told {
+            self.dropped = 0;
+        }
+        if !told || !self.write_pieces(line, patience) {
+            self.dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A file always has. Where it cannot be known the write tells.
+fn has_room(out: &impl std::os::fd::AsFd, patience: Duration) -> bool {
+    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&patience)).is_ok_and(|ready| ready > 0)
+}
+
+/// A reader that lives has read something by then; less than a second.
+const PATIENCE: Duration = Duration::from_millis(20);
+const PIPE_BUF: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn what_nobody_reads_is_dropped_and_counted() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&writer, 4 * PIPE_BUF).unwrap();
+        let mut log = Patient { out: writer, dropped: 0 };
+        let line = [b"x".repeat(999), b"\n".to_vec()].concat();
+        for _ in 0..30 {
+            log.write_all(&line).unwrap();
+        }
+        let (dropped, mut written) = (log.dropped, vec![0; 64 * 1024]);
+        let read = reader.read(&mut written).unwrap();
+        assert!(dropped > 0 && read == (30 - dropped as usize) * line.len(), "{read} bytes were read, {dropped} lines dropped");
+        log.write_all(b"again\n").unwrap();
+        drop(log);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, format!("{dropped} lines were dropped here: nobody read the log\nagain\n"));
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_holds_nothing_up() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        Patient { out: writer, dropped: 0 }.write_all(b"a line\n").unwrap();
+    }
 }
