@@ -33,6 +33,8 @@ pub struct Probe {
     timeout: Duration,
     port: Option<u16>,
     began: Instant,
+    /// Not ready by then: it will not be.
+    until: Instant,
     /// When to try again, or to give up on the answer that is awaited.
     next: Instant,
     pause: Duration,
@@ -66,6 +68,7 @@ impl Probe {
             timeout: app.ready.timeout,
             port,
             began: now,
+            until: now + app.ready.timeout,
             next: now + FIRST_TRY,
             pause: FIRST_TRY,
             upstream: None,
@@ -75,7 +78,7 @@ impl Probe {
     }
 
     pub fn next_deadline(&self) -> Instant {
-        self.next.min(self.began + self.timeout)
+        self.next.min(self.until)
     }
 
     /// Goes on to the next path of the warm-up, at once. False: there is none.
@@ -135,7 +138,12 @@ impl IoThread {
     /// Tries, gives up on an answer that does not come, or gives up altogether.
     pub(super) fn probe_deadline(&mut self) {
         let Some(probe) = &mut self.probe else { return };
-        if self.desk.now >= probe.began + probe.timeout {
+        if self.desk.now > probe.until + LATE {
+            // Nobody looked for that long (rota was stopped, or the machine slept): it may have become ready meanwhile.
+            probe.until = self.desk.now + AFTER_SLEEP;
+            probe.next = self.desk.now;
+        }
+        if self.desk.now >= probe.until {
             let (after, mut last) = (probe.timeout, probe.last.clone());
             if let Some(port) = probe.port
                 && last.starts_with("nothing listens")
@@ -158,7 +166,7 @@ impl IoThread {
                 // What a warm-up is for may take its time; `timeout` bounds it.
                 probe.next = match probe.warming {
                     None => self.desk.now + Duration::from_secs(ANSWER_SECONDS),
-                    Some(_) => probe.began + probe.timeout,
+                    Some(_) => probe.until,
                 };
                 self.probe_event(upstream);
             }
@@ -303,6 +311,10 @@ fn elsewhere(last: String, port: u16, pid: u32) -> String {
     if others.is_empty() { last } else { format!("{last}; it listens on {}", others.join(", ")) }
 }
 
+/// A thread that comes later than this was kept from running.
+const LATE: Duration = Duration::from_secs(1);
+/// Enough for some tries.
+const AFTER_SLEEP: Duration = Duration::from_secs(1);
 const FIRST_TRY: Duration = Duration::from_millis(10);
 const LAST_TRY: Duration = Duration::from_millis(200);
 /// A request that an app took and forgot is asked again after this.

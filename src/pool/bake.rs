@@ -85,6 +85,17 @@ impl Walk {
         matches!(self.bake, Baking::Passed)
     }
 
+    /// As [`Process::put_off`], for the watching.
+    pub(super) fn put_off(&mut self, from: Instant, until: Instant) {
+        if let Baking::Runs(trial) = &mut self.bake
+            && let at = trial.end()
+            && at >= from
+            && at < until
+        {
+            trial.since += until - at;
+        }
+    }
+
     pub(super) fn trial(&self) -> Option<&Trial> {
         match &self.bake {
             Baking::Runs(trial) => Some(trial),

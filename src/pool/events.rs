@@ -81,6 +81,17 @@ impl<W> Group<W> {
         self.processes.iter().find(|process| process.pid == Some(pid) && !process.leader_gone()).map(|process| process.id)
     }
 
+    /// rota did not run from `from` on (it was stopped, or the machine was). What happened meanwhile is still to be heard: limits of processes
+    /// that were reached then are reached at `until`.
+    pub fn put_off(&mut self, from: Instant, until: Instant) {
+        let limits = self.limits();
+        self.processes.iter_mut().for_each(|process| process.put_off(&limits, from, until));
+        if let Some(walk) = &mut self.walk {
+            walk.put_off(from, until);
+        }
+        self.checked();
+    }
+
     /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
     /// itself, or while its release is watched; a crash after that.
     fn lost(&mut self, id: ProcessId, now: Instant, why: impl FnOnce(&Process) -> Failure, end: impl FnOnce(&mut Process, Instant)) {

@@ -148,6 +148,20 @@ impl Process {
         self.last_used = Some(now);
     }
 
+    /// Nobody looked from `from` on: a limit that was reached since then is reached at `until`.
+    pub fn put_off(&mut self, limits: &Limits, from: Instant, until: Instant) {
+        let Some(at) = self.deadline(limits).filter(|at| *at >= from && *at < until) else { return };
+        let by = until - at;
+        match &mut self.state {
+            State::Starting { since } | State::Ready { since } | State::Draining { since, cut: None } | State::Stopping { since, .. } => {
+                *since += by;
+            }
+            State::Serving { ready, .. } => *ready += by,
+            State::Draining { cut: Some(cut), .. } => *cut += by,
+            State::Ended { .. } => {}
+        }
+    }
+
     /// When time alone changes what is to be done with it.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match self.state {

@@ -40,6 +40,8 @@ struct Restart {
     /// None: nothing can be written down.
     store: Option<Store>,
     living: HashMap<ProcessId, Living>,
+    /// By when it meant to look at the table again.
+    due_back: Option<Instant>,
 }
 
 /// What this thread keeps of a process that is not gone.
@@ -54,7 +56,7 @@ struct Living {
 pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("rota-restart".to_owned()).stack_size(STACK).spawn(move || {
         let program = PathBuf::from("/proc/self/exe");
-        let mut restart = Restart { shared, program, nofile, keeper: None, store, living: HashMap::new() };
+        let mut restart = Restart { shared, program, nofile, keeper: None, store, living: HashMap::new(), due_back: None };
         restart.run();
     })
 }
@@ -65,6 +67,8 @@ enum Work {
     Reap,
     /// Leaders are gone; is anything left of their groups?
     Look(Vec<(ProcessId, u32)>),
+    /// It comes this much later than it meant to.
+    Late(Duration),
     End,
 }
 
@@ -79,6 +83,9 @@ impl Restart {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
                 Work::Look(lingering) => self.look(&lingering),
+                Work::Late(by) => {
+                    log::warn!("rota did not run for {:.1} s; what became due meanwhile is looked at first", by.as_secs_f64())
+                }
                 Work::End => break,
             }
         }
@@ -87,10 +94,15 @@ impl Restart {
     }
 
     fn next(&mut self) -> Work {
-        let mut state = self.shared.table.lock();
+        let shared = self.shared.clone();
+        let mut state = shared.table.lock();
         let mut looked = false;
         loop {
             let now = Instant::now();
+            if let Some(due) = self.due_back.replace(now).filter(|due| now > *due + LATE) {
+                state.pool.groups_mut().for_each(|group| group.put_off(due, now + AFTER_SLEEP));
+                return Work::Late(now - due);
+            }
             if std::mem::take(&mut state.child_ended) {
                 return Work::Reap;
             }
@@ -109,7 +121,8 @@ impl Restart {
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }
-            state = self.shared.table.wait(state, deadline, now);
+            self.due_back = deadline;
+            state = shared.table.wait(state, deadline, now);
         }
     }
 
@@ -336,6 +349,10 @@ fn stop_signal(signal: StopSignal) -> sys::Signal {
     }
 }
 
+/// A thread that comes later than this was kept from running: by SIGSTOP, by a machine that slept, or by a disk.
+const LATE: Duration = Duration::from_secs(1);
+/// What happened meanwhile is heard within this time; only then limits count again.
+const AFTER_SLEEP: Duration = Duration::from_secs(1);
 /// How often a group whose leader is gone is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 const STACK: usize = 512 * 1024;
