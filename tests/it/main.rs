@@ -31,6 +31,7 @@ mod proxy;
 mod real_apps;
 mod retries;
 mod stopping;
+mod storm;
 mod streams;
 mod walk;
 mod watch;

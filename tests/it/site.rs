@@ -79,22 +79,28 @@ impl Site {
     /// Starts the server and waits until the app answers.
     pub fn serve(mut self) -> Self {
         self.launch();
+        self.wait_served();
+        self
+    }
+
+    /// Waits until the app answers and its first start has ended.
+    pub fn wait_served(&self) {
         let addr = self.addr;
         wait::until("the app answers", secs(20), || wire::get(addr, "/").is_ok_and(|reply| reply.status == 200));
         wait::until("all processes have proved themselves", secs(20), || self.status()["apps"][0]["walk"].is_null());
-        self
     }
 
     /// Starts the server and waits for nothing.
     pub fn launch(&mut self) {
         let log = fs::File::create(self.path("log")).unwrap();
+        self.launch_into(Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
+    }
+
+    /// As [`Site::launch`], with standard output and error of the test's choice.
+    pub fn launch_into(&mut self, stdout: Stdio, stderr: Stdio) {
         let mut command = self.command(&["serve"]);
-        command
-            .env("ROTA_FAULT_PANIC", "1")
-            .env("ROTA_FAULT_MEMORY", self.path("memory"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
+        command.env("ROTA_FAULT_PANIC", "1").env("ROTA_FAULT_MEMORY", self.path("memory"));
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         self.server = Some(command.spawn().unwrap());
     }
 

@@ -54,6 +54,11 @@ impl Tally {
         self.counts.iter().filter(|((k, r), _)| *k == kind && r == result).map(|(_, count)| count).sum()
     }
 
+    /// Each kind, what came of it, and how often.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, &Result_, usize)> {
+        self.counts.iter().map(|((kind, result), count)| (*kind, result, *count))
+    }
+
     /// Zero is the number, and every kind of traffic took part.
     #[track_caller]
     pub fn expect_no_failure(&self, kinds: &[&'static str]) {
@@ -68,9 +73,18 @@ impl Tally {
         self.versions.iter().map(|(sent, version)| (*sent, version.as_str()))
     }
 
+    /// Versions that answered, each once.
+    pub fn version_names(&self) -> Vec<String> {
+        self.versions_where(|_| true)
+    }
+
     /// Versions that answered requests sent at or after `since`, each once.
     pub fn versions_since(&self, since: Instant) -> Vec<String> {
-        let mut versions: Vec<String> = self.versions.iter().filter(|(at, _)| *at >= since).map(|(_, version)| version.clone()).collect();
+        self.versions_where(|at| at >= since)
+    }
+
+    fn versions_where(&self, counts: impl Fn(Instant) -> bool) -> Vec<String> {
+        let mut versions: Vec<String> = self.versions.iter().filter(|(at, _)| counts(*at)).map(|(_, version)| version.clone()).collect();
         versions.sort();
         versions.dedup();
         versions
