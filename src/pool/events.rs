@@ -93,7 +93,7 @@ impl<W> Group<W> {
     }
 
     /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
-    /// itself, or while its release is watched; a crash after that.
+    /// itself, or while its release is watched; a crash after that, and again a failed start when it is not the first in this place.
     fn lost(&mut self, id: ProcessId, now: Instant, why: impl FnOnce(&Process) -> Failure, end: impl FnOnce(&mut Process, Instant)) {
         self.prove(now);
         let Some(process) = self.find_mut(id) else { return };
@@ -108,7 +108,16 @@ impl<W> Group<W> {
         if let Some(failure) = failure {
             self.last_failure = Some((self.name(number, generation), failure.clone(), now));
             match uptime.filter(|_| !watched) {
-                Some(uptime) => self.places[usize::from(number.0 - 1)].crash(generation, uptime, now),
+                Some(uptime) => {
+                    let place = &mut self.places[usize::from(number.0 - 1)];
+                    place.crash(generation, uptime, now);
+                    // Once may be chance. A release that is still on its way in and does it again would take out what works.
+                    let again = place.crashes > 1;
+                    let comes_in = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.back.is_none());
+                    if again && comes_in && self.good.is_some() {
+                        self.start_failure(number, generation, failure, now);
+                    }
+                }
                 None => self.start_failure(number, generation, failure, now),
             }
         }

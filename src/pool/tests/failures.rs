@@ -422,3 +422,25 @@ fn a_number_at_which_two_of_a_release_fail_is_skipped_once() {
     assert!(steps.iter().any(|step| step.starts_with("g2: 0 replaced, not replaced: 1; process 1: ")), "{steps:?}");
     assert!(steps.contains(&"spawn 1 g1".to_owned()), "{steps:?}");
 }
+
+#[test]
+fn a_new_release_that_crashes_twice_in_one_place_after_its_probation_does_not_go_in() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.steps();
+    rig.swap("1 g2", "1 g1");
+    rig.exits("1 g2", 1);
+    assert_eq!(rig.steps_for(1.0), ["gone 1 g2"], "one process boots at a time");
+    rig.ready("2 g2");
+    assert_eq!(rig.steps(), ["serve 2 g2, drain 2 g1", "stop leader 2 g1", "spawn 1 g2"]);
+    rig.exits("2 g1", 0);
+    rig.steps_for(3.0);
+    rig.exits("2 g2", 1);
+    rig.ready("1 g2");
+    assert_eq!(rig.steps_for(3.0), ["gone 2 g2", "serve 1 g2", "spawn 2 g2"], "once in each place may be chance");
+    rig.exits("1 g2", 1);
+    let lines = rig.steps();
+    assert_eq!(lines[0], "g2: failed at process 1, 0 replaced: exited with status 1 3.00 s after it was ready");
+    assert_eq!(lines[1..], ["gone 1 g2", "stop leader 2 g2", "spawn 1 g1"]);
+    assert_eq!(rig.view().good, Some(Generation(1)));
+}
