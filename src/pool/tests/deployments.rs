@@ -230,6 +230,26 @@ fn all_at_once_takes_everything_out_and_starts_everything() {
 }
 
 #[test]
+fn all_at_once_may_be_overtaken_while_all_boot() {
+    let mut rig = Rig::serving(Settings { processes: 2, surge: 0, ..SETTINGS });
+    rig.ask(Aim::AllAtOnce);
+    rig.steps();
+    rig.exits("1 g1", 0);
+    rig.exits("2 g1", 0);
+    rig.steps();
+    assert_eq!(rig.table(), ["1 g2 starting", "2 g2 starting"]);
+    rig.restart();
+    let lines = rig.steps();
+    assert!(lines.contains(&"g2: superseded by g3".to_owned()), "{lines:?}");
+    rig.exits("1 g2", 0);
+    rig.exits("2 g2", 0);
+    rig.steps();
+    rig.ready("1 g1");
+    rig.steps();
+    assert_eq!(rig.table(), ["1 g1 serving", "2 g3 starting"], "the release that is known to work serves at once");
+}
+
+#[test]
 fn while_an_app_is_held_requests_wait_and_afterwards_they_are_served_in_their_order() {
     let mut rig = Rig::serving(SETTINGS);
     let claim = rig.claim("in hand");
