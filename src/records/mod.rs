@@ -114,7 +114,9 @@ impl Record {
         }
     }
 
+    /// A walk that had failed and was tried again all the same, for want of anything better, is told once: by its last end.
     pub fn note(&mut self, entry: Entry) {
+        self.history.retain(|known| known.generation != entry.generation);
         if self.history.len() >= ENTRIES_KEPT {
             self.history.pop_front();
         }

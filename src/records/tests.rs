@@ -105,3 +105,23 @@ fn a_record_is_read_as_it_was_written_and_a_broken_one_is_moved_aside() {
     store.save(&blog, &Record { format: 9, ..record }).unwrap();
     assert!(store.load(&blog).unwrap_err().contains("format 9"));
 }
+
+#[test]
+fn a_walk_that_ends_twice_is_told_once() {
+    let mut record = Record::default();
+    let ended = |generation, outcome: &str| Entry {
+        at: 0,
+        generation: Generation(generation),
+        kind: "restart".to_owned(),
+        trigger: "command".to_owned(),
+        release: None,
+        outcome: outcome.to_owned(),
+        message: String::new(),
+        seconds: 0.0,
+        output: Vec::new(),
+    };
+    for entry in [ended(1, "superseded"), ended(2, "failed"), ended(2, "done")] {
+        record.note(entry);
+    }
+    assert_eq!(record.history, [ended(1, "superseded"), ended(2, "done")]);
+}

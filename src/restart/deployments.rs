@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::{Restart, release};
 use crate::control::proto::seconds;
-use crate::ids::GroupId;
+use crate::ids::{Generation, GroupId};
 use crate::pool::{Aim, Ask, Outcome, Trigger};
 use crate::records::{Entry, Record};
 use crate::table::State;
@@ -49,8 +49,18 @@ impl Restart {
         }
     }
 
+    /// A first release that was overtaken has proved itself: no walk of its own tells that.
+    pub(super) fn accept(&mut self, group: GroupId, generation: Generation) {
+        let release = self.shared.table.lock().releases.get(&(group, generation)).cloned();
+        if let Some(release) = release {
+            log::info!("{} {generation}: has proved itself", self.shared.app(group).name);
+            self.write_down(group, |record| record.accept(&release.root, &Aim::Root, release.named.as_deref()));
+        }
+        self.written.insert(group, generation);
+    }
+
     /// Into the log and onto the disk; then whoever waits for it may know.
-    pub(super) fn walk_ended(&self, group: GroupId, ask: &Ask, outcome: Outcome) {
+    pub(super) fn walk_ended(&mut self, group: GroupId, ask: &Ask, outcome: Outcome) {
         let (app, generation, now) = (self.shared.app(group).name.clone(), ask.generation, Instant::now());
         match &outcome {
             Outcome::Done | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => {
@@ -64,19 +74,18 @@ impl Restart {
             }
         }
         let state = self.shared.table.lock();
-        let good = state.pool.group(group).good();
-        let good_release = good.and_then(|good| state.releases.get(&(group, good)).cloned());
-        let is_good = good == Some(generation);
+        let is_good = state.pool.group(group).good() == Some(generation);
         let release = state.releases.get(&(group, generation)).cloned();
         drop(state);
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let seconds = seconds(now.saturating_duration_since(ask.since));
         let entry = Entry::new(ask, &outcome, release.as_ref().map(|release| release.root.as_path()), at, seconds);
+        if is_good {
+            self.written.insert(group, generation);
+        }
         self.write_down(group, |record| {
-            // A first start that was overtaken may have proved itself meanwhile.
-            if let Some(release) = good_release.filter(|release| is_good || record.good.as_ref() != Some(&release.root)) {
-                let aim = if is_good { &ask.aim } else { &Aim::Root };
-                record.accept(&release.root, aim, release.named.as_deref());
+            if let (true, Some(release)) = (is_good, &release) {
+                record.accept(&release.root, &ask.aim, release.named.as_deref());
             }
             record.note(entry);
         });

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::dispatch;
-use crate::ids::{ProcessId, ProcessName};
+use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
 use crate::pool::{Claim, Exit, Failure, FailureKind, Signal, SignalTo, Step};
 use crate::records::disk::Store;
@@ -40,6 +40,8 @@ struct Restart {
     /// None: nothing can be written down.
     store: Option<Store>,
     living: HashMap<ProcessId, Living>,
+    /// Of each app the generation that its record has as good.
+    written: HashMap<GroupId, Generation>,
     /// By when it meant to look at the table again.
     due_back: Option<Instant>,
 }
@@ -56,7 +58,8 @@ struct Living {
 pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("rota-restart".to_owned()).stack_size(STACK).spawn(move || {
         let program = PathBuf::from("/proc/self/exe");
-        let mut restart = Restart { shared, program, nofile, keeper: None, store, living: HashMap::new(), due_back: None };
+        let mut restart =
+            Restart { shared, program, nofile, keeper: None, store, living: HashMap::new(), written: HashMap::new(), due_back: None };
         restart.run();
     })
 }
@@ -67,6 +70,8 @@ enum Work {
     Reap,
     /// Leaders are gone; is anything left of their groups?
     Look(Vec<(ProcessId, u32)>),
+    /// A generation has proved itself after its walk had ended: it was overtaken.
+    Accept(GroupId, Generation),
     /// It comes this much later than it meant to.
     Late(Duration),
     End,
@@ -83,6 +88,7 @@ impl Restart {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
                 Work::Look(lingering) => self.look(&lingering),
+                Work::Accept(group, generation) => self.accept(group, generation),
                 Work::Late(by) => {
                     log::warn!("rota did not run for {:.1} s; what became due meanwhile is looked at first", by.as_secs_f64())
                 }
@@ -108,6 +114,11 @@ impl Restart {
             }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);
+            }
+            // A walk that was done has been told by now, and its release written down.
+            let good = state.pool.groups().filter_map(|group| Some((group.id(), group.good()?)));
+            if let Some((group, good)) = good.into_iter().find(|(group, good)| self.written.get(group) != Some(good)) {
+                return Work::Accept(group, good);
             }
             if state.pool.is_stopped() {
                 return Work::End;

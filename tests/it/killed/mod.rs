@@ -3,6 +3,7 @@
 //!
 //! One site lives through all kills. `ROTA_KILLS=1000` asks for more of them, `ROTA_SEED` for other choices.
 
+mod first;
 mod moment;
 mod record;
 
