@@ -250,6 +250,27 @@ fn all_at_once_may_be_overtaken_while_all_boot() {
 }
 
 #[test]
+fn a_walk_that_is_called_off_while_memory_is_looked_at_makes_no_room() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.steps();
+    rig.ready("1 g2");
+    rig.after(2.0);
+    let id = loop {
+        match rig.pool.next_step(rig.now) {
+            Some(Step::Spawn { id, .. }) => break id,
+            Some(step) => drop(rig.carry_out(step)),
+            None => rig.exits("1 g1", 0),
+        }
+    };
+    rig.group().abort().unwrap();
+    assert!(rig.group().postpone(id, "short".to_owned()));
+    assert_eq!(rig.steps(), ["spawn 1 g1"]);
+    rig.swap("1 g1", "1 g2");
+    assert_eq!(rig.group().outcome(Generation(2)), Some(&Outcome::Aborted { replaced: 1 }));
+}
+
+#[test]
 fn while_an_app_is_held_requests_wait_and_afterwards_they_are_served_in_their_order() {
     let mut rig = Rig::serving(SETTINGS);
     let claim = rig.claim("in hand");
