@@ -444,3 +444,19 @@ fn a_new_release_that_crashes_twice_in_one_place_after_its_probation_does_not_go
     assert_eq!(lines[1..], ["gone 1 g2", "stop leader 2 g2", "spawn 1 g1"]);
     assert_eq!(rig.view().good, Some(Generation(1)));
 }
+
+#[test]
+fn a_probation_that_ended_while_rota_did_not_run_is_not_passed_before_rota_has_looked() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.steps();
+    rig.ready("1 g2");
+    assert!(rig.steps().is_empty());
+    let from = rig.now + Duration::from_secs(1);
+    rig.after(10.0);
+    let until = rig.now + Duration::from_secs(1);
+    rig.group().put_off(from, until);
+    assert!(rig.steps().is_empty());
+    rig.exits("1 g2", 1);
+    assert!(rig.steps()[0].starts_with("g2: failed at process 1, 0 replaced"));
+}
