@@ -117,7 +117,7 @@ pub fn answers(plan: &Plan, tally: &Tally, never: &[String]) -> Result<(), Strin
 fn may_be(plan: &Plan, result: &Result_) -> bool {
     let dies = plan.has("app process killed") || plan.steps.iter().any(|(_, step)| format!("{step:?}").contains("dies_after"));
     match result {
-        Result_::Ok => true,
+        Result_::Ok | Result_::Ended => true,
         // The process died with the request, which may not be sent again; or every process was gone.
         Result_::Status(502 | 503) if dies || plan.has("descriptors short") => true,
         Result_::Trouble(Trouble::Cut) => dies,

@@ -66,6 +66,8 @@ pub struct App {
     pub postponed: Option<Number>,
     /// A walk or a recycling emptied it, and it has not been filled.
     pub taken_out: BTreeSet<Number>,
+    /// Of processes that had proved themselves, in their order: the number, the generation, and how long they served.
+    pub crashes: Vec<(Number, Generation, Duration)>,
     pub paused: Option<Instant>,
     pub ending: bool,
     pub ending_now: bool,
@@ -205,6 +207,7 @@ impl App {
             baked: BTreeSet::new(),
             postponed: None,
             taken_out: BTreeSet::new(),
+            crashes: Vec::new(),
             paused: None,
             ending: false,
             ending_now: false,
@@ -295,9 +298,41 @@ impl App {
     pub fn fell(&self, index: usize, now: Instant) -> bool {
         let proc = &self.procs[index];
         let untold = proc.draining.is_none() && proc.first_signal.is_none() && proc.ended.is_none();
-        let compared = self.trial.as_ref().is_some_and(|trial| trial.of == proc.generation);
-        let watched = compared && self.walk == Some(proc.generation) && self.is_watched(proc.generation, now);
-        untold && (watched || proc.ready.is_none_or(|ready| now < ready + self.settings.probation))
+        let unproven = proc.ready.is_none_or(|ready| now < ready + self.settings.probation);
+        untold && (unproven || self.is_compared(proc.generation, now) || self.crashes_again(index, now))
+    }
+
+    fn is_compared(&self, generation: Generation, now: Instant) -> bool {
+        let compared = self.trial.as_ref().is_some_and(|trial| trial.of == generation);
+        compared && self.walk == Some(generation) && self.is_watched(generation, now)
+    }
+
+    /// It had proved itself and ends untold, unwatched: how long it served.
+    pub fn crash(&self, index: usize, now: Instant) -> Option<Duration> {
+        let proc = &self.procs[index];
+        let untold = proc.draining.is_none() && proc.first_signal.is_none() && proc.ended.is_none();
+        let proven = proc.ready.filter(|ready| now >= *ready + self.settings.probation);
+        proven.filter(|_| untold && !self.is_compared(proc.generation, now)).map(|ready| now - ready)
+    }
+
+    pub fn note_crash(&mut self, index: usize, now: Instant) {
+        if let Some(uptime) = self.crash(index, now) {
+            let Proc { number, generation, .. } = self.procs[index];
+            self.crashes.push((number, generation, uptime));
+        }
+    }
+
+    /// The second crash of a release that is on its way in, at one number, is a failed start.
+    fn crashes_again(&self, index: usize, now: Instant) -> bool {
+        let Some(uptime) = self.crash(index, now) else { return false };
+        let Proc { number, generation, .. } = self.procs[index];
+        let comes_in = self.walk == Some(generation) && self.good.is_some() && !self.is_called_off(generation);
+        let here = self.crashes.iter().filter(|(at, _, _)| *at == number).map(|(_, of, uptime)| (*of, *uptime));
+        let in_a_row = here.chain([(generation, uptime)]).fold((None, 0), |(last, count), (of, uptime)| {
+            let before = if last == Some(of) && uptime < SHORT_LIFE { count } else { 0 };
+            (Some(of), before + u32::from(uptime < SHORT_LIFE))
+        });
+        comes_in && in_a_row.1 > 1
     }
 
     /// Another walk, or the same one in the other direction: what was emptied for it is filled as anything else.
@@ -326,3 +361,6 @@ impl App {
 pub const FIRST: Generation = Generation(1);
 /// What ended longer ago has been forgotten: the longest backoff, the longest boot and a short life after it.
 pub const OF_LATE: Duration = Duration::from_secs(200);
+
+/// A crash after this long begins a new row.
+const SHORT_LIFE: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ impl World {
     /// The I/O thread of a process says that it will not do.
     pub fn fail(&mut self, app: usize, proc: usize, kind: FailureKind) -> Check {
         let fell = self.apps[app].fell(proc, self.now);
+        self.apps[app].note_crash(proc, self.now);
         let it = &mut self.apps[app].procs[proc];
         let id = it.id;
         it.failed |= fell;
@@ -24,11 +25,12 @@ impl World {
     }
 
     pub fn exit(&mut self, app: usize, proc: usize, status: i32) -> Check {
-        let fell = self.apps[app].fell(proc, self.now);
-        let it = &mut self.apps[app].procs[proc];
-        if !it.leader {
+        if !self.apps[app].procs[proc].leader {
             return Ok(());
         }
+        let fell = self.apps[app].fell(proc, self.now);
+        self.apps[app].note_crash(proc, self.now);
+        let it = &mut self.apps[app].procs[proc];
         let id = it.id;
         it.failed |= fell;
         it.leader = false;
