@@ -146,6 +146,6 @@ fn the_wall_clock_only_dates_what_is_written_down() {
         }
     }
     readers.sort();
-    let reasons = "a name for a directory, the Date field, and when a walk ended";
-    assert_eq!(readers, ["src/cli/demo/place.rs", "src/date.rs", "src/restart/mod.rs"], "{reasons}");
+    let reasons = "how long ago the history says, a name for a directory, the Date field, and when a walk ended";
+    assert_eq!(readers, ["src/cli/demo/place.rs", "src/cli/history.rs", "src/date.rs", "src/restart/deployments.rs"], "{reasons}");
 }
