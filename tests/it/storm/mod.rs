@@ -33,7 +33,7 @@ fn after_every_storm_one_good_release_serves_and_nothing_is_left_over() {
     let mounts = SmallDisk::is_possible();
     let seeds: Vec<u64> = match seed::number("ROTA_SEED") {
         Some(seed) => vec![seed],
-        None => (0..seed::number("ROTA_STORMS").unwrap_or(6)).collect(),
+        None => (0..seed::number("ROTA_STORMS").unwrap_or(10)).collect(),
     };
     let (mut sum, mut faults, mut failures) = (Tally::default(), BTreeMap::new(), Vec::new());
     for seed in &seeds {
