@@ -35,7 +35,7 @@
 //! - While something waits in a queue no serving process of that app has a free slot.
 //! - A process that is out of service gets nothing new from the moment that this is said.
 //! - Never more processes than wanted plus `surge`; with a surge never fewer serving because of a walk, memory permitting.
-//! - What a command reports as done is on the disk: the next start of rota serves it.
+//! - What a command reports as done is on the disk, so that the next start of rota serves it, or the command says that it could not be written.
 //! - Every start of a generation is from the release that was resolved when its walk began.
 //! - What is forwarded is written anew from what was parsed once, strictly ([`http`]).
 //! - The lock covers a look-up and a change: no system call, no log line.

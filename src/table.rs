@@ -61,6 +61,8 @@ pub struct State {
     pub releases: HashMap<(GroupId, Generation), Arc<Release>>,
     /// What is written down of each app, by [`GroupId`]; the restart thread alone changes it.
     pub records: Vec<Record>,
+    /// Records that could not be put on the disk: why, and when it is tried again.
+    pub not_written: HashMap<GroupId, (String, Instant)>,
 }
 
 /// To the I/O thread of a process.

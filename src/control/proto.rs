@@ -212,6 +212,8 @@ pub struct WalkEnd {
     pub skipped: Vec<Number>,
     /// What serves now: `g3 /srv/blog/releases/41`. None: nothing does.
     pub serving: Option<String>,
+    /// Why this is not on the disk, so that a start of rota would not know it. None: it is.
+    pub not_written: Option<String>,
     /// From the request to the end; the server fills it in.
     pub seconds: f64,
 }
@@ -308,6 +310,8 @@ pub struct AppStatus {
     pub walk: Option<Progress>,
     pub resists: Option<Resists>,
     pub backoff: Option<Backoff>,
+    /// Why its record is not on the disk; tried again every few seconds. None: it is.
+    pub not_written: Option<String>,
     /// Requests are held.
     pub pause: Option<Pause>,
     pub last_failure: Option<LastFailure>,

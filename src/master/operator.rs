@@ -125,14 +125,17 @@ impl Operator for Operations {
         let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
         let views: Vec<(GroupId, GroupView)> = wanted.map(|group| (group.id(), group.view(now))).collect();
         let releases = state.releases.clone();
-        let passed_over = |(group, _): &(GroupId, GroupView)| state.records[group.index()].passed_over.clone();
-        let passed_over: Vec<Option<PathBuf>> = views.iter().map(passed_over).collect();
+        let recorded = |(group, _): &(GroupId, GroupView)| {
+            (state.records[group.index()].passed_over.clone(), state.not_written.get(group).map(|(why, _)| why.clone()))
+        };
+        let recorded: Vec<(Option<PathBuf>, Option<String>)> = views.iter().map(recorded).collect();
         drop(state);
         let directory = |group, generation| releases.get(&(group, generation)).map(|release| release.root.display().to_string());
         let mut apps: Vec<AppStatus> =
             views.into_iter().map(|(group, view)| AppStatus::new(view, |generation| directory(group, generation))).collect();
-        for (app, passed_over) in apps.iter_mut().zip(passed_over) {
+        for (app, (passed_over, not_written)) in apps.iter_mut().zip(recorded) {
             app.passed_over = passed_over.map(|path| path.display().to_string());
+            app.not_written = not_written;
         }
         self.measure(&mut apps, now);
         Ok(StatusReply {
@@ -302,7 +305,8 @@ impl Operator for Operations {
             let view = group.view(now);
             let first_serving = || view.processes.iter().find(|process| process.state == "serving").map(|process| process.name.generation);
             let serving = view.good.or_else(first_serving).map(|good| format!("{good} {}", release(&state, id, good).unwrap_or_default()));
-            return WalkReport::Ended(WalkEnd::new(app, generation, outcome, serving));
+            let not_written = state.not_written.get(&id).map(|(why, _)| why.clone());
+            return WalkReport::Ended(WalkEnd { not_written, ..WalkEnd::new(app, generation, outcome, serving) });
         }
         match group.view(now).walk {
             Some(walk) if walk.generation == generation => WalkReport::Underway(Progress::new(app, &walk)),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Restart, release};
 use crate::control::proto::seconds;
@@ -42,10 +42,25 @@ impl Restart {
         change(record);
         let record = record.clone();
         drop(state);
-        if let Some(store) = &self.store
-            && let Err(error) = store.save(&self.shared.app(group).name, &record)
-        {
-            log::error!("server.state_dir {error}; a restart of rota would not know this release");
+        let Some(store) = &self.store else { return };
+        let saved = store.save(&self.shared.app(group).name, &record);
+        let not_written = &mut self.shared.table.lock().not_written;
+        match saved {
+            Ok(()) => drop(not_written.remove(&group)),
+            Err(error) => {
+                let known = not_written.insert(group, (error.clone(), Instant::now() + AGAIN)).is_some_and(|(known, _)| known == error);
+                if !known {
+                    log::error!("server.state_dir {error}; until this is mended a start of rota would not know what served last");
+                }
+            }
+        }
+    }
+
+    /// Tries again to put a record on the disk.
+    pub(super) fn write_again(&self, group: GroupId) {
+        self.write_down(group, |_| {});
+        if !self.shared.table.lock().not_written.contains_key(&group) {
+            log::info!("server.state_dir: the record of {} is written", self.shared.app(group).name);
         }
     }
 
@@ -124,3 +139,6 @@ impl Restart {
         }
     }
 }
+
+/// After a record could not be written: somebody has to make room first.
+const AGAIN: Duration = Duration::from_secs(10);

@@ -72,6 +72,8 @@ enum Work {
     Look(Vec<(ProcessId, u32)>),
     /// A generation has proved itself after its walk had ended: it was overtaken.
     Accept(GroupId, Generation),
+    /// A record is not on the disk, and some time has passed.
+    WriteAgain(GroupId),
     /// It comes this much later than it meant to.
     Late(Duration),
     End,
@@ -89,6 +91,7 @@ impl Restart {
                 Work::Reap => self.reap(),
                 Work::Look(lingering) => self.look(&lingering),
                 Work::Accept(group, generation) => self.accept(group, generation),
+                Work::WriteAgain(group) => self.write_again(group),
                 Work::Late(by) => {
                     log::warn!("rota did not run for {:.1} s; what became due meanwhile is looked at first", by.as_secs_f64())
                 }
@@ -120,6 +123,10 @@ impl Restart {
             if let Some((group, good)) = good.into_iter().find(|(group, good)| self.written.get(group) != Some(good)) {
                 return Work::Accept(group, good);
             }
+            let again = state.not_written.iter().map(|(group, (_, at))| (*at, *group)).min();
+            if let Some((_, group)) = again.filter(|(at, _)| *at <= now) {
+                return Work::WriteAgain(group);
+            }
             if state.pool.is_stopped() {
                 return Work::End;
             }
@@ -128,7 +135,7 @@ impl Restart {
                 return Work::Look(lingering);
             }
             looked = true;
-            let mut deadline = state.pool.next_deadline();
+            let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).min();
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }

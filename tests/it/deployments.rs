@@ -231,3 +231,21 @@ fn a_record_that_cannot_be_read_is_moved_aside_and_root_is_served() {
     assert_eq!(site.answers(), ["1"]);
     assert!(site.log().contains("app.json.bad"), "{}", site.log());
 }
+
+/// The directory is replaced by a file: as with a full disk, nothing can be written there.
+#[test]
+fn a_record_that_cannot_be_written_is_told_and_written_when_it_can_be() {
+    let site = Site::start(APP);
+    fs::rename(site.path("state"), site.path("elsewhere")).unwrap();
+    fs::write(site.path("state"), "").unwrap();
+    let said = under_load(&site, || site.deploy_by_name("2", ""));
+    said.expect(0);
+    assert!(said.out.contains("not written down: ") && said.out.contains("state/app.json.new: create: "), "{}", said.out);
+    assert!(site.status()["apps"][0]["not_written"].is_string());
+    assert_eq!(site.answers(), ["2"]);
+    fs::remove_file(site.path("state")).unwrap();
+    fs::rename(site.path("elsewhere"), site.path("state")).unwrap();
+    wait::until("it is written", secs(30), || site.status()["apps"][0]["not_written"].is_null());
+    let site = site.crash_and_serve();
+    assert_eq!(site.answers(), ["2"]);
+}

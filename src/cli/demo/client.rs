@@ -206,7 +206,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         assert_eq!(fetch(address, Duration::from_millis(30)), Err(Failure::Timeout));
-        drop(listener);
+        // Bound and not listening: the port is nobody else's meanwhile.
+        let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        deaf.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        let address = deaf.local_addr().expect("a bound socket").as_socket().expect("an IPv4 address");
         assert_eq!(fetch(address, Duration::from_secs(5)), Err(Failure::Refused));
     }
 

@@ -130,6 +130,15 @@ fn live_line(progress: &Progress, later: f64) -> String {
 
 /// One sentence; what serves if it failed, and the last output of the process that did.
 fn end_text(end: &WalkEnd, paint: Paint) -> String {
+    let mut text = outcome_text(end, paint);
+    if let Some(why) = &end.not_written {
+        let warning = paint.warn("not written down");
+        text.push_str(&format!("  {warning}: {}; until that is mended a start of rota would not know of this\n", harmless(why)));
+    }
+    text
+}
+
+fn outcome_text(end: &WalkEnd, paint: Paint) -> String {
     let (walk, after, why) = (format!("{} {}", end.app, end.generation), span(end.seconds), harmless(&end.message));
     match end.outcome {
         OutcomeKind::Done => {

@@ -45,6 +45,12 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
         let what = format!("HELD for {held}: requests wait; ends by itself in {left}, or by: rota resume {}", app.app);
         line(&what, Some(("HELD", paint.warn("HELD"))));
     }
+    if let Some(why) = &app.not_written {
+        line(
+            &format!("NOT WRITTEN DOWN: {why}; a start of rota would not know what serves"),
+            Some(("NOT WRITTEN DOWN", paint.warn("NOT WRITTEN DOWN"))),
+        );
+    }
     line(&queue_line(&app.queue), None);
     if let Some(walk) = &app.walk {
         line(&walk_line(walk), None);
@@ -165,7 +171,16 @@ mod tests {
 
     #[test]
     fn a_quiet_server_in_one_look() {
-        let app = AppStatus { walk: None, resists: None, backoff: None, last_failure: None, passed_over: None, pause: None, ..troubled() };
+        let app = AppStatus {
+            walk: None,
+            resists: None,
+            backoff: None,
+            last_failure: None,
+            passed_over: None,
+            not_written: None,
+            pause: None,
+            ..troubled()
+        };
         let processes = vec![process(1, 7, "serving"), ProcessStatus { last_used: None, ..process(2, 7, "serving") }];
         let queue = QueueStatus { length: 0, max: 100, age: None, refused: 0, expired: 0 };
         let status = StatusReply { spooled: 0, apps: vec![AppStatus { processes, queue, ..app }], ..server() };
@@ -193,6 +208,8 @@ blog  g7 /srv/blog/releases/41
     until root names something new
   with processes of g9 /srv/blog/releases/43
   HELD for 5.2 s: requests wait; ends by itself in 14 s, or by: rota resume blog
+  NOT WRITTEN DOWN: /state/blog.json.new: write: No space left; a start of rota
+    would not know what serves
   queue 2 of 100, the first for 0.3 s; so far 5 refused as it was full, 4 waited
     too long
   restart to g9 for 6.0 s: 1 of 2 replaced, left as they were: 1; process 2:
@@ -327,6 +344,7 @@ blog  g7 /srv/blog/releases/41
             generation: Some(Generation(7)),
             release: Some("/srv/blog/releases/41".to_owned()),
             passed_over: Some("/srv/blog/releases/40".to_owned()),
+            not_written: Some("/state/blog.json.new: write: No space left".to_owned()),
             processes_wanted: 2,
             concurrency: 5,
             processes: vec![

@@ -30,6 +30,7 @@ impl AppStatus {
             walk,
             resists: view.resists.map(|resists| Resists::new(resists, &release)),
             backoff: view.backoff.map(Backoff::from),
+            not_written: None,
             pause: view.pause.map(|(held, left)| Pause { seconds: seconds(held), left_seconds: seconds(left) }),
             last_failure: view.last_failure.map(|(name, failure, ago)| LastFailure {
                 number: name.number,
@@ -120,6 +121,7 @@ impl WalkEnd {
             replaced: None,
             skipped: Vec::new(),
             serving,
+            not_written: None,
             seconds: 0.0,
         };
         let output = |failure: &Failure| failure.output.clone();
