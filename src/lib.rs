@@ -67,5 +67,6 @@ pub mod records;
 pub mod restart;
 pub mod router;
 pub mod signals;
+pub mod socket_file;
 pub mod sys;
 pub mod table;

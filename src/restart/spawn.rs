@@ -8,13 +8,13 @@ use std::fs;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Type};
@@ -24,6 +24,7 @@ use super::release::{Identity, Release};
 use crate::config::Bind;
 use crate::ids::ProcessName;
 use crate::pool::{Failure, FailureKind};
+use crate::socket_file;
 
 /// Where a process can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub struct Launched {
     pub dir: PrivateDir,
 }
 
-/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700 of the app's user, removed with this value.
+/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700, removed with this value. It is rota's own until [`give_away`].
 #[derive(Debug)]
 pub struct PrivateDir {
     path: PathBuf,
@@ -91,8 +92,10 @@ struct Reserved {
 
 fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
     let release = request.release;
-    let dir = PrivateDir::create(request.run_dir, &request.name, request.serial, release.user.as_ref())?;
+    let (dir, opened) = PrivateDir::create(request.run_dir, &request.name, request.serial)?;
     let Reserved { socket, endpoint } = reserve(release, &dir)?;
+    // Last: from here on the app's user may put anything anywhere in it.
+    give_away(&opened, release.user.as_ref()).map_err(|error| format!("{}: {error}", dir.path.display()))?;
     let place = match &endpoint {
         Endpoint::Unix(path) => Place { dir: &dir.path, socket: Some(path), port: None },
         Endpoint::Tcp(addr) => Place { dir: &dir.path, socket: None, port: Some(addr.port()) },
@@ -137,7 +140,7 @@ fn own_environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn reserve(release: &Release, dir: &PrivateDir) -> Result<Reserved, String> {
-    let path = dir.path.join("app.sock");
+    let path = dir.path.join(SOCKET);
     match release.bind {
         Bind::Unix => {
             // Each server words this in its own way, most of them badly.
@@ -157,15 +160,9 @@ fn reserve(release: &Release, dir: &PrivateDir) -> Result<Reserved, String> {
             Ok(Reserved { socket: Some(socket), endpoint: Endpoint::Tcp(addr) })
         }
         Bind::Fd => {
-            let listen = || -> io::Result<OwnedFd> {
-                let listener = UnixListener::bind(&path)?;
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-                own(&path, release.user.as_ref())?;
-                rustix::net::listen(listener.as_fd(), BACKLOG)?;
-                Ok(listener.into())
-            };
-            let socket = listen().map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok(Reserved { socket: Some(socket), endpoint: Endpoint::Unix(path) })
+            let mode = Mode::RUSR | Mode::WUSR;
+            let socket = socket_file::listen(&path, mode, BACKLOG).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(Reserved { socket: Some(socket.into()), endpoint: Endpoint::Unix(path) })
         }
     }
 }
@@ -187,24 +184,30 @@ fn send_order(to: &UnixStream, order: &ShimOrder, socket: Option<&OwnedFd>) -> i
 }
 
 impl PrivateDir {
-    fn create(run_dir: &Path, name: &ProcessName, serial: u32, user: Option<&Identity>) -> Result<Self, String> {
+    /// The directory, and itself opened, whatever comes to stand at its path.
+    fn create(run_dir: &Path, name: &ProcessName, serial: u32) -> Result<(Self, OwnedFd), String> {
         let app = run_dir.join(name.app.as_str());
-        let path = app.join(format!("{}-{serial}", name.number));
-        let create = || -> io::Result<()> {
+        let own_name = format!("{}-{serial}", name.number);
+        let path = app.join(&own_name);
+        let create = || -> io::Result<OwnedFd> {
             if let Some(above) = run_dir.parent() {
                 fs::create_dir_all(above)?;
             }
-            make_own_dir(run_dir)?;
-            make_own_dir(&app)?;
-            // Left by a rota that was killed.
+            let run = own_dir(CWD, run_dir, run_dir)?;
+            let app = own_dir(run.as_fd(), Path::new(name.app.as_str()), &app)?;
+            // Left by a rota that was killed, and the app's user's since: std walks down with openat(2), so a link in it is removed, not followed.
             if fs::symlink_metadata(&path).is_ok() {
                 fs::remove_dir_all(&path)?;
             }
-            fs::DirBuilder::new().mode(0o700).create(&path)?;
-            own(&path, user)
+            // Nobody else may write to the directory above: what is made here is what is opened.
+            rustix::fs::mkdirat(&app, &own_name, Mode::RWXU)?;
+            let opened = open_dir(app.as_fd(), Path::new(&own_name))?;
+            // Also under a umask that would forbid it.
+            rustix::fs::fchmod(&opened, Mode::RWXU)?;
+            Ok(opened)
         };
-        create().map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self { path })
+        let opened = create().map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok((Self { path }, opened))
     }
 
     pub fn path(&self) -> &Path {
@@ -220,29 +223,55 @@ impl Drop for PrivateDir {
     }
 }
 
-/// A directory that is ours and no symlink, made if it is missing (CVE-2014-1831 was a directory that somebody else had made first).
-fn make_own_dir(path: &Path) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        // Others may pass through, to directories that they own, and see nothing; also under a umask that would forbid it.
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o711))?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+/// Makes a process's directory, and the socket in it if there is one, the user's. As long as the directory is ours nobody can put another file in the socket's
+/// place, so it goes last (CVE-2018-12026 was a file of an app's user that root changed the owner of).
+fn give_away(dir: &OwnedFd, user: Option<&Identity>) -> io::Result<()> {
+    let Some(user) = user else { return Ok(()) };
+    let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+    match rustix::fs::chownat(dir, SOCKET, uid, gid, AtFlags::SYMLINK_NOFOLLOW) {
+        // The app makes it, or listens on a port.
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
     }
-    let found = fs::symlink_metadata(path)?;
-    let us = rustix::process::geteuid().as_raw();
-    if !found.is_dir() || found.uid() != us || found.mode() & 0o022 != 0 {
-        let text = format!("{} must be a directory of uid {us} that nobody else may write to", path.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    }
-    Ok(())
+    Ok(rustix::fs::fchown(dir, uid, gid)?)
 }
 
-fn own(path: &Path, user: Option<&Identity>) -> io::Result<()> {
-    match user {
-        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
+/// A directory that is ours and no symlink, made if it is missing (CVE-2014-1831 was a directory that somebody else had made first). `path` is
+/// how errors call it.
+fn own_dir(above: BorrowedFd<'_>, name: &Path, path: &Path) -> io::Result<OwnedFd> {
+    let fresh = match rustix::fs::mkdirat(above, name, Mode::RWXU) {
+        Ok(()) => true,
+        Err(rustix::io::Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let us = rustix::process::geteuid();
+    let refused = || {
+        let text = format!("{} must be a directory of uid {} that nobody else may write to", path.display(), us.as_raw());
+        io::Error::new(io::ErrorKind::PermissionDenied, text)
+    };
+    let opened = open_dir(above, name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => refused(),
+        _ => error,
+    })?;
+    let found = rustix::fs::fstat(&opened)?;
+    let others = Mode::WGRP | Mode::WOTH;
+    if found.st_uid != us.as_raw() || Mode::from_raw_mode(found.st_mode).intersects(others) {
+        return Err(refused());
     }
+    if fresh {
+        // Others may pass through, to directories that they own, and see nothing; also under a umask that would forbid it.
+        rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP | Mode::XOTH)?;
+    }
+    Ok(opened)
+}
+
+/// The directory `name` itself; a symlink or another kind of file is an error.
+fn open_dir(above: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(above, name, flags, Mode::empty())?)
 }
 
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKLOG: i32 = 1024;
+/// Of the app, in its directory.
+const SOCKET: &str = "app.sock";

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -80,6 +81,47 @@ fn parent() {
     println!("started {} {}", app.pid(), keeper.pid());
     let _ = std::io::stdin().read(&mut [0]);
 }
+
+/// A process of an app's user that puts a symlink in the place of each socket `DIR/2-N/app.sock`, N from 1 on, as soon as it can. Ends with
+/// this value.
+#[derive(Debug)]
+pub struct Swapper(Child);
+
+impl Swapper {
+    pub fn start(dir: &Path, to: &Path, uid: u32, gid: u32) -> Self {
+        // Another user may not get to this test binary; perl is everybody's (and part of every Debian).
+        let mut command = Command::new("perl");
+        command.args(["-e", SWAP]).arg(dir).arg(to).uid(uid).gid(gid);
+        let mut process = command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = [0; 6];
+        process.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Swapper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// unlink(2) before symlink(2), and only what is there: the window is between root's two steps.
+const SWAP: &str = r#"
+    my ($dir, $to) = @ARGV;
+    $| = 1;
+    print "ready\n";
+    my $n = 1;
+    while (1) {
+        if (unlink("$dir/2-$n/app.sock")) {
+            symlink($to, "$dir/2-$n/app.sock");
+            $n++;
+        } elsif (-d "$dir/2-" . ($n + 1)) {
+            # Too late for this one.
+            $n++ unless unlink("$dir/2-$n/app.sock") && symlink($to, "$dir/2-$n/app.sock");
+        }
+    }
+"#;
 
 /// Command line of an app that listens where it is told and says hello to everybody.
 pub fn listening_app() -> [String; 4] {
