@@ -7,10 +7,10 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
@@ -20,6 +20,7 @@ use rustix::net::UCred;
 
 use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, StatusReply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
+use crate::socket_file::SocketFile;
 pub use connection::COLLECTING;
 use connection::{Closes, Connection};
 
@@ -85,9 +86,8 @@ pub enum WalkReport {
 /// The listening socket and its clients.
 #[derive(Debug)]
 pub struct ControlServer {
-    path: PathBuf,
-    /// Device and inode of the socket file, to know it again.
-    file: (u64, u64),
+    /// Removed with this value.
+    _file: SocketFile,
     listener: UnixListener,
     first_token: usize,
     /// The token of a place is `first_token` + 1 + its index.
@@ -105,11 +105,13 @@ impl ControlServer {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(named)?;
         }
-        remove_stale(path)?;
-        let listener = listen(path).map_err(named)?;
-        let file = identity(path).map_err(named)?;
+        let (listener, file) = SocketFile::bind(path, Mode::RUSR | Mode::WUSR, BACKLOG).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => io::Error::new(error.kind(), format!("another rota answers on {}", path.display())),
+            _ => named(error),
+        })?;
+        let listener = UnixListener::from_std(listener);
         let places = (1..tokens).map(|_| None).collect();
-        Ok(Self { path: path.to_owned(), file, listener, first_token, places, accept_at: None })
+        Ok(Self { _file: file, listener, first_token, places, accept_at: None })
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
@@ -200,15 +202,6 @@ impl ControlServer {
     }
 }
 
-impl Drop for ControlServer {
-    /// Takes the file away, unless it is another server's by now.
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in.
 fn may_operate(peer: &UCred) -> bool {
     peer.uid.is_root() || peer.uid == rustix::process::geteuid()
@@ -218,42 +211,6 @@ fn may_operate(peer: &UCred) -> bool {
 fn turn_away(mut stream: UnixStream, message: String) {
     // A new socket has room for a line; if not, the end of the connection says enough.
     let _ = stream.write(&reply_line(&Reply::Error { message }));
-}
-
-/// Removes a socket that nobody listens on.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let fails = |kind, why: &str| Err(io::Error::new(kind, format!("{}: {why}", path.display())));
-    match fs::symlink_metadata(path) {
-        Ok(file) if !file.file_type().is_socket() => return fails(ErrorKind::AlreadyExists, "is there already and is no socket"),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return fails(error.kind(), &error.to_string()),
-    }
-    // Does not wait: a server with a full backlog is WouldBlock, and alive.
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
-            kind => fails(kind, &error.to_string()),
-        }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() != ErrorKind::WouldBlock => fails(error.kind(), &error.to_string()),
-        Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::AddrInUse, format!("another rota answers on {}", path.display()))),
-    }
-}
-
-/// The mode is set on the socket before it gets its name, so that the file is never open to others (Linux: bind(2) takes it from there).
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    socket.bind(&socket2::SockAddr::unix(path)?)?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(UnixListener::from_std(socket.into()))
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let file = fs::symlink_metadata(path)?;
-    Ok((file.dev(), file.ino()))
 }
 
 /// Commands that may wait to be accepted.

@@ -2,16 +2,15 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
 
 use crate::config::Listen;
 use crate::conn::socket::Socket;
+use crate::socket_file::SocketFile;
 
 /// One listening socket.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Listening {
     Tcp(mio::net::TcpListener),
-    Unix(mio::net::UnixListener),
+    Unix(mio::net::UnixListener, SocketFile),
 }
 
 impl Listener {
@@ -55,13 +54,9 @@ impl Listener {
                 Listening::Tcp(mio::net::TcpListener::from_std(socket.into()))
             }
             Listen::Unix(path) => {
-                remove_dead(path)?;
-                let listener = std::os::unix::net::UnixListener::bind(path)?;
                 // Whoever may reach the directory may connect, as with a port.
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-                rustix::net::listen(listener.as_fd(), BACKLOG)?;
-                listener.set_nonblocking(true)?;
-                Listening::Unix(mio::net::UnixListener::from_std(listener))
+                let (listener, file) = SocketFile::bind(path, FOR_ALL, BACKLOG)?;
+                Listening::Unix(mio::net::UnixListener::from_std(listener), file)
             }
         };
         Ok(Self { at: at.clone(), socket, ready: true })
@@ -70,7 +65,7 @@ impl Listener {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.socket {
             Listening::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
-            Listening::Unix(socket) => socket.register(registry, token, Interest::READABLE),
+            Listening::Unix(socket, _) => socket.register(registry, token, Interest::READABLE),
         }
     }
 
@@ -84,13 +79,7 @@ impl Listener {
                     log::warn!("server.listen {}: a connection may be lost at its end: SO_ATTACH_FILTER: {error}", self.at);
                 }
             }
-            Listening::Unix(_) => self.unlink(),
-        }
-    }
-
-    fn unlink(&self) {
-        if let Listen::Unix(path) = &self.at {
-            let _ = std::fs::remove_file(path);
+            Listening::Unix(_, file) => file.remove(),
         }
     }
 
@@ -98,26 +87,13 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(Socket, Option<std::net::IpAddr>)> {
         match &self.socket {
             Listening::Tcp(socket) => socket.accept().map(|(stream, addr)| (Socket::Tcp(stream), Some(addr.ip().to_canonical()))),
-            Listening::Unix(socket) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
+            Listening::Unix(socket, _) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
         }
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.unlink();
-    }
-}
-
-/// Removes the socket file that a server left behind when it was killed; one that answers stays.
-fn remove_dead(path: &Path) -> io::Result<()> {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Err(_) => Ok(()),
-    }
-}
-
+/// Read and write, for everybody.
+const FOR_ALL: Mode = Mode::from_bits_retain(0o666);
 /// socket(2): the machine does not speak this address family.
 const EAFNOSUPPORT: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 /// The kernel lowers it to net.core.somaxconn.

@@ -1,5 +1,8 @@
 //! Starting, stopping, killing and asking the server.
 
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -203,4 +206,31 @@ fn a_restart_whose_server_is_killed_is_told() {
     assert_eq!(status.code(), Some(7));
     kill(command.id(), Signal::KILL);
     std::thread::sleep(Duration::from_millis(10));
+}
+
+/// A slip of the pen in `listen`, and a name that another server has taken over.
+#[test]
+fn only_its_own_listening_sockets_are_removed() {
+    let mut site = Site::prepare("processes = 1\nbind = \"unix\"");
+    site.release("1", "");
+    site.flip("1");
+    let (file, socket) = (site.path("precious"), site.path("http.sock"));
+    fs::write(&file, "x").unwrap();
+    let config = fs::read_to_string(site.path("rota.toml")).unwrap();
+    let listening = |site: &Site, path: &Path| {
+        fs::write(site.path("rota.toml"), config.replacen("listen = [", &format!("listen = [\"unix:{}\", ", path.display()), 1)).unwrap();
+    };
+    listening(&site, &file);
+    let said = site.rota(&["serve"]);
+    assert_ne!(said.status, Some(0));
+    assert!(said.err.contains(&format!("unix:{}: is there already and is no socket", file.display())), "{}", said.err);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "x");
+
+    listening(&site, &socket);
+    site = site.serve();
+    let _theirs = UnixListener::bind(site.path("theirs")).unwrap();
+    fs::rename(site.path("theirs"), &socket).unwrap();
+    site.rota(&["stop"]).expect(0);
+    site.wait_end(secs(20));
+    assert!(socket.exists(), "it is another server's by now");
 }

@@ -1,8 +1,10 @@
 //! The server over a real socket, with an operator that answers what the test tells it to.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use mio::{Events, Poll};
 use tempfile::TempDir;
