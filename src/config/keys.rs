@@ -12,7 +12,8 @@ pub const TOP: Keys = Keys { table: "", keys: &["server", "app"] };
 pub const SERVER: Keys =
     Keys { table: "server", keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "timeouts", "limits"] };
 pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
-pub const SERVER_LIMITS: Keys = Keys { table: "server.limits", keys: &["head", "headers", "target", "connections"] };
+pub const SERVER_LIMITS: Keys =
+    Keys { table: "server.limits", keys: &["head", "headers", "target", "body_rate", "connections", "per_client"] };
 pub const APP: Keys = Keys {
     table: "app",
     keys: &[

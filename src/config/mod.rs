@@ -102,8 +102,12 @@ pub struct ClientLimits {
     pub headers: usize,
     /// Bytes of the request target.
     pub target: usize,
+    /// Bytes per second that a request body must bring on the average, beyond `timeouts.body`; 0: any.
+    pub body_rate: u64,
     /// Client connections over all listeners.
     pub connections: usize,
+    /// Of these from one IPv4 address or one /64 of IPv6; 0: any number.
+    pub per_client: usize,
 }
 
 /// One app.

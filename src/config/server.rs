@@ -40,7 +40,9 @@ fn limits(section: &Section<'_>) -> ClientLimits {
         head: to_usize(section.size("head", KIB..=MIB, 32 * KIB)),
         headers: section.number("headers", 1..=HEADERS_MAX, 100),
         target: to_usize(section.size("target", 64..=MIB, 8 * KIB)),
+        body_rate: section.size("body_rate", 0..=MIB, 500),
         connections: section.number("connections", 1..=CONNECTIONS_MAX, 10_000),
+        per_client: section.number("per_client", 0..=CONNECTIONS_MAX, 0),
     }
 }
 

@@ -124,8 +124,7 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
         }
         None => {
             keep = false;
-            // One connection too many is not kept open for the sake of its answer.
-            conn.unread = *refusal != Refusal::TooManyConnections;
+            conn.unread = true;
             log::debug!("head from {}: {} ({})", Peer(conn), refusal.status(), refusal.reason());
         }
     }
@@ -275,7 +274,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
         RequestBody::Length(_) | RequestBody::Chunked => {
             conn.phase = Phase::Body;
-            limit(conn, turn, turn.shared.server.timeouts.body);
+            limit_body(conn, turn);
             if expects_continue {
                 // RFC 9110 10.1.1: we are about to read the body. If the client does not take this, it will not take the answer either.
                 let _ = conn.send(CONTINUE, &[], &turn.shared.spool);
@@ -310,7 +309,7 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
             match store(conn, &buffer[..count], turn) {
                 Ok(used) => {
                     conn.input.extend_from_slice(&buffer[used..count]);
-                    limit(conn, turn, turn.shared.server.timeouts.body);
+                    limit_body(conn, turn);
                 }
                 Err(refusal) => refuse(conn, &refusal, turn),
             }
@@ -431,6 +430,18 @@ fn receive(conn: &mut Conn, buffer: &mut [u8]) -> Received {
 
 fn limit(conn: &mut Conn, turn: &mut Turn<'_>, time: Duration) {
     turn.deadlines.set(&mut conn.deadline, turn.token, turn.now + time);
+}
+
+/// A body may stand still for timeouts.body, and be on its way for that and as long as its bytes so far last at limits.body_rate: else one
+/// byte now and then keeps a connection for ever.
+fn limit_body(conn: &mut Conn, turn: &mut Turn<'_>) {
+    let server = &turn.shared.server;
+    let mut time = server.timeouts.body;
+    if let Some(request) = conn.request.as_ref().filter(|_| server.limits.body_rate > 0) {
+        let earned = Duration::from_millis(request.body.len().saturating_mul(1000) / server.limits.body_rate);
+        time = time.min((request.since + server.timeouts.body + earned).saturating_duration_since(turn.now));
+    }
+    limit(conn, turn, time);
 }
 
 /// The limit of a connection that waits for a request.

@@ -50,6 +50,8 @@ pub struct Conn {
     pub waiting: Option<WaitId>,
     /// Counts it among the open connections.
     _count: ConnCount,
+    /// Counts it among those of its client, where these are limited.
+    _share: Option<Arc<()>>,
 }
 
 /// What a connection is about.
@@ -117,7 +119,7 @@ impl Drop for Conn {
 }
 
 impl Conn {
-    pub fn new(socket: Socket, peer: Option<IpAddr>, count: &ConnCount) -> Box<Self> {
+    pub fn new(socket: Socket, peer: Option<IpAddr>, count: &ConnCount, share: Option<Arc<()>>) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
@@ -133,6 +135,7 @@ impl Conn {
             deadline: Deadline::default(),
             waiting: None,
             _count: count.one_more(),
+            _share: share,
         })
     }
 

@@ -4,6 +4,7 @@
 //! One mio event loop that nothing but readiness blocks. It starts and signals no process: what is wanted goes into the pool table, and the
 //! restart thread does it.
 
+mod clients;
 mod listeners;
 mod operator;
 mod stopping;
@@ -11,6 +12,7 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::conn::intake::{self, Desk, Next};
+use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::dispatch::{self, Place};
@@ -29,6 +32,7 @@ use crate::ids::GroupId;
 use crate::pool::Trigger;
 use crate::signals::{self, Signals};
 use crate::table::{Shared, ToMaster};
+use clients::Clients;
 use listeners::Listener;
 use operator::Operations;
 use stopping::Stopping;
@@ -43,6 +47,9 @@ pub struct Master {
     listeners: Vec<Listener>,
     /// After an error of accept that time may mend: not before this.
     accept_after: Option<Instant>,
+    clients: Clients,
+    /// That `limits.connections` is reached is not said again before this.
+    full_after: Option<Instant>,
     signals: Signals,
     control: ControlServer,
     watch: Watch,
@@ -89,6 +96,8 @@ impl Master {
             inbox,
             listeners,
             accept_after: None,
+            clients: Clients::default(),
+            full_after: None,
             signals,
             control,
             watch,
@@ -252,16 +261,39 @@ impl Master {
         }
     }
 
-    fn accepted(&mut self, socket: crate::conn::socket::Socket, peer: Option<std::net::IpAddr>) {
-        let full = self.shared.connections.open() >= self.shared.server.limits.connections;
-        let conn = Conn::new(socket, peer, &self.shared.connections);
+    fn accepted(&mut self, socket: Socket, peer: Option<IpAddr>) {
+        let limits = &self.shared.server.limits;
+        if self.shared.connections.open() >= limits.connections {
+            if self.full_after.is_none_or(|at| at <= self.desk.now) {
+                log::warn!("limits.connections is reached: {} are open, more are answered 503 and closed", limits.connections);
+                self.full_after = Some(self.desk.now + FULL_PAUSE);
+            }
+            return self.turn_away(socket);
+        }
+        let mut share = None;
+        if let Some(peer) = peer.filter(|_| limits.per_client > 0) {
+            share = self.clients.one_more(peer, limits.per_client);
+            if share.is_none() {
+                log::debug!("{peer} has limits.per_client connections; one more is answered 503 and closed");
+                return self.turn_away(socket);
+            }
+        }
+        let conn = Conn::new(socket, peer, &self.shared.connections, share);
         let key = self.conns.insert(Held { conn, registered: false });
         let held = &mut self.conns[key];
         self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.shared.server.timeouts.head);
-        if full {
-            self.refuse(key, &Refusal::TooManyConnections);
-        }
         self.advance(key);
+    }
+
+    /// One connection too many: it is told so, as far as its socket takes it at once, and closed. To keep it open for the sake of its answer
+    /// would be to have no limit.
+    fn turn_away(&mut self, mut socket: Socket) {
+        self.desk.out.clear();
+        Refusal::TooManyConnections.write(&mut self.desk.out, self.desk.date.at(self.desk.now), false, false);
+        let _ = socket.write(&self.desk.out);
+        let _ = socket.shut_write();
+        // A request that is there already: unread it would turn the close into a reset, which may destroy the answer (RFC 9112 9.6).
+        let _ = socket.read(&mut self.desk.scratch);
     }
 
     fn advance(&mut self, key: usize) {
@@ -439,3 +471,5 @@ const CONNS: usize = 1 << 20;
 const ACCEPTS: usize = 64;
 /// After EMFILE and the like: connections wait in the backlog until others have ended.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Between two words about one and the same flood.
+const FULL_PAUSE: Duration = Duration::from_secs(10);

@@ -24,6 +24,7 @@ mod dying;
 mod framing;
 mod harness;
 mod killed;
+mod limits;
 mod matrix;
 mod operate;
 mod pool;

@@ -13,7 +13,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             spool_max: 1 << 30,
             state_dir: "/var/lib/rota".into(),
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
-            limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, connections: 10_000 },
+            limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, body_rate: 500, connections: 10_000, per_client: 0 },
         },
         apps: Vec::new(),
     };
@@ -70,6 +70,8 @@ head = "1K"
 headers = 128
 target = 0x40
 connections = 1
+body_rate = "2K"
+per_client = 3
 
 [app.blog]
 command = ["bin/run", "", "$SOCKET"]
@@ -106,7 +108,7 @@ limits.body = "64K"
         spool_max: 5,
         state_dir: "/srv/state".into(),
         timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
-        limits: ClientLimits { head: 1024, headers: 128, target: 64, connections: 1 },
+        limits: ClientLimits { head: 1024, headers: 128, target: 64, body_rate: 2048, connections: 1, per_client: 3 },
     };
     assert_eq!(config.server, server);
     let variables = [("Z", "z"), ("A", "5"), ("B", "true"), ("C", "1.5"), ("D", "")];
