@@ -3,6 +3,7 @@
 //!
 //! Whoever writes a line is not held up by whoever reads it: what nobody reads is dropped, and counted.
 
+use std::any::Any;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub fn start(level: LevelFilter) {
     }
     // A second start (tests in one process) keeps the first.
     let _ = builder.try_init();
+}
+
+/// What a panic that was caught said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 /// Writes whole lines where there is room for them, and waits for room only a little: every thread of rota logs.

@@ -35,7 +35,7 @@ pub struct Shared {
     pub master: Mailbox<ToMaster>,
     /// The master's poll watches the clients that wait in a queue.
     pub watch: mio::Registry,
-    /// Tests may make an I/O thread panic by asking for `/__panic`.
+    /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`.
     pub fault_panic: bool,
     waits: AtomicU64,
 }

@@ -4,6 +4,7 @@
 //! event loop that called it takes a whole request to a process.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, ForwardContext};
+use crate::logging::panic_text;
 use crate::table::Shared;
 
 /// What an event loop has for the turns of its connections.
@@ -95,8 +97,17 @@ pub enum Next {
     Close,
 }
 
-/// Lets the connection do what it can.
+/// Lets the connection do what it can. What runs here is decided by what a client sends: a panic costs its connection and no other.
 pub fn advance(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
+    // Nothing that a turn lends is left half changed: buffers are cleared by whoever uses them next, and the lock is not taken in here.
+    let next = catch_unwind(AssertUnwindSafe(|| steps(conn, turn)));
+    next.unwrap_or_else(|panic| {
+        log::error!("{}: reading its request panicked ({}); its connection is closed", Peer(conn), panic_text(&*panic));
+        Next::Close
+    })
+}
+
+fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     for _ in 0..STEPS {
         let next = match conn.phase {
             Phase::Head => read_head(conn, turn),
@@ -251,6 +262,7 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
 
 /// A whole head: finds the app and makes what it will be sent.
 fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    assert!(!(turn.shared.fault_panic && head.path == "/__panic_head"), "asked for");
     let facts = exchange::facts(head)?;
     let group = turn.shared.router.route(head.host(), head.path).ok_or(Refusal::NoApp)?;
     let app = turn.shared.app(group);

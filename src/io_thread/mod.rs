@@ -31,6 +31,7 @@ use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::refusal::Refusal;
 use crate::ids::{GroupId, ProcessId, ProcessName};
+use crate::logging::panic_text;
 use crate::pool::{Claim, Ended, Exit, FailureKind};
 use crate::restart::spawn::Endpoint;
 use crate::table::{Shared, ToMaster, ToThread};
@@ -63,8 +64,7 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
         // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| io_thread.run())) {
             drop(io_thread);
-            let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+            let what = panic_text(&*panic);
             log::error!("{name}: its I/O thread panicked ({what}); its connections are lost, the process is replaced");
             let mut state = shared.table.lock();
             state.threads.remove(&id);

@@ -95,6 +95,28 @@ fn a_second_server_on_the_same_control_socket_is_refused_and_the_first_goes_on()
     site.rota(&["status"]).expect(0);
 }
 
+/// The reading of a head has a fault that the tests can ask for. Fresh connections are with the master, kept ones with an I/O thread.
+#[test]
+fn a_panic_over_what_a_client_sent_costs_its_connection_only() {
+    let site = Site::start(APP);
+    let mut others: Vec<Wire> = (0..8).map(|_| Wire::connect(site.addr).unwrap()).collect();
+    for wire in &mut others {
+        assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
+    }
+    let mut dripping = Wire::connect(site.addr).unwrap();
+    dripping.send(b"GET / HTTP/1.1\r\n").unwrap();
+    let before = site.serving(1);
+    assert!(wire::get(site.addr, "/__panic_head").is_err());
+    assert!(others.pop().unwrap().ask(&kept("/__panic_head")).is_err());
+    for wire in &mut others {
+        assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
+    }
+    assert_eq!(dripping.ask("Host: test\r\n\r\n").unwrap().status, 200);
+    assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
+    assert_eq!(site.serving(1), before);
+    assert_eq!(site.log().matches("reading its request panicked (asked for)").count(), 2);
+}
+
 #[test]
 fn an_io_thread_that_panics_costs_its_own_connections_only() {
     let site = Site::start(APP);
