@@ -106,19 +106,16 @@ impl Drop for Swapper {
     }
 }
 
-/// unlink(2) before symlink(2), and only what is there: the window is between root's two steps.
+/// Nothing between the two system calls that matter: the window is between two of root's.
 const SWAP: &str = r#"
     my ($dir, $to) = @ARGV;
     $| = 1;
     print "ready\n";
-    my $n = 1;
-    while (1) {
-        if (unlink("$dir/2-$n/app.sock")) {
-            symlink($to, "$dir/2-$n/app.sock");
-            $n++;
-        } elsif (-d "$dir/2-" . ($n + 1)) {
+    for (my $n = 1;; $n++) {
+        my ($place, $next, $turns) = ("$dir/2-$n/app.sock", "$dir/2-" . ($n + 1), 0);
+        until (unlink($place) && symlink($to, $place)) {
             # Too late for this one.
-            $n++ unless unlink("$dir/2-$n/app.sock") && symlink($to, "$dir/2-$n/app.sock");
+            last if !(++$turns & 1023) && -d $next;
         }
     }
 "#;
