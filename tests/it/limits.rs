@@ -219,6 +219,18 @@ fn a_refused_client_that_goes_silent_is_let_go() {
     wait::until("it is told", secs(10), || wire.send(b"x").is_err());
 }
 
+/// 128 fields and 64 KiB; the app adds two fields of its own and the status line.
+#[test]
+fn an_answer_with_a_head_beyond_its_bounds_is_a_502() {
+    let site = site("");
+    let mut wire = Wire::connect(site.addr).unwrap();
+    for (n, size, status) in [(126, 1, 200), (127, 1, 502), (1, 65_000, 200), (1, 65_536, 502), (100, 700, 502), (1, 10_000_000, 502)] {
+        let reply = wire.ask(&kept(&format!("/many-fields?n={n}&size={size}"))).unwrap();
+        assert_eq!((reply.status, reply.keep), (status, true), "{n} fields of {size} bytes");
+    }
+    assert_eq!(wire.ask(&kept("/")).unwrap().text(), "1");
+}
+
 #[test]
 fn a_client_that_is_done_sending_is_answered_by_a_free_slot() {
     let site = site("");
