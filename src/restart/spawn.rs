@@ -59,7 +59,7 @@ pub struct Launched {
     pub dir: PrivateDir,
 }
 
-/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700, removed with this value. It is rota's own until [`give_away`].
+/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700, removed with this value. It is rota's until all that rota makes in it is there.
 #[derive(Debug)]
 pub struct PrivateDir {
     path: PathBuf,
