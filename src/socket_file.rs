@@ -1,4 +1,5 @@
-//! Unix sockets and their files: made with their mode, known again by device and inode, and removed only while they are ours and no others'.
+//! Unix sockets and their files: made with their mode, known again by device and inode, and removed only while they are ours and no
+//! others'.
 //!
 //! Nothing here waits, and nothing follows a symlink at the path itself.
 
@@ -24,15 +25,16 @@ pub struct SocketFile {
 struct Identity(u64, u64);
 
 impl SocketFile {
-    /// A listening, non-blocking socket at `path` with exactly this mode. A socket that a killed server left behind is replaced. Errors, which
-    /// do not name the path: `AddrInUse` for one that answers, `AlreadyExists` for a file that is no socket, what the kernel says.
+    /// A listening, non-blocking socket at `path` with exactly this mode. A socket that a killed server left behind is replaced. Errors,
+    /// which do not name the path: `AddrInUse` for one that answers, `AlreadyExists` for a file that is no socket, what the kernel says.
     pub fn bind(path: &Path, mode: Mode, backlog: i32) -> io::Result<(UnixListener, Self)> {
         remove_stale(path)?;
         let socket = listen(path, mode, backlog)?;
         socket.set_nonblocking(true)?;
         let opened = open_itself(path)?;
         let file = opened.metadata()?;
-        // bind(2) takes the umask off the mode; that of the whole program is not changed for it. Through the descriptor, so that it is this file.
+        // bind(2) takes the umask off the mode; that of the whole program is not changed for it. Through the descriptor, so that it is this
+        // file.
         if file.file_type().is_socket() && file.permissions().mode() & 0o777 != mode.bits() {
             fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))?;
         }

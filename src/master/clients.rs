@@ -16,7 +16,7 @@ pub struct Clients {
     sweep_at: usize,
 }
 
-/// Whoever has one IPv6 address has the rest of its /64 too (RFC 6177: the least that a site is given).
+/// Whoever has one IPv6 address has the rest of its /64 too (RFC 4291 2.5.4: the rest is the host's to choose).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Client {
     V4(u32),

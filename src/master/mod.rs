@@ -158,9 +158,9 @@ impl Master {
     fn event(&mut self, event: &Event) {
         let token = event.token();
         if let Some(id) = dispatch::waiting(token) {
-            // Bytes behind the request are nothing to us; its end is. A request that is no longer in the queue is not found: fine. A client that
-            // only is done sending looks the same over TCP as one that has closed, until something is written to it, and what waits here
-            // has nothing to be written. Of the two it is taken for the one that has left: browsers and proxies close by the thousand
+            // Bytes behind the request are nothing to us; its end is. A request that is no longer in the queue is not found: fine. A client
+            // that only is done sending looks the same over TCP as one that has closed, until something is written to it, and what waits
+            // here has nothing to be written. Of the two it is taken for the one that has left: browsers and proxies close by the thousand
             // when an app is slow, and an app that works its way through requests that nobody waits for gets no faster.
             if event.is_read_closed() {
                 let mut state = self.shared.table.lock();

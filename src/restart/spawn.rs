@@ -59,7 +59,8 @@ pub struct Launched {
     pub dir: PrivateDir,
 }
 
-/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700, removed with this value. It is rota's until all that rota makes in it is there.
+/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700, removed with this value. It is rota's until all that rota makes in it is
+/// there.
 #[derive(Debug)]
 pub struct PrivateDir {
     path: PathBuf,
@@ -195,7 +196,8 @@ impl PrivateDir {
             }
             let run = own_dir(CWD, run_dir, run_dir)?;
             let app = own_dir(run.as_fd(), Path::new(name.app.as_str()), &app)?;
-            // Left by a rota that was killed, and the app's user's since: std walks down with openat(2), so a link in it is removed, not followed.
+            // Left by a rota that was killed, and the app's user's since: std walks down with openat(2), so a link in it is removed, not
+            // followed.
             if fs::symlink_metadata(&path).is_ok() {
                 fs::remove_dir_all(&path)?;
             }
@@ -223,8 +225,8 @@ impl Drop for PrivateDir {
     }
 }
 
-/// Makes a process's directory, and the socket in it if there is one, the user's. As long as the directory is ours nobody can put another file in the socket's
-/// place, so it goes last (CVE-2018-12026 was a file of an app's user that root changed the owner of).
+/// Makes a process's directory, and the socket in it if there is one, the user's. As long as the directory is ours nobody can put another
+/// file in the socket's place, so it goes last (CVE-2018-12026 was a symlink that an app put in such a place).
 fn give_away(dir: &OwnedFd, user: Option<&Identity>) -> io::Result<()> {
     let Some(user) = user else { return Ok(()) };
     let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
@@ -236,8 +238,8 @@ fn give_away(dir: &OwnedFd, user: Option<&Identity>) -> io::Result<()> {
     Ok(rustix::fs::fchown(dir, uid, gid)?)
 }
 
-/// A directory that is ours and no symlink, made if it is missing (CVE-2014-1831 was a directory that somebody else had made first). `path` is
-/// how errors call it.
+/// A directory that is ours and no symlink, made if it is missing (CVE-2014-1831 was a directory that somebody else had made first). `path`
+/// is how errors call it.
 fn own_dir(above: BorrowedFd<'_>, name: &Path, path: &Path) -> io::Result<OwnedFd> {
     let fresh = match rustix::fs::mkdirat(above, name, Mode::RWXU) {
         Ok(()) => true,

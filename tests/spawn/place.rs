@@ -197,7 +197,7 @@ fn what_the_app_s_user_left_in_its_old_directory_is_removed_and_leads_nowhere() 
     assert_eq!((file.uid(), mode(&stage.path("precious/file"))), (0, 0o644));
 }
 
-/// CVE-2018-12026: between the making of the socket and the change of its mode or owner, its place was the app's user's to change.
+/// As in CVE-2018-12026: between the making of the socket and the change of its mode or owner, its place was the app's user's to change.
 #[test]
 fn an_app_s_user_that_swaps_its_socket_for_a_link_moves_nothing_of_root_s() {
     if !we_are_root() {
