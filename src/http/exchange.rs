@@ -31,9 +31,9 @@ pub struct ResponsePlan {
     pub kind: Kind,
     pub from_app: ResponseBody,
     pub to_client: ClientBody,
-    /// The client's connection goes on after it.
+    /// The client's connection goes on after it, as HTTP.
     pub keep_client: bool,
-    /// The app's connection can carry another request.
+    /// The app's connection can carry another request. Of an interim response: as far as it goes.
     pub keep_app: bool,
 }
 
@@ -130,13 +130,18 @@ pub fn plan_response(request: &RequestFacts, head: &ResponseHead<'_, '_>) -> Res
     };
     let app = head.fields.connection();
     let app_persists = !app.close && (head.version == Version::Http11 || app.keep_alive);
+    let may_send_more = match from_app {
+        ResponseBody::None => framing::announces_body(head),
+        ResponseBody::Length(_) | ResponseBody::Chunked => false,
+        ResponseBody::UntilClose => true,
+    };
     Ok(ResponsePlan {
         status: head.status,
         kind,
         from_app,
         to_client,
-        keep_client: request.keep_alive && to_client != ClientBody::UntilClose,
-        keep_app: app_persists && from_app != ResponseBody::UntilClose,
+        keep_client: request.keep_alive && kind != Kind::Switch && to_client != ClientBody::UntilClose,
+        keep_app: app_persists && kind != Kind::Switch && !may_send_more,
     })
 }
 
@@ -152,6 +157,9 @@ impl ResponsePlan {
 pub fn may_retry(response_seen: bool, never_reached: bool, idempotent: bool) -> bool {
     !response_seen && (never_reached || idempotent)
 }
+
+/// Interim responses before one answer; an app that sends more is broken (each takes time of the slot and of the client).
+pub const INTERIM_MAX: u8 = 16;
 
 /// Takes a body apart as it comes.
 #[derive(Debug)]
@@ -210,6 +218,46 @@ impl BodyReader {
             Reader::UntilClose => Ok(()),
             Reader::Length(_) | Reader::Chunked(_) if self.is_done() => Ok(()),
             Reader::Length(_) | Reader::Chunked(_) => Err(BadBody("the body was cut off")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::{HeadLimits, HeaderRoom, parse_request, parse_response};
+
+    fn keeps_app(method: &str, response: &str) -> bool {
+        let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
+        let mut room = HeaderRoom::new();
+        let facts = facts(&parse_request(request.as_bytes(), &limits, &mut room).unwrap().unwrap().0).unwrap();
+        let mut room = HeaderRoom::new();
+        let (head, _) = parse_response(response.as_bytes(), &mut room).unwrap().unwrap();
+        plan_response(&facts, &head).unwrap().keep_app
+    }
+
+    #[test]
+    fn a_connection_on_which_a_body_may_still_come_is_not_kept() {
+        for (method, response, keeps) in [
+            ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true),
+            ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+            ("GET", "HTTP/1.1 200 OK\r\n\r\n", false),
+            ("GET", "HTTP/1.1 204 No Content\r\n\r\n", true),
+            ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", true),
+            ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", false),
+            ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: x\r\n\r\n", false),
+            ("GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n", true),
+            ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false),
+            ("GET", "HTTP/1.1 103 Early Hints\r\n\r\n", true),
+            ("GET", "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n", false),
+            ("HEAD", "HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false),
+            ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        ] {
+            assert_eq!(keeps_app(method, response), keeps, "{method}: {response:?}");
         }
     }
 }

@@ -43,12 +43,15 @@ pub fn request_body(head: &RequestHead<'_, '_>) -> Result<RequestBody, Refusal> 
 
 /// RFC 9112 6.3, whose MUST for a proxy is 502 when the length is in doubt.
 pub fn response_body(head: &ResponseHead<'_, '_>, to_head_request: bool) -> Result<ResponseBody, BadResponse> {
+    if never_has_length(head.status) {
+        return Ok(ResponseBody::None);
+    }
     let length = content_length(&head.fields);
     let encoding = transfer_encoding(&head.fields);
     if matches!(length, Length::Bad) {
         return Err(BadResponse("malformed or repeated Content-Length"));
     }
-    if to_head_request || head.status < 200 || head.status == 204 || head.status == 304 {
+    if to_head_request || head.status == 304 {
         return Ok(ResponseBody::None);
     }
     match (encoding, length) {
@@ -61,12 +64,24 @@ pub fn response_body(head: &ResponseHead<'_, '_>, to_head_request: bool) -> Resu
     }
 }
 
-/// The value of a Content-Length field of a response without a body of its own (to HEAD, 304), to be passed on.
+/// The length of the body that a response to HEAD or a 304 does not have, to be passed on; None: it gives none, or may not. With both fields
+/// Transfer-Encoding overrides (RFC 9112 6.3).
 pub fn declared_length(head: &ResponseHead<'_, '_>) -> Option<u64> {
-    match content_length(&head.fields) {
-        Length::Bytes(bytes) => Some(bytes),
-        Length::None | Length::Bad => None,
+    match (content_length(&head.fields), transfer_encoding(&head.fields)) {
+        (Length::Bytes(bytes), Encoding::None) if !never_has_length(head.status) => Some(bytes),
+        _ => None,
     }
+}
+
+/// Its fields announce a body. Where none may be (1xx, 204, 304, to HEAD) an app that sends it all the same sends it behind the response,
+/// where it would be taken for the next one.
+pub fn announces_body(head: &ResponseHead<'_, '_>) -> bool {
+    head.fields.values(Field::TransferEncoding).next().is_some() || !matches!(content_length(&head.fields), Length::None | Length::Bytes(0))
+}
+
+/// RFC 9110 8.6: no Content-Length in 1xx and 204; one that is there is not even read (RFC 9112 6.3 rule 1).
+fn never_has_length(status: u16) -> bool {
+    status < 200 || status == 204
 }
 
 enum Encoding {
@@ -182,6 +197,9 @@ mod tests {
     fn a_response_without_a_body_has_none_whatever_it_says() {
         for status in [101, 103, 204, 304] {
             assert_eq!(response(&format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n"), false), Ok(ResponseBody::None), "{status}");
+        }
+        for status in [100, 103, 204] {
+            assert_eq!(response(&format!("HTTP/1.1 {status} x\r\nContent-Length: x\r\n\r\n"), false), Ok(ResponseBody::None), "{status}");
         }
         assert_eq!(response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Ok(ResponseBody::None));
     }

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::leave::Leave;
 use super::tunnel::WebSocket;
@@ -36,8 +36,14 @@ pub struct Exchange {
     pub stage: Stage,
     /// A byte of the response has been seen.
     seen: bool,
-    /// A byte of the response has gone to the client: there is no other answer any more.
+    /// A byte of the final response has gone to the client: there is no other answer any more.
     begun: bool,
+    /// Interim responses so far.
+    interim: u8,
+    /// Nothing that came on the app's connection speaks against another request on it.
+    reusable: bool,
+    /// When the app was asked: its time for a final response counts from here.
+    since: Instant,
     /// Bytes of the response, with its head.
     pub received: u64,
     /// Of a stream: when it leaves a process that drains.
@@ -114,7 +120,7 @@ pub enum Fault {
 }
 
 impl Exchange {
-    fn new(claim: Claim) -> Self {
+    fn new(claim: Claim, now: Instant) -> Self {
         Self {
             claim,
             upstream: None,
@@ -123,6 +129,9 @@ impl Exchange {
             stage: Stage::Head,
             seen: false,
             begun: false,
+            interim: 0,
+            reusable: true,
+            since: now,
             received: 0,
             leave: Leave::Stay,
         }
@@ -159,7 +168,7 @@ impl IoThread {
         }
         request.tries += 1;
         request.body.rewind();
-        client.exchange = Some(Exchange::new(claim));
+        client.exchange = Some(Exchange::new(claim, self.desk.now));
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
         // request that may be sent twice takes one, and only the first time.
@@ -338,8 +347,14 @@ impl IoThread {
                     }
                     rewrite::response(&head, &plan, &request.facts, self.desk.date.at(self.desk.now), &mut self.desk.out);
                     at += used;
+                    exchange.reusable &= plan.keep_app;
                     match plan.kind {
-                        Kind::Interim | Kind::Dropped => {}
+                        Kind::Interim | Kind::Dropped => {
+                            exchange.interim += 1;
+                            if exchange.interim > exchange::INTERIM_MAX {
+                                break Some("more than 16 interim responses before the final one");
+                            }
+                        }
                         Kind::Final => {
                             let (reader, events) =
                                 (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
@@ -421,7 +436,8 @@ impl IoThread {
             return self.app_failed(key, Fault::Bad(reason));
         }
         if !self.desk.out.is_empty() || !tail.is_empty() {
-            exchange.begun = true;
+            // Behind interim responses an answer of our own is still possible.
+            exchange.begun = !matches!(exchange.stage, Stage::Head);
             if let Err(error) = conn.send(&self.desk.out, tail, &self.shared.spool) {
                 return self.client_failed(key, &error);
             }
@@ -443,12 +459,14 @@ impl IoThread {
     pub(super) fn limit(&mut self, key: usize) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         let is_drained = conn.output.is_drained();
-        let time = match (is_drained, &exchange.stage) {
-            (false, _) => self.shared.server.timeouts.write,
-            (true, Stage::Tunnel(_)) => self.app.timeouts.tunnel,
-            (true, Stage::Head | Stage::Body { .. }) => self.app.timeouts.app,
+        let mut at = match (is_drained, &exchange.stage) {
+            // Neither interim responses nor a head that drips win time: the slot would be held for ever.
+            (true, Stage::Head) => exchange.since + self.app.timeouts.app,
+            (false, Stage::Head) => (self.desk.now + self.shared.server.timeouts.write).min(exchange.since + self.app.timeouts.app),
+            (false, Stage::Body { .. } | Stage::Tunnel(_)) => self.desk.now + self.shared.server.timeouts.write,
+            (true, Stage::Tunnel(_)) => self.desk.now + self.app.timeouts.tunnel,
+            (true, Stage::Body { .. }) => self.desk.now + self.app.timeouts.app,
         };
-        let mut at = self.desk.now + time;
         if let Some(since) = self.leaving_since {
             at = exchange.limit_of_drain(at, since + self.app.drain.upgraded, is_drained, self.desk.now);
         }
@@ -461,10 +479,12 @@ impl IoThread {
     /// The response is whole: the slot is free, the client may still have to take the rest.
     pub(super) fn finish(&mut self, key: usize, upstream_key: usize, end: End) {
         let client = &mut self.clients[key];
-        let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, .. }) = client.exchange.take() else { return };
+        let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. }) = client.exchange.take() else { return };
         let upstream = &mut self.upstreams.all[upstream_key];
-        // A rest of the response or bytes behind it, an unsent rest of the request, an announced end: not to be used again.
-        if plan.keep_app && end == End::Whole && !sending && !upstream.closing && !self.draining {
+        // A rest of the response or bytes behind it (also unread ones, of which no event will tell again), an unsent rest of the request, an
+        // announced end: not to be used again.
+        let is_quiet = end == End::Whole && !sending && !upstream.closing && !upstream.readable;
+        if reusable && is_quiet && !self.draining {
             self.upstreams.keep(upstream_key, self.desk.now);
         } else {
             // At once: an app's thread may be waiting for this end before it takes the next request.
@@ -644,7 +664,7 @@ impl std::fmt::Display for Fault {
             Fault::Ended => f.write_str("the app closed the connection before its response was whole"),
             Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
             Fault::Bad(reason) => write!(f, "the app's response is malformed: {reason}"),
-            Fault::Timeout => f.write_str("the app sent nothing for timeouts.app"),
+            Fault::Timeout => f.write_str("the app did not answer, or not go on, within timeouts.app"),
             Fault::DrainLimit => f.write_str("it was not done at the drain limit"),
         }
     }

@@ -159,6 +159,12 @@ impl IoThread {
             }
             self.inbox.after_sleep();
             self.desk.now = Instant::now();
+            // First of all: an idle connection on which something came is of no use, and a client of the same batch must not get it.
+            for event in &events {
+                if let Name::Upstream(key) = Name::of(event.token()) {
+                    self.upstreams.heard(key, event.is_readable() || event.is_read_closed() || event.is_error());
+                }
+            }
             for event in &events {
                 self.event(event);
             }

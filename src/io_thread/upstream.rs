@@ -56,11 +56,20 @@ impl Upstreams {
 
     /// A kept connection, the one used last first: the others may then grow old and close.
     pub fn reuse(&mut self, owner: Owner) -> Option<usize> {
-        let (key, _) = self.idle.pop()?;
+        let is_quiet = |(key, _): &(usize, Instant)| !self.all[*key].readable;
+        // One that is not is closed when its event has its turn.
+        let (key, _) = self.idle.remove(self.idle.iter().rposition(is_quiet)?);
         let upstream = &mut self.all[key];
         upstream.owner = owner;
         upstream.reused = true;
         Some(key)
+    }
+
+    /// Something came, or its end, on an idle connection.
+    pub fn heard(&mut self, key: usize, something: bool) {
+        if let Some(upstream) = self.all.get_mut(key).filter(|upstream| upstream.owner == Owner::Nobody) {
+            upstream.readable |= something;
+        }
     }
 
     /// A new connection. `WouldBlock`: the app's backlog is full (Unix sockets, connect(2)).

@@ -29,6 +29,7 @@ mod matrix;
 mod operate;
 mod pool;
 mod proxy;
+mod raw_answers;
 mod real_apps;
 mod retries;
 mod stopping;
