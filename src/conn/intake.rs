@@ -123,9 +123,10 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     Next::Again
 }
 
-/// Answers with an error. The connection goes on when that is safe, else it is closed in two steps.
+/// Answers with an error; what was read of a head that is refused is in `input`. The connection goes on when that is safe, else it is closed in two steps.
 pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
-    let (mut keep, mut head_only) = (!refusal.must_close() && !turn.shared.stopping.load(Ordering::Relaxed), false);
+    let mut keep = !refusal.must_close() && !turn.shared.stopping.load(Ordering::Relaxed);
+    let head_only;
     match &conn.request {
         Some(request) => {
             keep = keep && request.facts.keep_alive && request.reader.is_done();
@@ -135,7 +136,9 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
         }
         None => {
             keep = false;
-            conn.unread = true;
+            head_only = head::is_to_head(&conn.input);
+            // One connection too many is not kept open for the sake of its answer.
+            conn.unread = *refusal != Refusal::TooManyConnections;
             log::debug!("head from {}: {} ({})", Peer(conn), refusal.status(), refusal.reason());
         }
     }
@@ -164,7 +167,7 @@ pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool) {
 pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     match conn.phase {
         // Idle for too long: closed without a word. A request that crosses the close is the client's to repeat (RFC 9112 9.3.1).
-        Phase::Head if conn.input.is_empty() => return Next::Close,
+        Phase::Head if !head::has_begun(&conn.input) => return Next::Close,
         Phase::Head => refuse(conn, &Refusal::HeadTimeout, turn),
         Phase::Body => refuse(conn, &Refusal::BodyTimeout, turn),
         Phase::App | Phase::Flush { .. } | Phase::Linger { .. } => return Next::Close,
@@ -190,7 +193,9 @@ fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                 Parsed::Partial => {
                     conn.input.extend_from_slice(bytes);
                     conn.searched = count;
-                    limit(conn, turn, turn.shared.server.timeouts.head);
+                    if head::has_begun(bytes) {
+                        limit(conn, turn, turn.shared.server.timeouts.head);
+                    }
                     None
                 }
                 Parsed::Refused => None,
@@ -216,11 +221,11 @@ fn keep_rest(conn: &mut Conn, mut input: Vec<u8>, taken: Parsed, turn: &mut Turn
             conn.input = input;
         }
         Parsed::Partial => {
-            let fresh = conn.searched == 0;
+            // Pipelined behind an earlier request, or behind an empty line that stood alone: its time begins now.
+            let begins = !head::has_begun(&input[..conn.searched]) && head::has_begun(&input);
             conn.searched = input.len();
             conn.input = input;
-            // Pipelined behind an earlier request: its time begins now.
-            if fresh {
+            if begins {
                 limit(conn, turn, turn.shared.server.timeouts.head);
             }
         }
@@ -254,7 +259,10 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
     match parsed {
         Ok(used) => Parsed::Whole(used),
         Err(refusal) => {
+            let start = conn.input.len();
+            conn.input.extend_from_slice(&bytes[..bytes.len().min(HEAD_START)]);
             refuse(conn, &refusal, turn);
+            conn.input.truncate(start);
             Parsed::Refused
         }
     }
@@ -382,7 +390,7 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
     }
     if !close {
         conn.phase = Phase::Head;
-        if conn.input.is_empty() {
+        if !head::has_begun(&conn.input) {
             limit_idle(conn, turn);
         }
         return None;
@@ -499,6 +507,8 @@ impl std::fmt::Display for Peer<'_> {
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A head and a small body are written together (bytes).
 const OUT: usize = 4096;
+/// As much of a refused head as says that it is of a HEAD request (bytes).
+const HEAD_START: usize = 8;
 /// Steps of one turn: about 1 MiB of a body with a 64 KiB buffer, so that one busy client starves nobody.
 const STEPS: usize = 24;
 /// What is read out before the close, at most (bytes), and for how long.

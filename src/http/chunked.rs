@@ -3,6 +3,8 @@
 //! httparse takes an empty size line for 0, any byte in an extension and LF for CRLF, so this reader is our own. It decodes in place: data
 //! is a part of the input. Extensions and trailers are checked and dropped.
 
+use super::head::is_token;
+
 /// What is not chunked coding, or too much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadChunk(pub &'static str);
@@ -13,8 +15,9 @@ pub struct ChunkReader {
     state: State,
     /// Bytes of the current size line or trailer line.
     line: u32,
-    /// Bytes of all extensions, of all trailers.
-    extensions: u32,
+    /// Bytes that extensions may still take.
+    extensions_left: u64,
+    /// Bytes of all trailers.
     trailers: u32,
 }
 
@@ -25,10 +28,37 @@ enum State {
         size: u64,
         digits: u8,
     },
-    Extension {
+    /// Behind a semicolon, blanks included.
+    ExtensionStart {
         size: u64,
-        quoted: bool,
-        escaped: bool,
+    },
+    ExtensionName {
+        size: u64,
+    },
+    /// Blanks behind a name.
+    ExtensionNameEnd {
+        size: u64,
+    },
+    /// Behind the equals sign, blanks included.
+    ExtensionEquals {
+        size: u64,
+    },
+    ExtensionValue {
+        size: u64,
+    },
+    Quoted {
+        size: u64,
+    },
+    QuotedPair {
+        size: u64,
+    },
+    /// Behind a quoted value.
+    QuotedEnd {
+        size: u64,
+    },
+    /// Blanks behind a value.
+    ExtensionValueEnd {
+        size: u64,
     },
     SizeLf {
         size: u64,
@@ -50,7 +80,7 @@ enum State {
 impl ChunkReader {
     #[allow(clippy::new_without_default)] // the start of a body is no default
     pub fn new() -> Self {
-        Self { state: State::Size { size: 0, digits: 0 }, line: 0, extensions: 0, trailers: 0 }
+        Self { state: State::Size { size: 0, digits: 0 }, line: 0, extensions_left: EXTENSIONS_FREE, trailers: 0 }
     }
 
     pub fn is_done(&self) -> bool {
@@ -78,25 +108,64 @@ impl ChunkReader {
         self.line += 1;
         match (self.state, byte) {
             (State::Size { size, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                // 15 digits cannot overflow, and no chunk is that large.
-                if digits == 15 {
-                    return Err(BadChunk("a chunk size of more than 15 digits"));
+                // 16 digits are all that fit, leading zeros included.
+                if digits == 16 {
+                    return Err(BadChunk(LARGE));
                 }
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
                 Ok(State::Size { size: size << 4 | digit, digits: digits + 1 })
             }
             (State::Size { digits: 0, .. }, _) => Err(BadChunk("a chunk without a size")),
-            (State::Size { size, .. }, b'\r') => Ok(State::SizeLf { size }),
-            (State::Size { size, .. }, b';') => self.extension(size, false, false),
+            (State::Size { size, .. }, b'\r' | b';') => {
+                if size > i64::MAX as u64 {
+                    return Err(BadChunk(LARGE));
+                }
+                self.extensions_left = self.extensions_left.saturating_add(size / DATA_PER_EXTENSION_BYTE);
+                if byte == b';' { self.extension(State::ExtensionStart { size }) } else { Ok(State::SizeLf { size }) }
+            }
             (State::Size { .. }, _) => Err(BadChunk("a byte in a chunk size that is no digit")),
-            (State::Extension { size, quoted: false, .. }, b'\r') => Ok(State::SizeLf { size }),
-            (State::Extension { size, quoted, escaped }, b'\t' | b' '..=b'~' | 0x80..) => match (quoted, escaped, byte) {
-                (true, true, _) => self.extension(size, true, false),
-                (true, false, b'\\') => self.extension(size, true, true),
-                (_, false, b'"') => self.extension(size, !quoted, false),
-                _ => self.extension(size, quoted, false),
-            },
-            (State::Extension { .. }, _) => Err(BadChunk("a control character in a chunk extension")),
+            (State::ExtensionStart { .. }, b' ' | b'\t') => self.extension(self.state),
+            (State::ExtensionStart { size } | State::ExtensionName { size }, byte) if is_token(byte) => {
+                self.extension(State::ExtensionName { size })
+            }
+            (State::ExtensionName { size } | State::ExtensionNameEnd { size }, b' ' | b'\t') => {
+                self.extension(State::ExtensionNameEnd { size })
+            }
+            (State::ExtensionName { size } | State::ExtensionNameEnd { size }, b'=') => self.extension(State::ExtensionEquals { size }),
+            (State::ExtensionEquals { .. }, b' ' | b'\t') => self.extension(self.state),
+            (State::ExtensionEquals { size }, b'"') => self.extension(State::Quoted { size }),
+            (State::ExtensionEquals { size } | State::ExtensionValue { size }, byte) if is_token(byte) => {
+                self.extension(State::ExtensionValue { size })
+            }
+            (State::ExtensionValue { size } | State::QuotedEnd { size } | State::ExtensionValueEnd { size }, b' ' | b'\t') => {
+                self.extension(State::ExtensionValueEnd { size })
+            }
+            (
+                State::ExtensionName { size }
+                | State::ExtensionNameEnd { size }
+                | State::ExtensionValue { size }
+                | State::QuotedEnd { size }
+                | State::ExtensionValueEnd { size },
+                b';',
+            ) => self.extension(State::ExtensionStart { size }),
+            (State::ExtensionName { size } | State::ExtensionValue { size } | State::QuotedEnd { size }, b'\r') => {
+                Ok(State::SizeLf { size })
+            }
+            (State::Quoted { size }, b'"') => self.extension(State::QuotedEnd { size }),
+            (State::Quoted { size }, b'\\') => self.extension(State::QuotedPair { size }),
+            (State::Quoted { size } | State::QuotedPair { size }, b'\t' | b' '..=b'~' | 0x80..) => self.extension(State::Quoted { size }),
+            (
+                State::ExtensionStart { .. }
+                | State::ExtensionName { .. }
+                | State::ExtensionNameEnd { .. }
+                | State::ExtensionEquals { .. }
+                | State::ExtensionValue { .. }
+                | State::ExtensionValueEnd { .. }
+                | State::Quoted { .. }
+                | State::QuotedPair { .. }
+                | State::QuotedEnd { .. },
+                _,
+            ) => Err(BadChunk("a malformed chunk extension")),
             (State::SizeLf { size }, b'\n') => {
                 self.line = 0;
                 Ok(if size == 0 { State::TrailerStart } else { State::Data { left: size } })
@@ -122,23 +191,19 @@ impl ChunkReader {
         }
     }
 
-    fn extension(&mut self, size: u64, quoted: bool, escaped: bool) -> Result<State, BadChunk> {
-        self.extensions += 1;
-        if self.line > MAX_LINE || self.extensions > MAX_EXTENSIONS {
-            return Err(BadChunk("chunk extensions of more than 256 bytes a line or 16 KiB in all"));
+    /// Counts one byte of an extension.
+    fn extension(&mut self, next: State) -> Result<State, BadChunk> {
+        self.extensions_left = self.extensions_left.saturating_sub(1);
+        if self.line > MAX_LINE || self.extensions_left == 0 {
+            return Err(BadChunk("chunk extensions that are too long"));
         }
-        Ok(State::Extension { size, quoted, escaped })
+        Ok(next)
     }
 
     fn trailer(&mut self, state: State) -> Result<State, BadChunk> {
         self.trailers += 1;
         if self.trailers > MAX_TRAILERS { Err(BadChunk("trailers of more than 8 KiB")) } else { Ok(state) }
     }
-}
-
-/// RFC 9110 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Writes one chunk. `data` is not empty: an empty chunk would be the last.
@@ -160,9 +225,15 @@ pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
 /// What ends a body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// Bytes of a size line with its extension.
 const MAX_LINE: u32 = 256;
-const MAX_EXTENSIONS: u32 = 16 * 1024;
+/// Bytes of extensions that any body may have; beyond that they must be paid for with data (CVE-2023-39326: traffic and CPU for free).
+const EXTENSIONS_FREE: u64 = 16 * 1024;
+/// One more byte of extensions for so many of data: signed uploads have about 85 bytes per chunk, and chunks of 4 KiB or more.
+const DATA_PER_EXTENSION_BYTE: u64 = 32;
+/// Bytes of all trailers.
 const MAX_TRAILERS: u32 = 8 * 1024;
+const LARGE: &str = "a chunk size that is too large";
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +275,20 @@ mod tests {
             "5\r\nhello\rX",
             "5;a\nb\r\nhello\r\n",
             "5;\x00\r\n",
-            "0000000000000005\r\nhello\r\n",
+            "00000000000000005\r\nhello\r\n",
+            "8000000000000000\r\n",
+            "5;\r\n",
+            "5;;a\r\n",
+            "5;=x\r\n",
+            "5;a=\r\n",
+            "5;a \r\n",
+            "5;a=b \r\n",
+            "5;a b\r\n",
+            "5;a=b c\r\n",
+            "5;a=\"b\"c\r\n",
+            "5;a=b\"c\"\r\n",
+            "5;a=\"\n\"\r\n",
+            "5;a=\"\\\n\"\r\n",
             "10000000000000005\r\n",
             "0\r\nX\r\n\r\n",
             "0\r\n X: 1\r\n\r\n",
@@ -226,6 +310,21 @@ mod tests {
         assert!(decode(many.as_bytes(), 4096).is_err());
         let trailers = format!("0\r\n{}\r\n", "X: 12345678901234567890\r\n".repeat(500));
         assert!(decode(trailers.as_bytes(), 4096).is_err());
+    }
+
+    #[test]
+    fn extensions_are_names_with_values_and_blanks_between() {
+        for line in ["5;a", "5; a", "5;a;b", "5;a=b", "5;a =b", "5;a= b ; c", "5;\ta\t=\t\"b\\\"c\" ;d=e", "0000000000000005;a=\"\""] {
+            let body = format!("{line}\r\nhello\r\n0\r\n\r\n");
+            assert_eq!(decode(body.as_bytes(), 3), Ok(Some((b"hello".to_vec(), body.len()))), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_signed_upload_is_taken() {
+        let chunk = format!("1000;chunk-signature={}\r\n{}\r\n", "f".repeat(64), "x".repeat(0x1000));
+        let body = chunk.repeat(2000) + "0\r\n\r\n";
+        assert_eq!(decode(body.as_bytes(), 65536).unwrap().unwrap().0.len(), 2000 * 0x1000);
     }
 
     #[test]

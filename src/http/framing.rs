@@ -2,7 +2,7 @@
 //! decision per message; what is in doubt is refused.
 
 use super::fields::Field;
-use super::head::{BadResponse, Fields, RequestHead, ResponseHead, Version, trim};
+use super::head::{BadResponse, Fields, RequestHead, ResponseHead, Version, is_token, list, trim};
 use super::refusal::Refusal;
 
 /// The body of a request.
@@ -98,21 +98,18 @@ fn transfer_encoding(fields: &Fields<'_, '_>) -> Encoding {
         (None, _) => Encoding::None,
         (Some(value), None) => {
             let value = trim(value);
-            let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-            let list = |byte: &u8| token(byte) || matches!(byte, b',' | b' ' | b'\t' | b';' | b'=' | b'"');
-            if value.eq_ignore_ascii_case(b"chunked") {
-                Encoding::Chunked
-            } else if value.is_empty()
-                || !value.iter().all(list)
-                || value.to_ascii_lowercase().windows(7).filter(|part| part == b"chunked").count() > 1
-            {
-                Encoding::Bad
-            } else {
-                Encoding::Unknown
-            }
+            if value.eq_ignore_ascii_case(b"chunked") { Encoding::Chunked } else { not_chunked(value) }
         }
         (Some(_), Some(_)) => Encoding::Bad,
     }
+}
+
+/// A coding that we do not know is told from nonsense: 501 (RFC 9112 6.1) and 400 (6.3, also where chunked is not the last).
+fn not_chunked(value: &[u8]) -> Encoding {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let well_formed = list(value).all(|coding| !coding.is_empty() && coding.iter().all(|byte| is_token(*byte)));
+    let only_last = list(value).filter(|coding| is_chunked(coding)).count() <= usize::from(list(value).last().is_some_and(is_chunked));
+    if well_formed && only_last { Encoding::Unknown } else { Encoding::Bad }
 }
 
 enum Length {
@@ -176,7 +173,12 @@ mod tests {
             ("xchunked", 501),
             ("gzip, chunked", 501),
             ("chunked, chunked", 400),
-            ("chunked, gzip", 501),
+            ("chunked, gzip", 400),
+            ("chunked,", 400),
+            (",", 400),
+            ("\"chunked\"", 400),
+            ("chunked;q=1", 400),
+            ("gzip chunked", 400),
             ("", 400),
             ("\u{a0}chunked", 400),
         ] {

@@ -16,6 +16,7 @@ pub const MAX_HEADERS: usize = 128;
 pub struct HeaderRoom<'b> {
     headers: [MaybeUninit<Header<'b>>; MAX_HEADERS],
     fields: [Field; MAX_HEADERS],
+    named: [&'b [u8]; MAX_NAMED],
 }
 
 /// Limits of a request head.
@@ -64,6 +65,8 @@ pub struct Fields<'h, 'b> {
     headers: &'h [Header<'b>],
     fields: &'h [Field],
     connection: Connection,
+    /// Options of Connection that name other fields: those are not forwarded.
+    named: &'h [&'b [u8]],
 }
 
 /// What the Connection fields say (RFC 9110 7.6.1).
@@ -72,8 +75,6 @@ pub struct Connection {
     pub close: bool,
     pub keep_alive: bool,
     pub upgrade: bool,
-    /// Other fields are named: those are not forwarded.
-    pub names_others: bool,
 }
 
 /// What an app sent is no response.
@@ -89,7 +90,7 @@ impl BadResponse {
 impl HeaderRoom<'_> {
     #[allow(clippy::new_without_default)] // it is room, not a value
     pub fn new() -> Self {
-        Self { headers: [const { MaybeUninit::uninit() }; MAX_HEADERS], fields: [Field::Other; MAX_HEADERS] }
+        Self { headers: [const { MaybeUninit::uninit() }; MAX_HEADERS], fields: [Field::Other; MAX_HEADERS], named: [&[]; MAX_NAMED] }
     }
 }
 
@@ -119,33 +120,36 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// Whether a Connection field names this one.
     pub fn is_named_by_connection(&self, name: &str) -> bool {
-        self.connection.names_others
-            && self.values(Field::Connection).flat_map(list).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+        self.named.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    fn new(headers: &'h [Header<'b>], fields: &'h mut [Field]) -> Self {
-        let mut connection = Connection::default();
+    /// Err: Connection names too many fields.
+    fn new(headers: &'h [Header<'b>], fields: &'h mut [Field], named: &'h mut [&'b [u8]; MAX_NAMED]) -> Result<Self, &'static str> {
+        let (mut connection, mut count) = (Connection::default(), 0);
         for (field, header) in fields.iter_mut().zip(headers) {
             *field = classify(header.name);
             if *field == Field::Connection {
-                connection.read(header.value);
+                for option in list(header.value).filter(|option| !connection.knows(option)) {
+                    *named.get_mut(count).ok_or("more than 16 fields named by Connection")? = option;
+                    count += 1;
+                }
             }
         }
-        Self { headers, fields, connection }
+        Ok(Self { headers, fields, connection, named: &named[..count] })
     }
 }
 
 impl Connection {
-    fn read(&mut self, value: &[u8]) {
-        for option in list(value) {
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                0 => {}
-                _ => self.names_others = true,
-            }
+    /// Takes note of an option; false: it names another field.
+    fn knows(&mut self, option: &[u8]) -> bool {
+        match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            0 => {}
+            _ => return false,
         }
+        true
     }
 }
 
@@ -162,10 +166,30 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[first..=last]
 }
 
-/// The end of a head in `bytes` of which `searched` have been looked at before: where the body begins.
+/// Bytes of a token (RFC 9110 5.6.2).
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Where a parse of `bytes`, of which `searched` have been looked at before, will not say "not yet" any more: behind the head, or behind a
+/// line that ends in LF alone, which is refused.
 pub fn head_end(bytes: &[u8], searched: usize) -> Option<usize> {
-    let from = searched.saturating_sub(3);
-    memchr::memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
+    let from = searched.min(bytes.len());
+    memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| from + at).find_map(|lf| match bytes[..lf] {
+        [.., b'\r', b'\n', b'\r'] => Some(lf + 1),
+        [.., b'\r'] => None,
+        _ => Some(lf + 1),
+    })
+}
+
+/// A head has begun: there is more than the empty line that some clients send behind a body (RFC 9112 2.2).
+pub fn has_begun(bytes: &[u8]) -> bool {
+    !matches!(bytes, b"" | b"\r" | b"\r\n")
+}
+
+/// The request that begins here is a HEAD, as far as can be seen, whatever is wrong with it: its answer has no body.
+pub fn is_to_head(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(b"\r\n").unwrap_or(bytes).starts_with(b"HEAD ")
 }
 
 /// `Ok(None)`: not yet whole. `Ok(Some((head, n)))`: it took the first `n` bytes.
@@ -186,23 +210,25 @@ pub fn parse_request<'h, 'b>(
     let used = match parsed {
         Ok(Status::Complete(used)) => used,
         Ok(Status::Partial) => return partial(bytes, limits),
-        Err(error) => return Err(diagnose(bytes, error)),
+        // What the version is, only the whole line says: the answer must not depend on how it was cut.
+        Err(httparse::Error::Version) if !bytes.contains(&b'\n') => return partial(bytes, limits),
+        Err(error) => return Err(long_word(bytes, limits).unwrap_or_else(|| diagnose(bytes, error))),
     };
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Err(Refusal::BadRequest("malformed request line"));
     };
-    if target.len() > limits.target {
-        return Err(Refusal::TargetTooLong);
+    if let Some(refusal) = long_word(bytes, limits) {
+        return Err(refusal);
     }
     if used > limits.bytes {
         return Err(Refusal::HeadTooLarge);
     }
     if has_bare_lf(&bytes[..used]) {
-        return Err(Refusal::BadRequest("a line ends in LF without CR"));
+        return Err(Refusal::BadRequest(BARE_LF));
     }
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let headers: &'h [Header<'b>] = request.headers;
-    let fields = Fields::new(headers, &mut room.fields[..headers.len()]);
+    let fields = Fields::new(headers, &mut room.fields[..headers.len()], &mut room.named).map_err(Refusal::BadRequest)?;
     let host = host_field(&fields, version)?;
     let (path, of_target) = split_target(method, target)?;
     // RFC 9112 3.2.2: the authority of an absolute target replaces Host.
@@ -220,6 +246,7 @@ pub fn parse_response<'h, 'b>(bytes: &'b [u8], room: &'h mut HeaderRoom<'b>) -> 
     let used = match parsed {
         Ok(Status::Complete(used)) => used,
         Ok(Status::Partial) if bytes.len() > MAX_RESPONSE_HEAD => return Err(BadResponse("its head is larger than 64 KiB")),
+        Ok(Status::Partial) if has_bare_lf(bytes) => return Err(BadResponse("a line of its head ends in LF without CR")),
         Ok(Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(BadResponse("more than 128 header fields")),
         Err(httparse::Error::Version) => return Err(BadResponse("not HTTP/1.0 or HTTP/1.1")),
@@ -239,19 +266,31 @@ pub fn parse_response<'h, 'b>(bytes: &'b [u8], room: &'h mut HeaderRoom<'b>) -> 
         return Err(BadResponse("a line of its head ends in LF without CR"));
     }
     let headers: &'h [Header<'b>] = response.headers;
-    let fields = Fields::new(headers, &mut room.fields[..headers.len()]);
+    let fields = Fields::new(headers, &mut room.fields[..headers.len()], &mut room.named).map_err(BadResponse)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     Ok(Some((ResponseHead { status, phrase: response.reason.unwrap_or_default(), version, fields }, used)))
 }
 
 /// Part of a head: is it beyond a limit already?
 fn partial<T>(bytes: &[u8], limits: &HeadLimits) -> Result<Option<T>, Refusal> {
-    let line = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
-    // Method and version take little of a line that ends; the limit of the target bounds one that does not.
-    if line > limits.target + LINE_EXTRA {
-        return Err(Refusal::TargetTooLong);
+    if let Some(refusal) = long_word(bytes, limits) {
+        return Err(refusal);
+    }
+    if has_bare_lf(bytes) {
+        return Err(Refusal::BadRequest(BARE_LF));
     }
     if bytes.len() > limits.bytes { Err(Refusal::HeadTooLarge) } else { Ok(None) }
+}
+
+/// Method and target, whole or not, against their bounds: asked on every way out, so that the answer does not depend on the cut.
+fn long_word(bytes: &[u8], limits: &HeadLimits) -> Option<Refusal> {
+    let method = bytes.iter().take(METHOD_MAX + 1).take_while(|byte| is_token(**byte)).count();
+    if method > METHOD_MAX {
+        return Some(Refusal::NotImplemented("a method longer than any that is known"));
+    }
+    let target = bytes.get(method..)?.strip_prefix(b" ")?;
+    let is_longer = target.len() > limits.target && target[..=limits.target].iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+    is_longer.then_some(Refusal::TargetTooLong)
 }
 
 fn diagnose(bytes: &[u8], error: httparse::Error) -> Refusal {
@@ -340,6 +379,8 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'
     let (authority_part, path) = rest.split_at(end);
     let authority = authority(authority_part.as_bytes()).ok_or(Refusal::BadRequest("malformed authority in the target"))?;
     match path.as_bytes().first() {
+        // RFC 9112 3.2.4: it is about the server as a whole.
+        None if method == "OPTIONS" => Ok(("*", Some(authority))),
         None => Ok(("/", Some(authority))),
         Some(b'/') => Ok((path, Some(authority))),
         Some(_) => Err(Refusal::BadRequest("an absolute target with a query and no path")),
@@ -347,5 +388,8 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'
 }
 
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
-/// What a request line has beside its target: method, spaces, version.
-const LINE_EXTRA: usize = 64;
+/// Bytes. The longest registered method has 17; one longer than any that is known: 501 (RFC 9112 3).
+const METHOD_MAX: usize = 32;
+/// Fields that Connection may name: each field of the head is looked up among them.
+const MAX_NAMED: usize = 16;
+const BARE_LF: &str = "a line ends in LF without CR";

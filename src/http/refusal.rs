@@ -147,7 +147,8 @@ impl Refusal {
             _ => "",
         };
         let allow = if *self == Refusal::MethodNotAllowed { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
-        let connection = if keep { "" } else { "Connection: close\r\n" };
+        // Said aloud in both cases: a client of HTTP/1.0 keeps a connection only if told so (RFC 9112 9.3).
+        let connection = if keep { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" };
         let written = write!(
             out,
             "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{retry}{allow}{connection}\r\n{}",
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 503 Service Unavailable\r\nDate: Tue, 24 Nov 2026 08:32:36 GMT\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n\
-             Cache-Control: no-store\r\nRetry-After: 1\r\n\r\n503 Service Unavailable\n"
+             Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: keep-alive\r\n\r\n503 Service Unavailable\n"
         );
     }
 

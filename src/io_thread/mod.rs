@@ -29,6 +29,7 @@ use crate::conn::intake::{self, Desk, Next};
 use crate::conn::{Conn, Phase};
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox};
+use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::ids::{GroupId, ProcessId, ProcessName};
 use crate::logging::panic_text;
@@ -454,7 +455,7 @@ impl IoThread {
     /// left, which it would not see as long as they are there.
     fn close_idle(&mut self) {
         self.send_streams_away();
-        let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && client.conn.input.is_empty();
+        let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && !head::has_begun(&client.conn.input);
         self.clients.retain(|_, client| !idle(client));
     }
 

@@ -27,6 +27,7 @@ use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Wake};
+use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::ids::GroupId;
 use crate::pool::Trigger;
@@ -453,7 +454,7 @@ impl Master {
 
     /// Closes the connections here that have nothing to ask.
     fn close_idle(&mut self) {
-        let idle = |held: &Held| held.conn.phase == Phase::Head && held.conn.input.is_empty();
+        let idle = |held: &Held| held.conn.phase == Phase::Head && !head::has_begun(&held.conn.input);
         let keys: Vec<usize> = self.conns.iter().filter(|(_, held)| idle(held)).map(|(key, _)| key).collect();
         for key in keys {
             self.conns.remove(key);

@@ -73,6 +73,7 @@ fn request_lines_that_are_none_are_refused() {
         (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         (400, b"\r\n\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n"),
         (400, b"\nGET / HTTP/1.1\r\nHost: test\r\n\r\n"),
+        (501, b"MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: test\r\n\r\n"),
         (405, b"CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n"),
         (405, b"TRACE / HTTP/1.1\r\nHost: test\r\n\r\n"),
     ];
@@ -178,6 +179,8 @@ fn heads_beyond_their_bounds_are_refused() {
         (431, with_fields("GET", &format!("X: {}\r\n", long(33_000)), "")),
         (431, with_fields("GET", &format!("{}: y\r\n", long(33_000)), "")),
         (431, with_fields("GET", &fields(100), "")),
+        (400, with_fields("GET", &format!("Connection: {}\r\n", "a, ".repeat(17)), "")),
+        (400, with_fields("GET", &"Connection: a\r\n".repeat(17), "")),
         (431, with_fields("GET", &fields(300), "")),
         (400, "\r\n".repeat(5000)),
     ]);
@@ -257,9 +260,9 @@ fn a_body_of_doubtful_length_is_refused() {
         (400, post("Transfer-Encoding : chunked\r\n")),
         (400, post("Transfer-Encoding: x\r\n chunked\r\n")),
         (501, post("Transfer-Encoding: identity\r\n")),
-        (501, post("Transfer-Encoding: chunked, identity\r\n")),
-        (501, post("Transfer-Encoding: chunked, gzip\r\n")),
-        (501, post("Transfer-Encoding: ,\r\n")),
+        (400, post("Transfer-Encoding: chunked, identity\r\n")),
+        (400, post("Transfer-Encoding: chunked, gzip\r\n")),
+        (400, post("Transfer-Encoding: ,\r\n")),
         (501, post("Transfer-Encoding: gzip\r\n")),
         (501, post("Transfer-Encoding: gzip, chunked\r\n")),
         (501, post("Transfer-Encoding: xchunked\r\n")),
@@ -296,6 +299,10 @@ fn a_chunk_that_is_none_is_refused() {
         (400, chunked("5;a\nb\r\nhello\r\n0\r\n\r\n")),
         (400, chunked("5;a\rb\r\nhello\r\n0\r\n\r\n")),
         (400, chunked("5;\x00\r\nhello\r\n0\r\n\r\n")),
+        (400, chunked("5;\r\nhello\r\n0\r\n\r\n")),
+        (400, chunked("5;;a\r\nhello\r\n0\r\n\r\n")),
+        (400, chunked("5;=a\r\nhello\r\n0\r\n\r\n")),
+        (400, chunked("5;a=\"b\"c\r\nhello\r\n0\r\n\r\n")),
         (400, chunked(&format!("5;{}\r\nhello\r\n0\r\n\r\n", long(300)))),
         (400, chunked(&format!("1;{}\r\nx\r\n", long(200)).repeat(100))),
         (400, chunked("10000000000000005\r\nhello\r\n0\r\n\r\n")),
@@ -358,4 +365,63 @@ fn refusals_byte_by_byte_are_the_same() {
         assert_eq!(wire.reply(false).map(|reply| (reply.status, reply.keep)), Ok((status, false)), "{request:?}");
         assert!(wire::is_closed(&mut wire.stream, wait::secs(10)), "{request:?}");
     }
+}
+
+#[test]
+fn a_refusal_does_not_depend_on_where_the_request_is_cut() {
+    let site = Site::start(APP);
+    for (status, early, late) in [
+        (505, "GET / HTTP/2", ".0\r\nHost: test\r\n\r\n"),
+        (505, "GET / HTT", "P/3.0\r\nHost: test\r\n\r\n"),
+        (400, "GET / HTTP/1", "x\r\nHost: test\r\n\r\n"),
+        // Nothing more has to come.
+        (400, "GET / HTTP/1.1\nHost: t", ""),
+        (400, "GET / HTTP/1.1\r\nHost: t", "est\n"),
+    ] {
+        let mut wire = Wire::connect(site.addr).unwrap();
+        wire.send(early.as_bytes()).unwrap();
+        std::thread::sleep(wait::millis(60));
+        let _ = wire.send(late.as_bytes());
+        assert_eq!(wire.reply(false).map(|reply| (reply.status, reply.keep)), Ok((status, false)), "{early:?} {late:?}");
+    }
+}
+
+#[test]
+fn a_refusal_of_head_has_no_body() {
+    let site = Site::start(APP);
+    for request in [
+        "HEAD / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        "\r\nHEAD /#x HTTP/1.1\r\nHost: test\r\n\r\n",
+        "HEAD / HTTP/2.0\r\nHost: test\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: test\r\nContent-Length: x\r\n\r\n",
+    ] {
+        let all = wire::raw(site.addr, request.as_bytes()).unwrap();
+        assert!(all.starts_with("HTTP/1.1 ") && all.contains("Content-Length: ") && all.ends_with("\r\n\r\n"), "{request:?}: {all:?}");
+    }
+}
+
+#[test]
+fn an_empty_line_behind_a_message_is_no_head_that_has_begun() {
+    let site = Site::start(&format!("{APP}\nserver.timeouts.head = \"300ms\"\nserver.timeouts.keepalive = \"1500ms\""));
+    let mut wire = Wire::connect(site.addr).unwrap();
+    let since = std::time::Instant::now();
+    for separate in [false, true] {
+        let post = "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nab";
+        wire.send(format!("{post}{}", if separate { "" } else { "\r\n" }).as_bytes()).unwrap();
+        assert_eq!(wire.reply(false).unwrap().status, 200);
+        if separate {
+            wire.send(b"\r\n").unwrap();
+        }
+        std::thread::sleep(wait::millis(600));
+        assert_eq!(wire.ask(&kept("/")).unwrap().text(), "1", "it is idle, and the empty line is none of the next request");
+    }
+    wire.send(b"\r\n").unwrap();
+    assert_eq!(wire.read_to_end(), Ok(Vec::new()), "closed without a word after {:?}", since.elapsed());
+    // A head that has begun behind it has a clock of its own.
+    let mut wire = Wire::connect(site.addr).unwrap();
+    assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
+    wire.send(b"\r\n").unwrap();
+    std::thread::sleep(wait::millis(50));
+    wire.send(b"GE").unwrap();
+    assert_eq!(wire.reply(false).map(|reply| reply.status), Ok(408));
 }
