@@ -4,6 +4,7 @@
 //! event loop that called it takes a whole request to a process.
 
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::http::exchange::{self, BodyReader};
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
 use crate::http::refusal::Refusal;
+use crate::http::request_id::RequestIds;
 use crate::http::rewrite::{self, ForwardContext};
 use crate::logging::panic_text;
 use crate::table::Shared;
@@ -77,10 +79,14 @@ pub struct Turn<'a> {
     pub spare: &'a mut Spare,
 }
 
-/// Requests that are done, kept for their memory.
+/// What new requests are made of.
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "it is the boxes that are kept: connections hold requests in boxes")]
-pub struct Spare(Vec<Box<Request>>);
+pub struct Spare {
+    /// Requests that are done, kept for their memory.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are kept: connections hold requests in boxes")]
+    done: Vec<Box<Request>>,
+    ids: RequestIds,
+}
 
 /// What a connection wants after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,8 +143,7 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
         None => {
             keep = false;
             head_only = head::is_to_head(&conn.input);
-            // One connection too many is not kept open for the sake of its answer.
-            conn.unread = *refusal != Refusal::TooManyConnections;
+            conn.unread = true;
             log::debug!("head from {}: {} ({})", Peer(conn), refusal.status(), refusal.reason());
         }
     }
@@ -286,7 +291,13 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         tries: 0,
         since: turn.now,
     });
-    let forward = ForwardContext { peer: conn.peer, scheme: "http", default_host: turn.shared.default_host(group) };
+    let forward = ForwardContext {
+        peer: conn.peer,
+        is_trusted: is_trusted(conn.peer),
+        scheme: "http",
+        default_host: turn.shared.default_host(group),
+        request_id: turn.spare.ids.fresh(),
+    };
     rewrite::request(head, &request.facts, &forward, &mut request.head);
     conn.request = Some(request);
     match body {
@@ -302,6 +313,11 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         }
     }
     Ok(())
+}
+
+/// Whether what this peer says of where a request came from is believed. Nobody is, until there is a list of such peers.
+fn is_trusted(_peer: Option<IpAddr>) -> bool {
+    false
 }
 
 fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
@@ -472,7 +488,7 @@ pub fn limit_idle(conn: &mut Conn, turn: &mut Turn<'_>) {
 impl Spare {
     /// `request` in the memory of one that is done, if there is one.
     fn take(&mut self, mut request: Request) -> Box<Request> {
-        match self.0.pop() {
+        match self.done.pop() {
             Some(mut spare) => {
                 std::mem::swap(&mut request.head, &mut spare.head);
                 *spare = request;
@@ -484,10 +500,10 @@ impl Spare {
 
     /// Takes back the memory of a request that is done.
     pub fn give(&mut self, mut request: Box<Request>) {
-        if self.0.len() < SPARE && request.head.capacity() <= SPARE_HEAD {
+        if self.done.len() < SPARE && request.head.capacity() <= SPARE_HEAD {
             request.head.clear();
             request.body.clear();
-            self.0.push(request);
+            self.done.push(request);
         }
     }
 }

@@ -14,8 +14,16 @@ pub enum Field {
     Date,
     /// Of one connection, never forwarded (RFC 9110 7.6.1): Keep-Alive, Proxy-Connection, TE, Trailer, HTTP2-Settings.
     HopByHop,
-    /// Set by rota or by nobody: the forwarded family and its relatives, Proxy (CVE-2016-5385), and names with an underscore, which CGI
-    /// mapping makes equal to the dashed ones (CVE-2015-7519).
+    /// X-Request-Id.
+    RequestId,
+    /// X-Forwarded-For, -Host, -Proto: we say them; of a trusted peer they are believed.
+    ForwardedFor,
+    ForwardedHost,
+    ForwardedProto,
+    /// The rest of that family and its relatives: what only a trusted peer may say.
+    Forwarded,
+    /// Set by nobody: Proxy (CVE-2016-5385), and names with an underscore, which CGI mapping makes equal to the dashed ones
+    /// (CVE-2015-7519).
     Owned,
 }
 
@@ -30,26 +38,34 @@ pub fn classify(name: &str) -> Field {
         (6, Some(b'e')) if is("expect") => Field::Expect,
         (7, Some(b'u')) if is("upgrade") => Field::Upgrade,
         (7, Some(b't')) if is("trailer") => Field::HopByHop,
-        (9, Some(b'f')) if is("forwarded") => Field::Owned,
-        (9, Some(b'x')) if is("x-real-ip") => Field::Owned,
-        (9, Some(b'c')) if is("client-ip") => Field::Owned,
-        (8, Some(b'x')) if is("x-scheme") => Field::Owned,
+        (9, Some(b'f')) if is("forwarded") => Field::Forwarded,
+        (9, Some(b'x')) if is("x-real-ip") => Field::Forwarded,
+        (9, Some(b'c')) if is("client-ip") => Field::Forwarded,
+        (8, Some(b'x')) if is("x-scheme") => Field::Forwarded,
         (10, Some(b'c')) if is("connection") => Field::Connection,
         (10, Some(b'k')) if is("keep-alive") => Field::HopByHop,
-        (12, Some(b'x')) if is("x-url-scheme") => Field::Owned,
-        (13, Some(b'x')) if is("x-rewrite-url") => Field::Owned,
+        (11, Some(b'x')) if is("x-client-ip") => Field::Forwarded,
+        (12, Some(b'x')) if is("x-request-id") => Field::RequestId,
+        (12, Some(b'x')) if is("x-url-scheme") => Field::Forwarded,
+        (13, Some(b'x')) if is("x-rewrite-url") => Field::Forwarded,
         (14, Some(b'c')) if is("content-length") => Field::ContentLength,
+        (14, Some(b't')) if is("true-client-ip") => Field::Forwarded,
         (14, Some(b'h')) if is("http2-settings") => Field::HopByHop,
-        (14, Some(b'x')) if is("x-original-url") => Field::Owned,
-        (15, Some(b'f')) if is("front-end-https") => Field::Owned,
-        (15, Some(b'x')) if is("x-sendfile-type") || is("x-forwarded-for") || is("x-forwarded-ssl") => Field::Owned,
-        (15, Some(b'x')) if is("x-accel-mapping") => Field::Owned,
+        (14, Some(b'x')) if is("x-original-url") => Field::Forwarded,
+        (15, Some(b'f')) if is("front-end-https") => Field::Forwarded,
+        (15, Some(b'x')) if is("x-forwarded-for") => Field::ForwardedFor,
+        (15, Some(b'x')) if is("x-sendfile-type") => Field::Forwarded,
+        (15, Some(b'x')) if is("x-accel-mapping") => Field::Forwarded,
         (16, Some(b'p')) if is("proxy-connection") => Field::HopByHop,
-        (16, Some(b'x')) if is("x-forwarded-host") || is("x-forwarded-port") => Field::Owned,
+        (16, Some(b'x')) if is("x-forwarded-host") => Field::ForwardedHost,
         (17, Some(b't')) if is("transfer-encoding") => Field::TransferEncoding,
-        (17, Some(b'x')) if is("x-forwarded-proto") => Field::Owned,
-        (18, Some(b'x')) if is("x-forwarded-scheme") || is("x-forwarded-prefix") || is("x-forwarded-server") => Field::Owned,
-        (20, Some(b'x')) if is("x-forwarded-protocol") => Field::Owned,
+        (17, Some(b'x')) if is("x-forwarded-proto") => Field::ForwardedProto,
+        // All of the family, whatever may be invented yet: apps believe -User, -Client-Cert, -Prefix and more.
+        (11.., Some(b'x'))
+            if name.as_bytes()[..11].eq_ignore_ascii_case(b"x-forwarded") && matches!(name.as_bytes().get(11), None | Some(b'-')) =>
+        {
+            Field::Forwarded
+        }
         _ => Field::Other,
     };
     if field == Field::Other && memchr::memchr(b'_', name.as_bytes()).is_some() { Field::Owned } else { field }
@@ -64,7 +80,11 @@ mod tests {
         assert_eq!(classify("hOST"), Field::Host);
         assert_eq!(classify("CONTENT-LENGTH"), Field::ContentLength);
         assert_eq!(classify("transfer-Encoding"), Field::TransferEncoding);
-        assert_eq!(classify("X-Forwarded-For"), Field::Owned);
+        assert_eq!(classify("X-Forwarded-For"), Field::ForwardedFor);
+        for name in ["X-Forwarded", "x-forwarded-user", "X-FORWARDED-Client-Cert", "X-Forwarded-", "X-Client-IP", "X-Real-Ip"] {
+            assert_eq!(classify(name), Field::Forwarded, "{name}");
+        }
+        assert_eq!(classify("X-ForwardedFor"), Field::Other);
         assert_eq!(classify("X_Forwarded_For"), Field::Owned);
         assert_eq!(classify("Content_Length"), Field::Owned);
         assert_eq!(classify("Hosts"), Field::Other);

@@ -7,5 +7,6 @@ pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod refusal;
+pub mod request_id;
 pub mod rewrite;
 pub mod websocket;

@@ -13,10 +13,14 @@ use super::head::{RequestHead, ResponseHead, Version};
 pub struct ForwardContext<'a> {
     /// None: a Unix socket.
     pub peer: Option<IpAddr>,
+    /// What the peer says of where the request came from is believed.
+    pub is_trusted: bool,
     /// `http` or `https`.
     pub scheme: &'a str,
     /// The Host of a request that has none (HTTP/1.0).
     pub default_host: &'a str,
+    /// The name of this request, unless a trusted peer has given it one.
+    pub request_id: u128,
 }
 
 /// How the body goes to the app.
@@ -36,7 +40,13 @@ pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &Forwa
         match field {
             Field::Other if head.fields.is_named_by_connection(name) => {}
             Field::Other | Field::Date => put_field(out, name, value),
-            Field::Host
+            Field::Forwarded if forward.is_trusted => put_field(out, name, value),
+            Field::Forwarded
+            | Field::ForwardedFor
+            | Field::ForwardedHost
+            | Field::ForwardedProto
+            | Field::RequestId
+            | Field::Host
             | Field::ContentLength
             | Field::TransferEncoding
             | Field::Connection
@@ -49,11 +59,44 @@ pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &Forwa
     if !facts.upgrade.is_empty() {
         put(out, &["Connection: upgrade\r\nUpgrade: ", &facts.upgrade.join(", "), "\r\n"]);
     }
-    if let Some(peer) = forward.peer {
-        let written = write!(out, "X-Forwarded-For: {peer}\r\n");
-        debug_assert!(written.is_ok(), "writing to memory does not fail");
+    put_forwarded(head, host, forward, out);
+    put_request_id(head, forward, out);
+    // RFC 9110 7.6.3 MUST: behind those of others, with the version that it came in.
+    put(out, &["Via: ", if head.version == Version::Http10 { "1.0" } else { "1.1" }, " rota\r\n"]);
+}
+
+/// X-Forwarded-For, -Host and -Proto, one line each: what a trusted peer said, with the peer itself behind; else what we know ourselves.
+fn put_forwarded(head: &RequestHead<'_, '_>, host: &str, forward: &ForwardContext<'_>, out: &mut Vec<u8>) {
+    let said = |field: Field| head.fields.values(field).filter(|value| forward.is_trusted && !value.is_empty());
+    let mut before = "X-Forwarded-For: ";
+    for value in said(Field::ForwardedFor) {
+        put(out, &[before]);
+        out.extend_from_slice(value);
+        before = ", ";
     }
-    put(out, &["X-Forwarded-Host: ", host, "\r\nX-Forwarded-Proto: ", forward.scheme, "\r\n"]);
+    if let Some(peer) = forward.peer {
+        let written = write!(out, "{before}{peer}");
+        debug_assert!(written.is_ok(), "writing to memory does not fail");
+        before = ", ";
+    }
+    if before == ", " {
+        put(out, &["\r\n"]);
+    }
+    put_field(out, "X-Forwarded-Host", said(Field::ForwardedHost).last().unwrap_or(host.as_bytes()));
+    put_field(out, "X-Forwarded-Proto", said(Field::ForwardedProto).last().unwrap_or(forward.scheme.as_bytes()));
+}
+
+/// One X-Request-Id of safe bytes: it goes into logs.
+fn put_request_id(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, out: &mut Vec<u8>) {
+    let is_safe = |id: &&[u8]| (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    let mut given = head.fields.values(Field::RequestId).filter(|_| forward.is_trusted);
+    match (given.next().filter(is_safe), given.next()) {
+        (Some(id), None) => put_field(out, "X-Request-Id", id),
+        (Some(_) | None, _) => {
+            let written = write!(out, "X-Request-Id: {:032x}\r\n", forward.request_id);
+            debug_assert!(written.is_ok(), "writing to memory does not fail");
+        }
+    }
 }
 
 /// Framing and the empty line.
@@ -81,14 +124,27 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
     let mut has_date = false;
     for (field, name, value) in head.fields.iter() {
         match field {
-            Field::Other | Field::Host | Field::Expect | Field::Owned if head.fields.is_named_by_connection(name) => {}
-            Field::Other | Field::Host | Field::Expect | Field::Owned => put_field(out, name, value),
+            Field::ContentLength | Field::TransferEncoding | Field::Connection | Field::HopByHop => {}
+            Field::Upgrade if plan.kind == Kind::Switch || head.status == 426 => put_field(out, name, value),
+            Field::Upgrade => {}
             Field::Date => {
                 has_date = true;
                 put_field(out, name, value);
             }
-            Field::Upgrade if plan.kind == Kind::Switch || head.status == 426 => put_field(out, name, value),
-            Field::ContentLength | Field::TransferEncoding | Field::Connection | Field::Upgrade | Field::HopByHop => {}
+            // In a response the fields that a request may not carry mean nothing.
+            Field::Other
+            | Field::Host
+            | Field::Expect
+            | Field::RequestId
+            | Field::ForwardedFor
+            | Field::ForwardedHost
+            | Field::ForwardedProto
+            | Field::Forwarded
+            | Field::Owned => {
+                if !head.fields.is_named_by_connection(name) {
+                    put_field(out, name, value);
+                }
+            }
         }
     }
     if plan.kind == Kind::Final {
@@ -145,4 +201,56 @@ fn put_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"Content-Length: ");
     out.extend_from_slice(&digits[at..]);
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::exchange;
+    use crate::http::head::{HeadLimits, HeaderRoom, parse_request};
+
+    fn forwarded(fields: &str, is_trusted: bool) -> String {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let mut room = HeaderRoom::new();
+        let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
+        let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().expect("whole");
+        let peer = Some(IpAddr::from([192, 0, 2, 7]));
+        let forward = ForwardContext { peer, is_trusted, scheme: "http", default_host: "b", request_id: 0xab };
+        let mut out = Vec::new();
+        request(&head, &exchange::facts(&head).unwrap(), &forward, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    const SAID: &str = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 198.51.100.2\r\nX-Forwarded-Proto: https\r\n\
+                        X-Forwarded-Host: c\r\nX-Forwarded-User: d\r\nX-Request-Id: e-1\r\nVia: 1.1 f\r\n";
+
+    #[test]
+    fn of_an_untrusted_peer_nothing_is_believed() {
+        assert_eq!(
+            forwarded(SAID, false),
+            "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 f\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\n\
+             X-Request-Id: 000000000000000000000000000000ab\r\nVia: 1.1 rota\r\n"
+        );
+    }
+
+    #[test]
+    fn of_a_trusted_peer_the_family_is_taken_over_in_one_line_each() {
+        assert_eq!(
+            forwarded(SAID, true),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-User: d\r\nVia: 1.1 f\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2, 192.0.2.7\r\n\
+             X-Forwarded-Host: c\r\nX-Forwarded-Proto: https\r\nX-Request-Id: e-1\r\nVia: 1.1 rota\r\n"
+        );
+    }
+
+    #[test]
+    fn a_request_id_is_taken_over_only_if_it_is_one_short_and_safe() {
+        let long = format!("X-Request-Id: {}\r\n", "x".repeat(129));
+        for bad in
+            ["X-Request-Id: a b\r\n", "X-Request-Id:\r\n", "X-Request-Id: a\r\nX-Request-Id: b\r\n", "X-Request-Id: \u{e9}\r\n", &long]
+        {
+            let text = forwarded(bad, true);
+            assert!(text.contains("\r\nX-Request-Id: 000000000000000000000000000000ab\r\n"), "{text}");
+            assert_eq!(text.matches("X-Request-Id").count(), 1, "{text}");
+        }
+    }
 }
