@@ -194,10 +194,13 @@ pub fn get(addr: SocketAddr, target: &str) -> Result<Reply, Trouble> {
     Wire::connect(addr)?.ask(&format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
 }
 
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The target that the fixture app answers with exactly these bytes, in writes with so many milliseconds between them.
 pub fn raw_answer(pieces: &[&str], millis: u64) -> String {
-    let hex = |piece: &&str| piece.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("/raw?hex={}", pieces.iter().map(hex).collect::<Vec<_>>().join(&format!(".{millis}.")))
+    format!("/raw?hex={}", pieces.iter().map(|piece| hex(piece.as_bytes())).collect::<Vec<_>>().join(&format!(".{millis}.")))
 }
 
 /// A kept connection's request.
