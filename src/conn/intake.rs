@@ -129,7 +129,8 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     Next::Again
 }
 
-/// Answers with an error; what was read of a head that is refused is in `input`. The connection goes on when that is safe, else it is closed in two steps.
+/// Answers with an error; what was read of a head that is refused is in `input`. The connection goes on when that is safe, else it is
+/// closed in two steps.
 pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
     let mut keep = !refusal.must_close() && !turn.shared.stopping.load(Ordering::Relaxed);
     let head_only;

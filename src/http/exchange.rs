@@ -77,8 +77,8 @@ pub fn facts(head: &RequestHead<'_, '_>) -> Result<RequestFacts, Refusal> {
     if connection.upgrade && http11 && body == RequestBody::None {
         let offers = head.fields.values(Field::Upgrade).flat_map(list).filter(|offer| !offer.is_empty());
         upgrade.extend(offers.map(|offer| String::from_utf8_lossy(offer).to_ascii_lowercase()));
-        // h2c would put requests past us.
-        upgrade.retain(|offer| offer != "h2c" && !offer.starts_with("h2c/"));
+        // HTTP of any version would put requests past us.
+        upgrade.retain(|offer| !matches!(offer.split('/').next(), Some("h2c" | "h2" | "http")));
     }
     let mut expects_continue = false;
     for value in head.fields.values(Field::Expect) {
@@ -226,6 +226,15 @@ impl BodyReader {
 mod tests {
     use super::*;
     use crate::http::head::{HeadLimits, HeaderRoom, parse_request, parse_response};
+
+    #[test]
+    fn http_is_not_offered_to_the_app() {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c, H2, HTTP/2.0, websocket, h2x\r\n\r\n";
+        let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
+        let mut room = HeaderRoom::new();
+        let facts = facts(&parse_request(text.as_bytes(), &limits, &mut room).unwrap().unwrap().0).unwrap();
+        assert_eq!(facts.upgrade, ["websocket", "h2x"]);
+    }
 
     fn keeps_app(method: &str, response: &str) -> bool {
         let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");

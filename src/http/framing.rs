@@ -64,8 +64,8 @@ pub fn response_body(head: &ResponseHead<'_, '_>, to_head_request: bool) -> Resu
     }
 }
 
-/// The length of the body that a response to HEAD or a 304 does not have, to be passed on; None: it gives none, or may not. With both fields
-/// Transfer-Encoding overrides (RFC 9112 6.3).
+/// The length of the body that a response to HEAD or a 304 does not have, to be passed on; None: it gives none, or may not. With both
+/// fields Transfer-Encoding overrides (RFC 9112 6.3).
 pub fn declared_length(head: &ResponseHead<'_, '_>) -> Option<u64> {
     match (content_length(&head.fields), transfer_encoding(&head.fields)) {
         (Length::Bytes(bytes), Encoding::None) if !never_has_length(head.status) => Some(bytes),

@@ -481,8 +481,8 @@ impl IoThread {
         let client = &mut self.clients[key];
         let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. }) = client.exchange.take() else { return };
         let upstream = &mut self.upstreams.all[upstream_key];
-        // A rest of the response or bytes behind it (also unread ones, of which no event will tell again), an unsent rest of the request, an
-        // announced end: not to be used again.
+        // A rest of the response or bytes behind it (also unread ones, of which no event will tell again), an unsent rest of the request,
+        // an announced end: not to be used again.
         let is_quiet = end == End::Whole && !sending && !upstream.closing && !upstream.readable;
         if reusable && is_quiet && !self.draining {
             self.upstreams.keep(upstream_key, self.desk.now);
