@@ -1,7 +1,7 @@
 //! What the commands of the control socket do: they read the pool table, or put into it what is wanted.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,22 @@ impl Operations {
         Ok((state, group))
     }
 
+    /// The release that a rollback goes to; None: something is under way, and is called off instead. The disk is looked at without the lock.
+    fn previous(&self, app: &str) -> Result<Option<PathBuf>, String> {
+        let state = self.shared.table.lock();
+        let group = Self::find(&state, app)?;
+        if state.pool.group(group).can_abort() {
+            return Ok(None);
+        }
+        let record = state.records[group.index()].clone();
+        drop(state);
+        let previous = record.previous(|release| release.is_dir()).map(Path::to_owned);
+        previous.map(Some).ok_or_else(|| match record.earlier.len() {
+            0 => format!("{app}: no release before this one is known; `rota deploy {app} DIR` takes any"),
+            known => format!("{app}: the {known} releases that served before are not on the disk any more"),
+        })
+    }
+
     /// Processor share and memory, read from /proc without the lock.
     fn measure(&mut self, apps: &mut [AppStatus], now: Instant) {
         let mut seen = HashMap::new();
@@ -154,6 +170,10 @@ impl Operator for Operations {
         if self.stop_asked > 0 {
             return Err("the server is stopping".to_owned());
         }
+        let previous = match wish {
+            Wish::Rollback { app } => self.previous(app)?,
+            Wish::Restart { .. } | Wish::Deploy { .. } | Wish::Abort { .. } => None,
+        };
         let mut state = self.shared.table.lock();
         let one = |state: &mut State, app: &str, aim: Aim| {
             let group = Self::find(state, app)?;
@@ -170,20 +190,13 @@ impl Operator for Operations {
             Wish::Restart { app: None, at_once: true } => return Err("name the app that is to restart all at once".to_owned()),
             Wish::Deploy { app, directory } if directory.is_absolute() => one(&mut state, app, Aim::Deploy(Arc::from(directory)))?,
             Wish::Deploy { directory, .. } => return Err(format!("{} is no absolute path", directory.display())),
-            Wish::Rollback { app } => {
-                let group = Self::find(&state, app)?;
-                if state.pool.group(group).can_abort() {
+            Wish::Rollback { app } => match previous {
+                Some(previous) => one(&mut state, app, Aim::Rollback(Arc::from(previous)))?,
+                None => {
+                    let group = Self::find(&state, app)?;
                     abort(&mut state, group)?
-                } else {
-                    let record = &state.records[group.index()];
-                    let previous = record.previous(|release| release.is_dir()).ok_or_else(|| match record.earlier.len() {
-                        0 => format!("{app}: no release before this one is known; `rota deploy {app} DIR` takes any"),
-                        known => format!("{app}: the {known} releases that served before are not on the disk any more"),
-                    });
-                    let aim = Aim::Rollback(Arc::from(previous?));
-                    one(&mut state, app, aim)?
                 }
-            }
+            },
             Wish::Abort { app } => {
                 let group = Self::find(&state, app)?;
                 abort(&mut state, group)?
