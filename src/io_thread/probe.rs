@@ -289,6 +289,7 @@ impl IoThread {
 
     fn is_ready(&mut self) {
         let Some(probe) = self.probe.take() else { return };
+        sys::step_up(self.pid);
         self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.desk.now);
         self.shared.table.notify();
         log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spawn::ShimOrder;
 use crate::pool::FailureKind;
+use crate::sys;
 
 /// Why the app was not executed; sent to the parent as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,6 +92,7 @@ fn become_app(parent: &UnixStream) -> ShimError {
 fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimError> {
     let (mut order, socket) = receive_order(parent).map_err(|error| other("orders", &error))?;
     rustix::process::setsid().map_err(|error| other("setsid", &error.into()))?;
+    sys::step_back();
     reset_signals().map_err(|error| other("signals", &error))?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum;

@@ -249,3 +249,37 @@ fn a_record_that_cannot_be_written_is_told_and_written_when_it_can_be() {
     let site = site.crash_and_serve();
     assert_eq!(site.answers(), ["2"]);
 }
+
+/// As root only: nobody else can take a nice value back.
+#[test]
+fn a_process_that_boots_leaves_the_processor_to_those_that_serve() {
+    let site = Site::start(&APP.replace("processes = 2", "processes = 1"));
+    let root = rustix::process::geteuid().is_root();
+    // Fields 19 of stat of all its threads, and its scheduling group's (proc(5), sched(7)).
+    let nice = |pid: u32| -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path().join("stat"));
+        let of = |stat: std::path::PathBuf| {
+            let stat = fs::read_to_string(stat).unwrap_or_default();
+            stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(16).unwrap().to_owned())
+        };
+        let mut all: Vec<String> = tasks.filter_map(of).collect();
+        all.extend(
+            fs::read_to_string(format!("/proc/{pid}/autogroup")).ok().and_then(|text| Some(text.trim().rsplit_once(' ')?.1.to_owned())),
+        );
+        all.dedup();
+        all
+    };
+    assert_eq!(nice(site.serving(1)[0]), ["0"]);
+    site.release("2", "hang_at_boot");
+    site.flip("2");
+    site.rota(&["restart", "app", "--no-wait"]).expect(0);
+    let booting = wait::found("it boots", secs(10), || {
+        site.processes().into_iter().find(|(_, _, pid, state)| state == "starting" && *pid > 0).map(|(_, _, pid, _)| pid)
+    });
+    if root {
+        wait::until("it has stepped back", secs(10), || nice(booting) == ["5"]);
+    }
+    site.rota(&["abort", "app"]).expect(0);
+    site.deploy("3", "").expect(0);
+    assert_eq!(nice(site.serving(4)[0]), ["0"]);
+}
