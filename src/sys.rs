@@ -153,26 +153,30 @@ pub fn process_memory(pid: u32) -> Option<u64> {
 }
 
 /// This process leaves the processor to those that serve, until [`step_up`]: a boot takes all it can get, which visitors would notice on a
-/// machine with one or two. A session of its own is a scheduling group of its own (sched(7), autogroup), so its nice value counts as well.
-/// Only root can undo it; for others it is left alone. What fails here is no reason not to start.
+/// machine with one or two. A session of its own is a scheduling group of its own (sched(7), autogroup), whose nice value anybody can take
+/// back; the process's own, which counts where groups are made otherwise, only root can. What fails here is no reason not to start.
 pub fn step_back() {
+    let _ = fs::write("/proc/self/autogroup", BOOT_NICE.to_string());
     if rustix::process::geteuid().is_root() {
-        let _ = fs::write("/proc/self/autogroup", BOOT_NICE.to_string());
-        let _ = rustix::process::setpriority_process(None, BOOT_NICE);
+        let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+        let _ = rustix::process::setpriority_process(None, nice + BOOT_NICE);
     }
 }
 
-/// Undoes [`step_back`] for a process and all that it has started since, thread by thread, as Linux keeps nice values.
+/// Undoes [`step_back`] for a process and all that it has started since, thread by thread, as Linux keeps nice values. What the app set
+/// itself beside it stays.
 pub fn step_up(leader: u32) {
+    let _ = fs::write(format!("/proc/{leader}/autogroup"), "0");
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let _ = fs::write(format!("/proc/{leader}/autogroup"), "0");
-    let tasks = || session_members(leader).into_iter().flat_map(|pid| numbers_in(&format!("/proc/{pid}/task")));
     // A thread that is started meanwhile by one that was not reached yet is found in the second look.
     for _ in 0..2 {
-        for task in tasks() {
-            let _ = as_pid(task).map(|task| rustix::process::setpriority_process(Some(task), 0));
+        for task in session_members(leader).into_iter().flat_map(|pid| numbers_in(&format!("/proc/{pid}/task"))) {
+            let Ok(task) = as_pid(task) else { continue };
+            if let Ok(nice @ BOOT_NICE..) = rustix::process::getpriority_process(Some(task)) {
+                let _ = rustix::process::setpriority_process(Some(task), nice - BOOT_NICE);
+            }
         }
     }
 }
@@ -182,8 +186,8 @@ fn numbers_in(directory: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// A quarter of the processor beside one process that wants all of it (sched(7)): boots go on, and do not run into `ready.timeout`.
-const BOOT_NICE: i32 = 5;
+/// A tenth of a processor that others want as well (sched(7)): a boot goes on beside them, and keeps to `ready.timeout`.
+const BOOT_NICE: i32 = 10;
 
 fn as_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())

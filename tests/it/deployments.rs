@@ -250,7 +250,7 @@ fn a_record_that_cannot_be_written_is_told_and_written_when_it_can_be() {
     assert_eq!(site.answers(), ["2"]);
 }
 
-/// As root only: nobody else can take a nice value back.
+/// Its own nice value as root only: nobody else can take one back.
 #[test]
 fn a_process_that_boots_leaves_the_processor_to_those_that_serve() {
     let site = Site::start(&APP.replace("processes = 2", "processes = 1"));
@@ -277,9 +277,9 @@ fn a_process_that_boots_leaves_the_processor_to_those_that_serve() {
         site.processes().into_iter().find(|(_, _, pid, state)| state == "starting" && *pid > 0).map(|(_, _, pid, _)| pid)
     });
     if root {
-        wait::until("it has stepped back", secs(10), || nice(booting) == ["5"]);
+        wait::until("it has stepped back", secs(10), || nice(booting) == ["10"]);
     }
     site.rota(&["abort", "app"]).expect(0);
     site.deploy("3", "").expect(0);
-    assert_eq!(nice(site.serving(4)[0]), ["0"]);
+    assert_eq!(nice(site.serving(3)[0]), ["0"]);
 }
