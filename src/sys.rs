@@ -152,30 +152,31 @@ pub fn process_memory(pid: u32) -> Option<u64> {
     pss().or_else(|| Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64))
 }
 
-/// This process leaves the processor to those that serve, until [`step_up`]: a boot takes all it can get, which visitors would notice on a
-/// machine with one or two. A session of its own is a scheduling group of its own (sched(7), autogroup), whose nice value anybody can take
-/// back; the process's own, which counts where groups are made otherwise, only root can. What fails here is no reason not to start.
-pub fn step_back() {
-    let _ = fs::write("/proc/self/autogroup", BOOT_NICE.to_string());
-    if rustix::process::geteuid().is_root() {
-        let nice = rustix::process::getpriority_process(None).unwrap_or(0);
-        let _ = rustix::process::setpriority_process(None, nice + BOOT_NICE);
-    }
+/// A session leaves the processor to those that serve, until [`step_up`]: a boot and an end take all they can get, which visitors would
+/// notice on a machine with one or two. A session is a scheduling group of its own (sched(7), autogroup), whose nice value anybody can take
+/// back; the nice value of its threads, which counts where groups are made otherwise, only root can. What fails here stops nothing.
+pub fn step_back(session: u32) {
+    let _ = fs::write(format!("/proc/{session}/autogroup"), ASIDE.to_string());
+    renice(session, |nice| (nice < ASIDE).then_some(nice + ASIDE));
 }
 
-/// Undoes [`step_back`] for a process and all that it has started since, thread by thread, as Linux keeps nice values. What the app set
-/// itself beside it stays.
-pub fn step_up(leader: u32) {
-    let _ = fs::write(format!("/proc/{leader}/autogroup"), "0");
+/// Undoes [`step_back`]. What the app set itself beside it stays.
+pub fn step_up(session: u32) {
+    let _ = fs::write(format!("/proc/{session}/autogroup"), "0");
+    renice(session, |nice| (nice >= ASIDE).then_some(nice - ASIDE));
+}
+
+/// Linux keeps nice values thread by thread. `change` does not change what it made itself: a thread that is started meanwhile by one that
+/// was not reached yet is found in the second look.
+fn renice(session: u32, change: impl Fn(i32) -> Option<i32>) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    // A thread that is started meanwhile by one that was not reached yet is found in the second look.
     for _ in 0..2 {
-        for task in session_members(leader).into_iter().flat_map(|pid| numbers_in(&format!("/proc/{pid}/task"))) {
-            let Ok(task) = as_pid(task) else { continue };
-            if let Ok(nice @ BOOT_NICE..) = rustix::process::getpriority_process(Some(task)) {
-                let _ = rustix::process::setpriority_process(Some(task), nice - BOOT_NICE);
+        for thread in session_members(session).into_iter().flat_map(|pid| numbers_in(&format!("/proc/{pid}/task"))) {
+            let Ok(thread) = as_pid(thread) else { continue };
+            if let Some(nice) = rustix::process::getpriority_process(Some(thread)).ok().and_then(&change) {
+                let _ = rustix::process::setpriority_process(Some(thread), nice);
             }
         }
     }
@@ -186,8 +187,8 @@ fn numbers_in(directory: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// A tenth of a processor that others want as well (sched(7)): a boot goes on beside them, and keeps to `ready.timeout`.
-const BOOT_NICE: i32 = 10;
+/// A nice value that leaves a tenth of a processor that others want as well (sched(7)): what boots or ends goes on, and keeps to its limits.
+const ASIDE: i32 = 10;
 
 fn as_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())

@@ -264,6 +264,9 @@ impl Restart {
             Signal::Stop => stop_signal(self.shared.app(id.group).stop.signal),
             Signal::Kill => sys::KILL,
         };
+        if what == Signal::Stop && to == SignalTo::Leader {
+            sys::step_back(pid);
+        }
         let sent = match to {
             SignalTo::Leader => sys::signal_process(pid, signal),
             SignalTo::Group => sys::signal_group(pid, signal),
