@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -119,9 +119,13 @@ pub fn listening_ports(session: u32) -> Vec<SocketAddr> {
 
 /// The processes of a session (proc(5), field 6 of stat).
 pub fn session_members(session: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| stat_field(*pid, SESSION).is_some_and(|found| found == u64::from(session))).collect()
+    members_of(&[session]).into_iter().map(|(_, pid)| pid).collect()
+}
+
+/// The processes of some sessions, each with its session, found in one look at all processes.
+pub fn members_of(sessions: &[u32]) -> Vec<(u32, u32)> {
+    let of = |pid: u32| stat_field(pid, SESSION).and_then(|found| sessions.iter().copied().find(|session| u64::from(*session) == found));
+    numbers_in("/proc").into_iter().filter_map(|pid| Some((of(pid)?, pid))).collect()
 }
 
 /// What a process uses.
@@ -149,7 +153,13 @@ pub fn process_memory(pid: u32) -> Option<u64> {
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
         Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
     };
-    pss().or_else(|| Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64))
+    pss().or_else(|| process_resident(pid))
+}
+
+/// Bytes of a process that are in memory, shared pages in full: never less than [`process_memory`], and read without a walk through its
+/// page tables, which holds up a process that serves.
+pub fn process_resident(pid: u32) -> Option<u64> {
+    Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64)
 }
 
 /// A session leaves the processor to those that serve, until [`step_up`]: a boot and an end take all they can get, which visitors would
@@ -196,8 +206,11 @@ fn as_pid(pid: u32) -> io::Result<Pid> {
 
 /// Field `number` (from 1, as in proc(5)) of /proc/PID/stat, from the state on: the name before it may hold anything.
 fn stat_field(pid: u32, number: usize) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
+    // One read: the fields that are asked for are among the first 512 bytes.
+    let mut stat = [0; 512];
+    let size = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let name_ends = stat[..size].iter().rposition(|byte| *byte == b')')?;
+    let rest = str::from_utf8(&stat[name_ends + 1..size]).ok()?;
     rest.split_ascii_whitespace().nth(number - 3)?.parse().ok()
 }
 

@@ -8,9 +8,17 @@ use crate::sys;
 
 /// Too little for one more process like the largest of these (by their leaders): what was found. None: enough, or nothing to compare.
 pub fn shortage(leaders: &[u32]) -> Option<String> {
-    let size = |leader: &u32| sys::session_members(*leader).into_iter().filter_map(sys::process_memory).sum::<u64>();
-    let largest = leaders.iter().map(size).max().filter(|largest| *largest > 0)?;
+    let members = sys::members_of(leaders);
+    let largest = |size: fn(u32) -> Option<u64>| {
+        let of = |leader: &u32| members.iter().filter(|(session, _)| session == leader).filter_map(|(_, pid)| size(*pid)).sum::<u64>();
+        leaders.iter().map(of).max().filter(|largest| *largest > 0)
+    };
     let (available, of) = available()?;
+    // What is resident is never less, and its number is there at once.
+    if available >= largest(sys::process_resident)? {
+        return None;
+    }
+    let largest = largest(sys::process_memory)?;
     (available < largest).then(|| format!("{} MiB of memory are left {of}, the largest process takes {} MiB", mib(available), mib(largest)))
 }
 
