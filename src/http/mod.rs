@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod fields;
 pub mod framing;
 pub mod head;
+pub mod proxy_header;
 pub mod refusal;
 pub mod request_id;
 pub mod rewrite;
