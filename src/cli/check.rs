@@ -98,7 +98,7 @@ pub fn listen_findings(server: &ServerConfig) -> Vec<Finding> {
     if answers(&server.control) {
         return Vec::new();
     }
-    server.listen.iter().filter_map(listen_problem).map(server_finding).collect()
+    server.listen.iter().filter_map(|listen| listen_problem(&listen.at)).map(server_finding).collect()
 }
 
 type Problem = (Severity, String);
@@ -131,7 +131,7 @@ fn check(path: &Path, colour: bool) -> Outcome {
 }
 
 fn describe(config: &Config) -> String {
-    let listeners: Vec<String> = config.server.listen.iter().map(Listen::to_string).collect();
+    let listeners: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     let apps = if config.apps.is_empty() { "no apps yet".to_owned() } else { count(config.apps.len(), "app") };
     format!("{apps}, listens on {}", listeners.join(", "))
 }

@@ -9,8 +9,11 @@ pub struct Keys {
 }
 
 pub const TOP: Keys = Keys { table: "", keys: &["server", "app"] };
-pub const SERVER: Keys =
-    Keys { table: "server", keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "timeouts", "limits"] };
+pub const SERVER: Keys = Keys {
+    table: "server",
+    keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "trusted_proxies", "timeouts", "limits"],
+};
+pub const SERVER_LISTEN: Keys = Keys { table: "server.listen", keys: &["address", "proxy_protocol"] };
 pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
 pub const SERVER_LIMITS: Keys =
     Keys { table: "server.limits", keys: &["head", "headers", "target", "body_rate", "connections", "per_client"] };
@@ -51,9 +54,10 @@ pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tun
 pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
-pub const ALL: [&Keys; 12] = [
+pub const ALL: [&Keys; 13] = [
     &TOP,
     &SERVER,
+    &SERVER_LISTEN,
     &SERVER_TIMEOUTS,
     &SERVER_LIMITS,
     &APP,

@@ -9,6 +9,7 @@ mod command;
 mod keys;
 mod load;
 mod parse;
+mod proxies;
 mod report;
 mod routes;
 mod section;
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::trust::TrustedProxies;
 use crate::ids::AppName;
 
 pub use load::{DEFAULT_PATH, load};
@@ -49,7 +51,9 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// Where clients connect; at least one.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<ListenConfig>,
+    /// Whose word for where a request came from is believed.
+    pub trusted_proxies: TrustedProxies,
     /// Path of the control socket; default /run/rota/control.sock.
     pub control: PathBuf,
     /// Directory for the apps' sockets; default: the directory of the control socket.
@@ -62,6 +66,20 @@ pub struct ServerConfig {
     pub spool_max: u64,
     pub timeouts: ClientTimeouts,
     pub limits: ClientLimits,
+}
+
+/// A place that clients connect to, and how. Prints itself as its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenConfig {
+    pub at: Listen,
+    /// Each connection begins with a PROXY header, and comes from a trusted proxy.
+    pub proxy_protocol: bool,
+}
+
+impl fmt::Display for ListenConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.at.fmt(f)
+    }
 }
 
 /// A place that clients connect to. Prints itself as it is written in the file.

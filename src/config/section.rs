@@ -216,14 +216,20 @@ impl<'t> Value<'t> {
         Some(text)
     }
 
-    /// One value, or the items of a list; an empty list is noted. The items are not read yet.
+    /// As [`Self::any_number`]; an empty list is noted.
     pub fn one_or_more(&self) -> Vec<Value<'t>> {
-        let Some(items) = self.inner.as_array() else {
-            return vec![self.clone()];
-        };
+        let items = self.any_number();
         if items.is_empty() {
             self.note(self.error(format!("{} is an empty list", self.name)).help("name at least one, or leave the key out"));
         }
+        items
+    }
+
+    /// One value, or the items of a list. The items are not read yet.
+    pub fn any_number(&self) -> Vec<Value<'t>> {
+        let Some(items) = self.inner.as_array() else {
+            return vec![self.clone()];
+        };
         items.iter().map(|item| Value::new(self.source, self.name.clone(), item)).collect()
     }
 

@@ -4,22 +4,26 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{SERVER_LIMITS, SERVER_TIMEOUTS};
+use super::keys::{SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};
-use super::{ClientLimits, ClientTimeouts, Listen, ServerConfig};
+use super::{ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, proxies};
+use crate::http::trust::TrustedProxies;
 
 pub fn server(section: &Section<'_>) -> ServerConfig {
     let control = section.get("control").and_then(|value| value.socket_path()).unwrap_or_else(|| PathBuf::from("/run/rota/control.sock"));
     let beside_control = || control.parent().unwrap_or(Path::new("/")).to_owned();
     let run_dir = section.get("run_dir").and_then(|value| value.absolute_path()).unwrap_or_else(beside_control);
+    let trusted_proxies = section.get("trusted_proxies").map(|value| proxies::trusted(&value)).unwrap_or_default();
+    let plain = |at| ListenConfig { at, proxy_protocol: false };
     ServerConfig {
-        listen: section.get("listen").map_or_else(|| vec![all_addresses(80)], |value| listeners(&value)),
+        listen: section.get("listen").map_or_else(|| vec![plain(all_addresses(80))], |value| listeners(&value, &trusted_proxies)),
         run_dir,
         control,
         spool_dir: section.get("spool_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/tmp")),
         state_dir: section.get("state_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/lib/rota")),
         spool_max: section.size("spool_max", 0..=1024 * GIB, GIB),
+        trusted_proxies,
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
         limits: limits(&section.table("limits", &SERVER_LIMITS)),
     }
@@ -46,14 +50,17 @@ fn limits(section: &Section<'_>) -> ClientLimits {
     }
 }
 
-fn listeners(value: &Value<'_>) -> Vec<Listen> {
-    let mut listeners: Vec<Listen> = Vec::new();
+fn listeners(value: &Value<'_>, trusted: &TrustedProxies) -> Vec<ListenConfig> {
+    let mut listeners: Vec<ListenConfig> = Vec::new();
     for item in value.one_or_more() {
-        let Some(listener) = listener(&item) else { continue };
-        if listeners.contains(&listener) {
-            item.note(item.error(format!("{listener} is already in the list")));
+        let section = item.is_table().then(|| item.table(&SERVER_LISTEN));
+        let address = section.as_ref().map_or_else(|| Some(item.clone()), |section| proxies::address(section));
+        let Some((address, at)) = address.and_then(|address| listener(&address).map(|at| (address, at))) else { continue };
+        let proxy_protocol = section.is_some_and(|section| proxies::proxy_protocol(&section, &at, trusted));
+        if listeners.iter().any(|listener| listener.at == at) {
+            address.note(address.error(format!("{at} is already in the list")));
         } else {
-            listeners.push(listener);
+            listeners.push(ListenConfig { at, proxy_protocol });
         }
     }
     listeners

@@ -4,7 +4,6 @@
 //! event loop that called it takes a whole request to a process.
 
 use std::io;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,8 +13,10 @@ use super::{Conn, Phase, Request};
 use crate::date::Date;
 use crate::deadlines::Deadlines;
 use crate::http::exchange::{self, BodyReader};
+use crate::http::forwarded::Origin;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
+use crate::http::proxy_header::{self, NoProxyHeader, Source};
 use crate::http::refusal::Refusal;
 use crate::http::request_id::RequestIds;
 use crate::http::rewrite::{self, ForwardContext};
@@ -99,6 +100,9 @@ pub enum Next {
     Body,
     /// A slot: its request is whole.
     Slot,
+    /// To be counted among those of the client that its PROXY header has named, and another turn; or to be closed for the want of one. On
+    /// the master only: it comes before the first head.
+    Introduced(Result<(), NoProxyHeader>),
     /// Nothing any more: drop it.
     Close,
 }
@@ -116,6 +120,7 @@ pub fn advance(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
 fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     for _ in 0..STEPS {
         let next = match conn.phase {
+            Phase::ProxyHeader => read_proxy_header(conn, turn.buffer),
             Phase::Head => read_head(conn, turn),
             Phase::Body => read_body(conn, turn),
             Phase::App => return Next::Slot,
@@ -174,11 +179,34 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     match conn.phase {
         // Idle for too long: closed without a word. A request that crosses the close is the client's to repeat (RFC 9112 9.3.1).
         Phase::Head if !head::has_begun(&conn.input) => return Next::Close,
+        // A proxy is owed no answer before it has said for whom it asks.
+        Phase::ProxyHeader => return Next::Close,
         Phase::Head => refuse(conn, &Refusal::HeadTimeout, turn),
         Phase::Body => refuse(conn, &Refusal::BodyTimeout, turn),
         Phase::App | Phase::Flush { .. } | Phase::Linger { .. } => return Next::Close,
     }
     advance(conn, turn)
+}
+
+/// What is behind the header stays in `input`.
+fn read_proxy_header(conn: &mut Conn, buffer: &mut [u8]) -> Option<Next> {
+    match receive(conn, buffer) {
+        Received::Bytes(count) => conn.input.extend_from_slice(&buffer[..count]),
+        Received::Nothing => return Some(Next::Wait),
+        Received::End | Received::Broken => return Some(Next::Close),
+    }
+    match proxy_header::parse(&conn.input) {
+        Ok(None) => None,
+        Ok(Some((source, used))) => {
+            if let Source::Address(address) = source {
+                conn.peer = Some(address);
+            }
+            conn.input.drain(..used);
+            conn.phase = Phase::Head;
+            Some(Next::Introduced(Ok(())))
+        }
+        Err(refused) => Some(Next::Introduced(Err(refused))),
+    }
 }
 
 fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
@@ -281,10 +309,12 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     let group = turn.shared.router.route(head.host(), head.path).ok_or(Refusal::NoApp)?;
     let app = turn.shared.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
+    let origin = Origin::of_request(&head.fields, conn.peer, "http", &turn.shared.server.trusted_proxies);
     let mut request = turn.spare.take(Request {
         group,
         reader: BodyReader::for_request(&facts.body),
         facts,
+        client: origin.client,
         head: Vec::new(),
         is_framed: false,
         body: Spool::default(),
@@ -292,13 +322,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         tries: 0,
         since: turn.now,
     });
-    let forward = ForwardContext {
-        peer: conn.peer,
-        is_trusted: is_trusted(conn.peer),
-        scheme: "http",
-        default_host: turn.shared.default_host(group),
-        request_id: turn.spare.ids.fresh(),
-    };
+    let forward = ForwardContext { origin: &origin, default_host: turn.shared.default_host(group), request_id: turn.spare.ids.fresh() };
     rewrite::request(head, &request.facts, &forward, &mut request.head);
     conn.request = Some(request);
     match body {
@@ -314,11 +338,6 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         }
     }
     Ok(())
-}
-
-/// Whether what this peer says of where a request came from is believed. Nobody is, until there is a list of such peers.
-fn is_trusted(_peer: Option<IpAddr>) -> bool {
-    false
 }
 
 fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
@@ -509,12 +528,12 @@ impl Spare {
     }
 }
 
-/// Who is at the other end, for the log.
+/// Who is at the other end, or whom a trusted proxy names as such, for the log.
 struct Peer<'a>(&'a Conn);
 
 impl std::fmt::Display for Peer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.peer {
+        match self.0.request.as_ref().map_or(self.0.peer, |request| request.client) {
             Some(ip) => ip.fmt(f),
             None => f.write_str("a Unix socket"),
         }

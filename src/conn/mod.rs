@@ -26,7 +26,7 @@ use spool::{Spool, SpoolError, SpoolSpace};
 #[derive(Debug)]
 pub struct Conn {
     pub socket: Socket,
-    /// None: a Unix socket.
+    /// The other end, or whom a PROXY header has named in its place. None: a Unix socket.
     pub peer: Option<IpAddr>,
     pub phase: Phase,
     /// Bytes read and not yet understood: part of a head, part of a body, pipelined requests. Empty while idle.
@@ -51,12 +51,14 @@ pub struct Conn {
     /// Counts it among the open connections.
     _count: ConnCount,
     /// Counts it among those of its client, where these are limited.
-    _share: Option<Arc<()>>,
+    pub share: Option<Arc<()>>,
 }
 
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Before everything else, on listeners that ask for it: a PROXY header is read.
+    ProxyHeader,
     /// Between requests, or a head has begun (`input` is not empty).
     Head,
     /// A request body is being read.
@@ -74,6 +76,8 @@ pub enum Phase {
 pub struct Request {
     pub group: GroupId,
     pub facts: RequestFacts,
+    /// Who asked: the peer, or whom a trusted proxy has named. None: a Unix socket.
+    pub client: Option<IpAddr>,
     /// The head for the app; without framing and the empty line until `is_framed`.
     pub head: Vec<u8>,
     pub is_framed: bool,
@@ -119,11 +123,12 @@ impl Drop for Conn {
 }
 
 impl Conn {
-    pub fn new(socket: Socket, peer: Option<IpAddr>, count: &ConnCount, share: Option<Arc<()>>) -> Box<Self> {
+    /// `phase`: what comes first.
+    pub fn new(socket: Socket, peer: Option<IpAddr>, phase: Phase, count: &ConnCount, share: Option<Arc<()>>) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
-            phase: Phase::Head,
+            phase,
             input: Vec::new(),
             searched: 0,
             readable: true,
@@ -135,7 +140,7 @@ impl Conn {
             deadline: Deadline::default(),
             waiting: None,
             _count: count.one_more(),
-            _share: share,
+            share,
         })
     }
 

@@ -16,10 +16,16 @@ pub enum Field {
     HopByHop,
     /// X-Request-Id.
     RequestId,
-    /// X-Forwarded-For, -Host, -Proto: we say them; of a trusted peer they are believed.
+    /// X-Forwarded-For, -Host, -Proto and Forwarded (RFC 7239): we say them; of a trusted peer they are believed.
     ForwardedFor,
     ForwardedHost,
     ForwardedProto,
+    ForwardedHops,
+    /// X-Forwarded-Port: of a trusted peer it is believed.
+    ForwardedPort,
+    /// Other names for the address of the client, and for its scheme: of a trusted peer they are passed on if they say what we say.
+    ClientAddress,
+    ClientScheme,
     /// The rest of that family and its relatives: what only a trusted peer may say.
     Forwarded,
     /// Set by nobody: Proxy (CVE-2016-5385), and names with an underscore, which CGI mapping makes equal to the dashed ones
@@ -38,28 +44,33 @@ pub fn classify(name: &str) -> Field {
         (6, Some(b'e')) if is("expect") => Field::Expect,
         (7, Some(b'u')) if is("upgrade") => Field::Upgrade,
         (7, Some(b't')) if is("trailer") => Field::HopByHop,
-        (9, Some(b'f')) if is("forwarded") => Field::Forwarded,
-        (9, Some(b'x')) if is("x-real-ip") => Field::Forwarded,
-        (9, Some(b'c')) if is("client-ip") => Field::Forwarded,
-        (8, Some(b'x')) if is("x-scheme") => Field::Forwarded,
+        (9, Some(b'f')) if is("forwarded") => Field::ForwardedHops,
+        (9, Some(b'x')) if is("x-real-ip") => Field::ClientAddress,
+        (9, Some(b'c')) if is("client-ip") => Field::ClientAddress,
+        (8, Some(b'x')) if is("x-scheme") => Field::ClientScheme,
         (10, Some(b'c')) if is("connection") => Field::Connection,
         (10, Some(b'k')) if is("keep-alive") => Field::HopByHop,
-        (11, Some(b'x')) if is("x-client-ip") => Field::Forwarded,
+        (11, Some(b'x')) if is("x-client-ip") => Field::ClientAddress,
         (12, Some(b'x')) if is("x-request-id") => Field::RequestId,
-        (12, Some(b'x')) if is("x-url-scheme") => Field::Forwarded,
+        (12, Some(b'x')) if is("x-url-scheme") => Field::ClientScheme,
         (13, Some(b'x')) if is("x-rewrite-url") => Field::Forwarded,
         (14, Some(b'c')) if is("content-length") => Field::ContentLength,
-        (14, Some(b't')) if is("true-client-ip") => Field::Forwarded,
+        (14, Some(b't')) if is("true-client-ip") => Field::ClientAddress,
         (14, Some(b'h')) if is("http2-settings") => Field::HopByHop,
         (14, Some(b'x')) if is("x-original-url") => Field::Forwarded,
-        (15, Some(b'f')) if is("front-end-https") => Field::Forwarded,
+        (15, Some(b'f')) if is("front-end-https") => Field::ClientScheme,
         (15, Some(b'x')) if is("x-forwarded-for") => Field::ForwardedFor,
+        (15, Some(b'x')) if is("x-forwarded-ssl") => Field::ClientScheme,
         (15, Some(b'x')) if is("x-sendfile-type") => Field::Forwarded,
         (15, Some(b'x')) if is("x-accel-mapping") => Field::Forwarded,
         (16, Some(b'p')) if is("proxy-connection") => Field::HopByHop,
         (16, Some(b'x')) if is("x-forwarded-host") => Field::ForwardedHost,
+        (16, Some(b'x')) if is("x-forwarded-port") => Field::ForwardedPort,
         (17, Some(b't')) if is("transfer-encoding") => Field::TransferEncoding,
         (17, Some(b'x')) if is("x-forwarded-proto") => Field::ForwardedProto,
+        (18, Some(b'x')) if is("x-forwarded-scheme") => Field::ClientScheme,
+        (19, Some(b'x')) if is("x-cluster-client-ip") => Field::ClientAddress,
+        (20, Some(b'x')) if is("x-forwarded-protocol") => Field::ClientScheme,
         // All of the family, whatever may be invented yet: apps believe -User, -Client-Cert, -Prefix and more.
         (11.., Some(b'x'))
             if name.as_bytes()[..11].eq_ignore_ascii_case(b"x-forwarded") && matches!(name.as_bytes().get(11), None | Some(b'-')) =>
@@ -81,8 +92,14 @@ mod tests {
         assert_eq!(classify("CONTENT-LENGTH"), Field::ContentLength);
         assert_eq!(classify("transfer-Encoding"), Field::TransferEncoding);
         assert_eq!(classify("X-Forwarded-For"), Field::ForwardedFor);
-        for name in ["X-Forwarded", "x-forwarded-user", "X-FORWARDED-Client-Cert", "X-Forwarded-", "X-Client-IP", "X-Real-Ip"] {
+        for name in ["X-Forwarded", "x-forwarded-user", "X-FORWARDED-Client-Cert", "X-Forwarded-"] {
             assert_eq!(classify(name), Field::Forwarded, "{name}");
+        }
+        for name in ["X-Client-IP", "X-Real-Ip", "client-ip", "True-Client-IP", "X-Cluster-Client-IP"] {
+            assert_eq!(classify(name), Field::ClientAddress, "{name}");
+        }
+        for name in ["X-Scheme", "X-Url-Scheme", "Front-End-Https", "X-Forwarded-Ssl", "X-Forwarded-Scheme", "X-Forwarded-Protocol"] {
+            assert_eq!(classify(name), Field::ClientScheme, "{name}");
         }
         assert_eq!(classify("X-ForwardedFor"), Field::Other);
         assert_eq!(classify("X_Forwarded_For"), Field::Owned);

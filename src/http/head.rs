@@ -331,7 +331,7 @@ fn host_field<'b>(fields: &Fields<'_, 'b>, version: Version) -> Result<Option<&'
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 7.2), without userinfo and not empty.
-fn authority(value: &[u8]) -> Option<&str> {
+pub fn authority(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

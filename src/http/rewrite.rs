@@ -5,18 +5,14 @@ use std::net::IpAddr;
 
 use super::exchange::{ClientBody, Kind, RequestFacts, ResponsePlan};
 use super::fields::Field;
+use super::forwarded::Origin;
 use super::framing;
 use super::head::{RequestHead, ResponseHead, Version};
 
 /// What the app is told about where a request came from.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardContext<'a> {
-    /// None: a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// What the peer says of where the request came from is believed.
-    pub is_trusted: bool,
-    /// `http` or `https`.
-    pub scheme: &'a str,
+    pub origin: &'a Origin<'a>,
     /// The Host of a request that has none (HTTP/1.0).
     pub default_host: &'a str,
     /// The name of this request, unless a trusted peer has given it one.
@@ -35,13 +31,20 @@ pub enum BodyToApp {
 /// that Connection names (RFC 9110 7.6.1 MUST), framing, and what only we may say (`Field::Owned`).
 pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &ForwardContext<'_>, out: &mut Vec<u8>) {
     let host = head.authority.unwrap_or(forward.default_host);
+    let origin = forward.origin;
     put(out, &[head.method, " ", head.path, " HTTP/1.1\r\nHost: ", host, "\r\n"]);
     for (field, name, value) in head.fields.iter() {
         match field {
             Field::Other if head.fields.is_named_by_connection(name) => {}
             Field::Other | Field::Date => put_field(out, name, value),
-            Field::Forwarded if forward.is_trusted => put_field(out, name, value),
+            Field::Forwarded if origin.is_trusted => put_field(out, name, value),
+            Field::ClientAddress if origin.is_trusted && origin.is_client(value) => put_field(out, name, value),
+            Field::ClientScheme if origin.is_trusted && origin.is_scheme(value) => put_field(out, name, value),
             Field::Forwarded
+            | Field::ClientAddress
+            | Field::ClientScheme
+            | Field::ForwardedHops
+            | Field::ForwardedPort
             | Field::ForwardedFor
             | Field::ForwardedHost
             | Field::ForwardedProto
@@ -59,37 +62,48 @@ pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &Forwa
     if !facts.upgrade.is_empty() {
         put(out, &["Connection: upgrade\r\nUpgrade: ", &facts.upgrade.join(", "), "\r\n"]);
     }
-    put_forwarded(head, host, forward, out);
+    put_forwarded(origin, host, out);
     put_request_id(head, forward, out);
     // RFC 9110 7.6.3 MUST: behind those of others, with the version that it came in.
     put(out, &["Via: ", if head.version == Version::Http10 { "1.0" } else { "1.1" }, " rota\r\n"]);
 }
 
-/// X-Forwarded-For, -Host and -Proto, one line each: what a trusted peer said, with the peer itself behind; else what we know ourselves.
-fn put_forwarded(head: &RequestHead<'_, '_>, host: &str, forward: &ForwardContext<'_>, out: &mut Vec<u8>) {
-    let said = |field: Field| head.fields.values(field).filter(|value| forward.is_trusted && !value.is_empty());
+/// X-Forwarded-For, -Host, -Proto and Forwarded (RFC 7239), one line each, with the peer last: apps read one of them or another, so that each
+/// is there and none says what the others do not.
+fn put_forwarded(origin: &Origin<'_>, host: &str, out: &mut Vec<u8>) {
+    let host = origin.host.unwrap_or(host);
     let mut before = "X-Forwarded-For: ";
-    for value in said(Field::ForwardedFor) {
-        put(out, &[before]);
-        out.extend_from_slice(value);
-        before = ", ";
-    }
-    if let Some(peer) = forward.peer {
-        let written = write!(out, "{before}{peer}");
+    for address in origin.hops() {
+        let written = write!(out, "{before}{address}");
         debug_assert!(written.is_ok(), "writing to memory does not fail");
         before = ", ";
     }
     if before == ", " {
         put(out, &["\r\n"]);
     }
-    put_field(out, "X-Forwarded-Host", said(Field::ForwardedHost).last().unwrap_or(host.as_bytes()));
-    put_field(out, "X-Forwarded-Proto", said(Field::ForwardedProto).last().unwrap_or(forward.scheme.as_bytes()));
+    put(out, &["X-Forwarded-Host: ", host, "\r\nX-Forwarded-Proto: ", origin.scheme, "\r\n"]);
+    if let Some(port) = origin.port {
+        put(out, &["X-Forwarded-Port: ", port, "\r\n"]);
+    }
+    // Of the first hop. No host has a quote in it; a colon or a bracket is in no token.
+    let quote = if host.contains([':', '[']) { "\"" } else { "" };
+    put(out, &["Forwarded: host=", quote, host, quote, ";proto=", origin.scheme]);
+    let mut before = ";for=";
+    for address in origin.hops() {
+        let written = match address {
+            IpAddr::V4(address) => write!(out, "{before}{address}"),
+            IpAddr::V6(address) => write!(out, "{before}\"[{address}]\""),
+        };
+        debug_assert!(written.is_ok(), "writing to memory does not fail");
+        before = ", for=";
+    }
+    put(out, &["\r\n"]);
 }
 
 /// One X-Request-Id of safe bytes: it goes into logs.
 fn put_request_id(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, out: &mut Vec<u8>) {
     let is_safe = |id: &&[u8]| (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    let mut given = head.fields.values(Field::RequestId).filter(|_| forward.is_trusted);
+    let mut given = head.fields.values(Field::RequestId).filter(|_| forward.origin.is_trusted);
     match (given.next().filter(is_safe), given.next()) {
         (Some(id), None) => put_field(out, "X-Request-Id", id),
         (Some(_) | None, _) => {
@@ -139,6 +153,10 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
             | Field::ForwardedFor
             | Field::ForwardedHost
             | Field::ForwardedProto
+            | Field::ForwardedHops
+            | Field::ForwardedPort
+            | Field::ClientAddress
+            | Field::ClientScheme
             | Field::Forwarded
             | Field::Owned => {
                 if !head.fields.is_named_by_connection(name) {
@@ -208,14 +226,17 @@ mod tests {
     use super::*;
     use crate::http::exchange;
     use crate::http::head::{HeadLimits, HeaderRoom, parse_request};
+    use crate::http::trust::{Network, TrustedProxies};
 
     fn forwarded(fields: &str, is_trusted: bool) -> String {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let mut room = HeaderRoom::new();
         let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
         let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().expect("whole");
-        let peer = Some(IpAddr::from([192, 0, 2, 7]));
-        let forward = ForwardContext { peer, is_trusted, scheme: "http", default_host: "b", request_id: 0xab };
+        let network = Network::parse(if is_trusted { "192.0.2.7" } else { "192.0.2.8" }).unwrap();
+        let trusted = TrustedProxies { networks: vec![network], unix: false };
+        let origin = Origin::of_request(&head.fields, Some(IpAddr::from([192, 0, 2, 7])), "http", &trusted);
+        let forward = ForwardContext { origin: &origin, default_host: "b", request_id: 0xab };
         let mut out = Vec::new();
         request(&head, &exchange::facts(&head).unwrap(), &forward, &mut out);
         String::from_utf8(out).unwrap()
@@ -229,7 +250,7 @@ mod tests {
         assert_eq!(
             forwarded(SAID, false),
             "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 f\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\n\
-             X-Request-Id: 000000000000000000000000000000ab\r\nVia: 1.1 rota\r\n"
+             Forwarded: host=a;proto=http;for=192.0.2.7\r\nX-Request-Id: 000000000000000000000000000000ab\r\nVia: 1.1 rota\r\n"
         );
     }
 
@@ -238,7 +259,29 @@ mod tests {
         assert_eq!(
             forwarded(SAID, true),
             "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-User: d\r\nVia: 1.1 f\r\nX-Forwarded-For: 198.51.100.1, 198.51.100.2, 192.0.2.7\r\n\
-             X-Forwarded-Host: c\r\nX-Forwarded-Proto: https\r\nX-Request-Id: e-1\r\nVia: 1.1 rota\r\n"
+             X-Forwarded-Host: c\r\nX-Forwarded-Proto: https\r\nForwarded: host=c;proto=https;for=198.51.100.1, for=198.51.100.2, for=192.0.2.7\r\n\
+             X-Request-Id: e-1\r\nVia: 1.1 rota\r\n"
+        );
+    }
+
+    #[test]
+    fn every_name_for_one_thing_says_the_same_or_is_absent() {
+        let good = "X-Forwarded-For: 2001:db8::1\r\nX-Real-IP: [2001:DB8::1]\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on\r\n\
+                    X-Scheme: https\r\nX-Forwarded-Host: c:8443\r\nX-Forwarded-Port: 8443\r\n";
+        assert_eq!(
+            forwarded(good, true),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: [2001:DB8::1]\r\nX-Forwarded-Ssl: on\r\nX-Scheme: https\r\n\
+             X-Forwarded-For: 2001:db8::1, 192.0.2.7\r\nX-Forwarded-Host: c:8443\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\n\
+             Forwarded: host=\"c:8443\";proto=https;for=\"[2001:db8::1]\", for=192.0.2.7\r\n\
+             X-Request-Id: 000000000000000000000000000000ab\r\nVia: 1.1 rota\r\n"
+        );
+        let bad = "X-Forwarded-For: 2001:db8::1\r\nX-Real-IP: 2001:db8::2\r\nClient-IP: 6.6.6.6\r\nX-Client-IP: x\r\nX-Forwarded-Ssl: on\r\n\
+                   X-Scheme: https\r\nFront-End-Https: on\r\nX-Forwarded-Host: c:8443\r\nX-Forwarded-Port: 443\r\nForwarded: for=6.6.6.6\r\n";
+        assert_eq!(
+            forwarded(bad, true),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 2001:db8::1, 192.0.2.7\r\nX-Forwarded-Host: c:8443\r\nX-Forwarded-Proto: http\r\n\
+             Forwarded: host=\"c:8443\";proto=http;for=\"[2001:db8::1]\", for=192.0.2.7\r\n\
+             X-Request-Id: 000000000000000000000000000000ab\r\nVia: 1.1 rota\r\n"
         );
     }
 

@@ -15,7 +15,7 @@ impl IoThread {
                 generation: self.name.generation,
                 class: exchange.class().word().to_owned(),
                 line: request.line(),
-                client: client.conn.peer.map(|peer| peer.to_string()),
+                client: request.client.map(|client| client.to_string()),
                 seconds: seconds(self.desk.now.saturating_duration_since(request.since)),
                 received: exchange.received,
                 unsent: client.conn.output.unread(),

@@ -259,7 +259,8 @@ impl IoThread {
             Next::Wait | Next::Body => self.rest(key),
             Next::Again => self.todo.push_back(key),
             Next::Slot => self.want_slot(key),
-            Next::Close => {
+            // That is before the first head, and a connection comes here behind one.
+            Next::Introduced(_) | Next::Close => {
                 self.clients.try_remove(key);
             }
         }

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
 
-use crate::config::Listen;
+use crate::config::{Listen, ListenConfig};
 use crate::conn::socket::Socket;
 use crate::socket_file::SocketFile;
 
@@ -16,6 +16,8 @@ use crate::socket_file::SocketFile;
 #[derive(Debug)]
 pub struct Listener {
     pub at: Listen,
+    /// Its connections begin with a PROXY header.
+    pub proxy_protocol: bool,
     socket: Listening,
     /// Connections may be waiting (edge-triggered).
     pub ready: bool,
@@ -28,7 +30,8 @@ enum Listening {
 }
 
 impl Listener {
-    pub fn bind(at: &Listen) -> io::Result<Self> {
+    pub fn bind(config: &ListenConfig) -> io::Result<Self> {
+        let at = &config.at;
         let socket = match at {
             Listen::Tcp(addr) => {
                 let open = |addr: &SocketAddr| {
@@ -59,7 +62,7 @@ impl Listener {
                 Listening::Unix(mio::net::UnixListener::from_std(listener), file)
             }
         };
-        Ok(Self { at: at.clone(), socket, ready: true })
+        Ok(Self { at: at.clone(), proxy_protocol: config.proxy_protocol, socket, ready: true })
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -7,6 +7,7 @@
 mod clients;
 mod listeners;
 mod operator;
+mod proxies;
 mod stopping;
 mod watch;
 
@@ -49,6 +50,8 @@ pub struct Master {
     /// After an error of accept that time may mend: not before this.
     accept_after: Option<Instant>,
     clients: Clients,
+    /// That somebody does not speak the PROXY protocol as he should is not said again before this.
+    strange_after: Option<Instant>,
     /// That `limits.connections` is reached is not said again before this.
     full_after: Option<Instant>,
     signals: Signals,
@@ -98,6 +101,7 @@ impl Master {
             listeners,
             accept_after: None,
             clients: Clients::default(),
+            strange_after: None,
             full_after: None,
             signals,
             control,
@@ -246,7 +250,7 @@ impl Master {
                     break;
                 }
                 match self.listeners[i].accept() {
-                    Ok((socket, peer)) => self.accepted(socket, peer),
+                    Ok((socket, peer)) => self.accepted(i, socket, peer),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[i].ready = false,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     // The client was gone before it was accepted (accept(2)).
@@ -265,24 +269,21 @@ impl Master {
         }
     }
 
-    fn accepted(&mut self, socket: Socket, peer: Option<IpAddr>) {
+    fn accepted(&mut self, listener: usize, mut socket: Socket, peer: Option<IpAddr>) {
         let limits = &self.shared.server.limits;
         if self.shared.connections.open() >= limits.connections {
             if self.full_after.is_none_or(|at| at <= self.desk.now) {
                 log::warn!("limits.connections is reached: {} are open, more are answered 503 and closed", limits.connections);
                 self.full_after = Some(self.desk.now + FULL_PAUSE);
             }
-            return self.turn_away(socket);
+            return self.turn_away(&mut socket);
         }
-        let mut share = None;
-        if let Some(peer) = peer.filter(|_| limits.per_client > 0) {
-            share = self.clients.one_more(peer, limits.per_client);
-            if share.is_none() {
-                log::debug!("{peer} has limits.per_client connections; one more is answered 503 and closed");
-                return self.turn_away(socket);
-            }
+        let phase = if self.listeners[listener].proxy_protocol { Phase::ProxyHeader } else { Phase::Head };
+        if phase == Phase::ProxyHeader && !self.shared.server.trusted_proxies.contains(peer) {
+            return self.stranger(listener, peer);
         }
-        let conn = Conn::new(socket, peer, &self.shared.connections, share);
+        let Some(share) = self.share(peer) else { return self.turn_away(&mut socket) };
+        let conn = Conn::new(socket, peer, phase, &self.shared.connections, share);
         let key = self.conns.insert(Held { conn, registered: false });
         let held = &mut self.conns[key];
         self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.shared.server.timeouts.head);
@@ -291,7 +292,7 @@ impl Master {
 
     /// One connection too many: it is told so, as far as its socket takes it at once, and closed. To keep it open for the sake of its answer
     /// would be to have no limit.
-    fn turn_away(&mut self, mut socket: Socket) {
+    fn turn_away(&mut self, socket: &mut Socket) {
         self.desk.out.clear();
         Refusal::TooManyConnections.write(&mut self.desk.out, self.desk.date.at(self.desk.now), false, false);
         let _ = socket.write(&self.desk.out);
@@ -320,6 +321,7 @@ impl Master {
             Next::Again => self.todo.push_back(key),
             Next::Body => self.host(key),
             Next::Slot => self.dispatch(key),
+            Next::Introduced(header) => self.introduced(key, header),
             Next::Close => {
                 self.conns.try_remove(key);
             }
@@ -454,7 +456,7 @@ impl Master {
 
     /// Closes the connections here that have nothing to ask.
     fn close_idle(&mut self) {
-        let idle = |held: &Held| held.conn.phase == Phase::Head && !head::has_begun(&held.conn.input);
+        let idle = |held: &Held| matches!(held.conn.phase, Phase::ProxyHeader | Phase::Head) && !head::has_begun(&held.conn.input);
         let keys: Vec<usize> = self.conns.iter().filter(|(_, held)| idle(held)).map(|(key, _)| key).collect();
         for key in keys {
             self.conns.remove(key);

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rota::http::exchange;
+use rota::http::forwarded::Origin;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::rewrite::{self, BodyToApp, ForwardContext};
 
@@ -20,7 +21,8 @@ Content-Length: 1234\r\nX-Frame-Options: DENY\r\nVary: Accept-Encoding\r\nSet-Co
 #[ignore = "prints times"]
 fn http_cost() {
     let limits = HeadLimits { bytes: 32 * 1024, headers: 100, target: 8 * 1024 };
-    let cx = ForwardContext { peer: "192.0.2.7".parse().ok(), is_trusted: false, scheme: "http", default_host: "localhost", request_id: 1 };
+    let origin = Origin::of_peer("192.0.2.7".parse().ok(), "http");
+    let cx = ForwardContext { origin: &origin, default_host: "localhost", request_id: 1 };
     let mut out = Vec::with_capacity(4096);
     for (name, bytes) in [("small request", SMALL), ("browser request", REQUEST)] {
         print_cost(&format!("{name}: parse"), || {

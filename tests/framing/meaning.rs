@@ -1,12 +1,13 @@
 //! Reads streams as the server does, from buffers that fill in any way, and writes down what they mean.
 
 use rota::http::exchange::{self, BodyReader, Kind, RequestFacts};
+use rota::http::forwarded::Origin;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::rewrite::{self, BodyToApp, ForwardContext};
 
 pub const LIMITS: HeadLimits = HeadLimits { bytes: 4096, headers: 100, target: 1024 };
 pub const CX: ForwardContext<'static> =
-    ForwardContext { peer: None, is_trusted: false, scheme: "http", default_host: "default.example", request_id: 1 };
+    ForwardContext { origin: &Origin::of_peer(None, "http"), default_host: "default.example", request_id: 1 };
 
 /// What a stream means.
 #[derive(Clone, PartialEq, Eq, Debug)]

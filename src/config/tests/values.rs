@@ -1,12 +1,14 @@
 //! What a right configuration says.
 
 use super::*;
+use crate::http::trust::{Network, TrustedProxies};
 
 #[test]
 fn an_empty_file_is_a_server_with_defaults_and_no_app() {
     let expected = Config {
         server: ServerConfig {
-            listen: vec![Listen::Tcp("[::]:80".parse().unwrap())],
+            listen: vec![ListenConfig { at: Listen::Tcp("[::]:80".parse().unwrap()), proxy_protocol: false }],
+            trusted_proxies: TrustedProxies::default(),
             control: "/run/rota/control.sock".into(),
             run_dir: "/run/rota".into(),
             spool_dir: "/var/tmp".into(),
@@ -58,7 +60,8 @@ fn every_key_is_heard() {
     let config = good(
         r#"
 [server]
-listen = ["127.0.0.1:8080", "[::1]:8080", ":81", "82", "unix:/run/http.sock"]
+listen = ["127.0.0.1:8080", "[::1]:8080", ":81", "82", { address = "unix:/run/http.sock", proxy_protocol = true }]
+trusted_proxies = ["127.0.0.1", "fd00::/8", "unix"]
 control = "/run/r/c.sock"
 run_dir = "/run/s"
 spool_dir = "/tmp"
@@ -98,10 +101,14 @@ timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 limits.body = "64K"
 "#,
     );
-    let listen: Vec<String> = config.server.listen.iter().map(Listen::to_string).collect();
+    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:8080", "[::1]:8080", "[::]:81", "[::]:82", "unix:/run/http.sock"]);
+    let proxied: Vec<bool> = config.server.listen.iter().map(|listen| listen.proxy_protocol).collect();
+    assert_eq!(proxied, [false, false, false, false, true]);
+    let networks = ["127.0.0.1", "fd00::/8"].map(|text| Network::parse(text).unwrap()).to_vec();
     let server = ServerConfig {
         listen: config.server.listen.clone(),
+        trusted_proxies: TrustedProxies { networks, unix: true },
         control: "/run/r/c.sock".into(),
         run_dir: "/run/s".into(),
         spool_dir: "/tmp".into(),
