@@ -28,6 +28,7 @@ mod limits;
 mod matrix;
 mod operate;
 mod pool;
+mod proxies;
 mod proxy;
 mod raw_answers;
 mod real_apps;

@@ -53,6 +53,18 @@ impl Reply {
 impl Wire {
     pub fn connect(addr: SocketAddr) -> Result<Self, Trouble> {
         let stream = TcpStream::connect_timeout(&addr, LIMIT).map_err(|error| trouble(&error, Trouble::Closed))?;
+        Self::over(stream)
+    }
+
+    /// From an address of this machine.
+    pub fn connect_from(source: &str, addr: SocketAddr) -> Result<Self, Trouble> {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+        socket.connect_timeout(&addr.into(), LIMIT).map_err(|error| trouble(&error, Trouble::Closed))?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Result<Self, Trouble> {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
