@@ -16,8 +16,8 @@
 //!
 //! # A request
 //!
-//! `master::accept` → [`conn::intake`] (head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) → `io_thread::exchange`
-//! (begin, read_app, finish) → the next request on the same thread.
+//! `master::accept` → [`conn::intake`] (PROXY header, head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) →
+//! `io_thread::exchange` (begin, read_app, finish) → the next request on the same thread.
 //!
 //! # A restart
 //!

@@ -63,6 +63,8 @@ pub fn classify(name: &str) -> Field {
         (15, Some(b'x')) if is("x-forwarded-ssl") => Field::ClientScheme,
         (15, Some(b'x')) if is("x-sendfile-type") => Field::Forwarded,
         (15, Some(b'x')) if is("x-accel-mapping") => Field::Forwarded,
+        (16, Some(b'c')) if is("cf-connecting-ip") => Field::ClientAddress,
+        (16, Some(b'f')) if is("fastly-client-ip") => Field::ClientAddress,
         (16, Some(b'p')) if is("proxy-connection") => Field::HopByHop,
         (16, Some(b'x')) if is("x-forwarded-host") => Field::ForwardedHost,
         (16, Some(b'x')) if is("x-forwarded-port") => Field::ForwardedPort,
@@ -95,7 +97,9 @@ mod tests {
         for name in ["X-Forwarded", "x-forwarded-user", "X-FORWARDED-Client-Cert", "X-Forwarded-"] {
             assert_eq!(classify(name), Field::Forwarded, "{name}");
         }
-        for name in ["X-Client-IP", "X-Real-Ip", "client-ip", "True-Client-IP", "X-Cluster-Client-IP"] {
+        for name in
+            ["X-Client-IP", "X-Real-Ip", "client-ip", "True-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP"]
+        {
             assert_eq!(classify(name), Field::ClientAddress, "{name}");
         }
         for name in ["X-Scheme", "X-Url-Scheme", "Front-End-Https", "X-Forwarded-Ssl", "X-Forwarded-Scheme", "X-Forwarded-Protocol"] {

@@ -64,7 +64,8 @@ fn way(hops: &[&str], scheme: &str) -> [String; 4] {
 
 const LIES: &str = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 6666\r\n\
                     Forwarded: for=6.6.6.6;proto=https;host=evil.test\r\nX-Real-IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nClient-IP: 6.6.6.6\r\n\
-                    True-Client-IP: 6.6.6.6\r\nX-Forwarded-Ssl: on\r\nX-Scheme: https\r\nX-Forwarded-User: root\r\nX_Forwarded_For: 6.6.6.6\r\n\
+                    CF-Connecting-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\nX-Forwarded-Ssl: on\r\nX-Scheme: https\r\n\
+                    X-Forwarded-User: root\r\nX_Forwarded_For: 6.6.6.6\r\n\
                     Connection: X-Forwarded-For, X-Real-IP\r\n";
 
 #[test]
@@ -78,6 +79,7 @@ fn one_who_is_not_trusted_cannot_lie_and_one_who_is_can() {
         "X-Real-IP: 6.6.6.6",
         "X-Client-IP: 6.6.6.6",
         "Client-IP: 6.6.6.6",
+        "CF-Connecting-IP: 6.6.6.6",
         "True-Client-IP: 6.6.6.6",
         "X-Forwarded-Ssl: on",
         "X-Scheme: https",
