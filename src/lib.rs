@@ -62,6 +62,7 @@ pub mod ids;
 pub mod io_thread;
 pub mod logging;
 pub mod master;
+pub mod plight;
 pub mod pool;
 pub mod records;
 pub mod restart;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+pub use crate::pool::span;
+
 /// Rows under a heading. A column is as wide as its widest cell; one whose heading begins with `>` stands to the right. Columns are two
 /// spaces apart, lines begin with `indent` spaces, end without any, and each has its line end. Colours of a cell take no room.
 pub fn table(heading: &[&str], rows: &[Vec<String>], indent: usize) -> String {
@@ -50,18 +52,6 @@ pub fn cut(line: &str, width: usize) -> String {
         }
     }
     if line.contains('\x1b') { text + "\x1b[0m" } else { text }
-}
-
-/// A duration in a sentence: `0.8 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `4 d 3 h`.
-pub fn span(seconds: f64) -> String {
-    let whole = seconds as u64;
-    match whole {
-        0..10 => format!("{:.1} s", (seconds * 10.0).floor() / 10.0),
-        10..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
-        86_400.. => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
-    }
 }
 
 /// A duration in a cell, at most four wide for 27 years: `0s`, `59s`, `3m`, `2h`, `4d`.

@@ -9,7 +9,7 @@ use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, DrainConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig, StopConfig, StopSignal,
-    command, routes,
+    command, errors, routes,
 };
 use crate::ids::AppName;
 
@@ -47,6 +47,8 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         watch: section.truth("watch", false),
         timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
         max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
+        errors: errors::of_app(section),
+        friendly_errors: section.truth("friendly_errors", false),
         // Last, so that the other keys of an app with a bad name are read as well.
         name: good_name.ok()?,
     };

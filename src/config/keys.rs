@@ -11,7 +11,7 @@ pub struct Keys {
 pub const TOP: Keys = Keys { table: "", keys: &["server", "app"] };
 pub const SERVER: Keys = Keys {
     table: "server",
-    keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "trusted_proxies", "timeouts", "limits"],
+    keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "trusted_proxies", "timeouts", "limits", "errors"],
 };
 pub const SERVER_LISTEN: Keys = Keys { table: "server.listen", keys: &["address", "proxy_protocol"] };
 pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
@@ -43,6 +43,8 @@ pub const APP: Keys = Keys {
         "watch",
         "timeouts",
         "limits",
+        "errors",
+        "friendly_errors",
     ],
 };
 pub const APP_QUEUE: Keys = Keys { table: "app.queue", keys: &["max", "timeout"] };

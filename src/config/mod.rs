@@ -1,11 +1,12 @@
 //! The configuration: built only by parsing, so that a value of these types cannot be wrong. Core: reads text, no sockets, no clock;
-//! only `load` touches the disk.
+//! only `load`, and `errors` for the pages that it names, touch the disk.
 //!
 //! `keys` lists every key, `section` walks a TOML table with the places of things, `server` and `app` read the two kinds of table with
 //! their defaults, `parse` puts the files together, and `report` says what is wrong and where.
 
 mod app;
 mod command;
+mod errors;
 mod keys;
 mod load;
 mod parse;
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::error_page::Pages;
 use crate::http::trust::TrustedProxies;
 use crate::ids::AppName;
 
@@ -66,6 +68,8 @@ pub struct ServerConfig {
     pub spool_max: u64,
     pub timeouts: ClientTimeouts,
     pub limits: ClientLimits,
+    /// Sent instead of rota's own error pages, where an app has none of its own.
+    pub errors: Pages,
 }
 
 /// A place that clients connect to, and how. Prints itself as its place.
@@ -158,6 +162,10 @@ pub struct AppConfig {
     pub timeouts: AppTimeouts,
     /// Bytes of a request body; larger: 413.
     pub max_body: u64,
+    /// Sent instead of rota's own error pages, or the server's.
+    pub errors: Pages,
+    /// Its clients may know why it does not answer: command, release, output. For development.
+    pub friendly_errors: bool,
 }
 
 impl AppConfig {

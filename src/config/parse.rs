@@ -1,4 +1,4 @@
-//! From texts to a `Config`: the top of each file, and what only all files together show. Core: no I/O.
+//! From texts to a `Config`: the top of each file, and what only all files together show. Core: no I/O but for the error pages.
 
 use toml::de::DeTable;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::keys::{SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};
-use super::{ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, proxies};
+use super::{ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies};
 use crate::http::trust::TrustedProxies;
 
 pub fn server(section: &Section<'_>) -> ServerConfig {
@@ -26,6 +26,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         trusted_proxies,
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
         limits: limits(&section.table("limits", &SERVER_LIMITS)),
+        errors: errors::of_server(section),
     }
 }
 

@@ -12,12 +12,14 @@ use super::spool::{Spool, SpoolError};
 use super::{Conn, Phase, Request};
 use crate::date::Date;
 use crate::deadlines::Deadlines;
+use crate::http::accept::Form;
+use crate::http::error_page::Plight;
 use crate::http::exchange::{self, BodyReader};
 use crate::http::forwarded::Origin;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
 use crate::http::proxy_header::{self, NoProxyHeader, Source};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Answer, Refusal};
 use crate::http::request_id::RequestIds;
 use crate::http::rewrite::{self, ForwardContext};
 use crate::logging::panic_text;
@@ -134,34 +136,49 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     Next::Again
 }
 
-/// Answers with an error; what was read of a head that is refused is in `input`. The connection goes on when that is safe, else it is
-/// closed in two steps.
-pub fn refuse(conn: &mut Conn, refusal: &Refusal, turn: &mut Turn<'_>) {
-    let mut keep = !refusal.must_close() && !turn.shared.stopping.load(Ordering::Relaxed);
-    let head_only;
-    match &conn.request {
-        Some(request) => {
-            keep = keep && request.facts.keep_alive && request.reader.is_done();
-            conn.unread = !request.reader.is_done();
-            head_only = request.facts.head_only;
-            log::debug!("{} from {}: {} ({})", request.line(), Peer(conn), refusal.status(), refusal.reason());
-        }
-        None => {
-            keep = false;
-            head_only = head::is_to_head(&conn.input);
-            conn.unread = true;
-            log::debug!("head from {}: {} ({})", Peer(conn), refusal.status(), refusal.reason());
-        }
-    }
+/// Answers with an error. The connection goes on when that is safe, else it is closed in two steps. `plight`: why the app does not answer, for
+/// a client that may know.
+pub fn refuse(conn: &mut Conn, refusal: &Refusal, plight: Option<&Plight>, turn: &mut Turn<'_>) {
+    let Some(request) = &conn.request else { return refuse_head(conn, refusal, &Asker::default(), turn) };
+    let is_whole = request.reader.is_done();
+    let keep = !refusal.must_close() && request.facts.keep_alive && is_whole && !turn.shared.stopping.load(Ordering::Relaxed);
+    conn.unread = !is_whole;
+    let (status, reason, id) = (refusal.status(), refusal.reason(), request.id());
+    log::debug!("{} from {}: {status} ({reason}), request id {}", request.line(), Peer(conn), id.unwrap_or("-"));
+    let shared = turn.shared;
+    let page = shared.app(request.group).errors.get(&status).or_else(|| shared.server.errors.get(&status));
+    let form = Form::wanted(request.values("Accept"));
+    let answer = Answer { date: turn.date, head_only: request.facts.head_only, keep, request_id: id, form, page, plight };
     turn.out.clear();
-    refusal.write(turn.out, turn.date, head_only, keep);
-    answered(conn, keep, turn);
+    let behind = refusal.write(turn.out, &answer);
+    answered(conn, keep, behind, turn);
 }
 
-/// The answer in `turn.out` is the last of this request.
-fn answered(conn: &mut Conn, keep: bool, turn: &mut Turn<'_>) {
-    let sent = conn.send(turn.out, &[], &turn.shared.spool);
-    // A refusal is small; a client whose socket takes not even that has lost its answer.
+/// What a head says of its sender that is refused before it is a request.
+#[derive(Debug, Default)]
+struct Asker {
+    form: Form,
+    /// None: the head is not whole.
+    request_id: Option<String>,
+}
+
+/// As [`refuse`] for a head that becomes no request; what was read of it is in `input`.
+fn refuse_head(conn: &mut Conn, refusal: &Refusal, asker: &Asker, turn: &mut Turn<'_>) {
+    conn.unread = true;
+    let (status, reason, request_id) = (refusal.status(), refusal.reason(), asker.request_id.as_deref());
+    log::debug!("head from {}: {status} ({reason}), request id {}", Peer(conn), request_id.unwrap_or("-"));
+    let page = turn.shared.server.errors.get(&status);
+    let head_only = head::is_to_head(&conn.input);
+    let answer = Answer { date: turn.date, head_only, keep: false, request_id, form: asker.form, page, plight: None };
+    turn.out.clear();
+    let behind = refusal.write(turn.out, &answer);
+    answered(conn, false, behind, turn);
+}
+
+/// The answer in `turn.out`, with `behind` behind it, is the last of this request.
+fn answered(conn: &mut Conn, keep: bool, behind: &[u8], turn: &mut Turn<'_>) {
+    let sent = conn.send(turn.out, behind, &turn.shared.spool);
+    // There is no second answer: a client whose socket breaks, or for whose rest there is no room, has lost this one.
     request_done(conn, turn.spare, keep && sent.is_ok());
     limit(conn, turn, turn.shared.server.timeouts.write);
 }
@@ -181,8 +198,8 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
         Phase::Head if !head::has_begun(&conn.input) => return Next::Close,
         // A proxy is owed no answer before it has said for whom it asks.
         Phase::ProxyHeader => return Next::Close,
-        Phase::Head => refuse(conn, &Refusal::HeadTimeout, turn),
-        Phase::Body => refuse(conn, &Refusal::BodyTimeout, turn),
+        Phase::Head => refuse(conn, &Refusal::HeadTimeout, None, turn),
+        Phase::Body => refuse(conn, &Refusal::BodyTimeout, None, turn),
         Phase::App | Phase::Flush { .. } | Phase::Linger { .. } => return Next::Close,
     }
     advance(conn, turn)
@@ -284,8 +301,9 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
         return Parsed::Partial;
     }
     let mut room = HeaderRoom::new();
+    let mut asker = Asker::default();
     let parsed = match head::parse_request(bytes, &limits, &mut room) {
-        Ok(Some((head, used))) => accept(conn, &head, turn).map(|()| used),
+        Ok(Some((head, used))) => accept(conn, &head, turn).map(|()| used).inspect_err(|_| asker = Asker::of(&head, turn.spare)),
         Ok(None) => return Parsed::Partial,
         Err(refusal) => Err(refusal),
     };
@@ -295,7 +313,10 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
         Err(refusal) => {
             let start = conn.input.len();
             conn.input.extend_from_slice(&bytes[..bytes.len().min(HEAD_START)]);
-            refuse(conn, &refusal, turn);
+            match conn.request {
+                Some(_) => refuse(conn, &refusal, None, turn),
+                None => refuse_head(conn, &refusal, &asker, turn),
+            }
             conn.input.truncate(start);
             Parsed::Refused
         }
@@ -340,6 +361,13 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     Ok(())
 }
 
+impl Asker {
+    fn of(head: &RequestHead<'_, '_>, spare: &mut Spare) -> Self {
+        let accept = head.fields.iter().filter(|(_, name, _)| name.eq_ignore_ascii_case("accept")).map(|(_, _, value)| value);
+        Self { form: Form::wanted(accept), request_id: Some(format!("{:032x}", spare.ids.fresh())) }
+    }
+}
+
 fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
     // Asked first: what is in `input` may be the next request.
     if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) {
@@ -354,7 +382,7 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                 None
             }
             Err(refusal) => {
-                refuse(conn, &refusal, turn);
+                refuse(conn, &refusal, None, turn);
                 None
             }
         };
@@ -367,7 +395,7 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                     conn.input.extend_from_slice(&buffer[used..count]);
                     limit_body(conn, turn);
                 }
-                Err(refusal) => refuse(conn, &refusal, turn),
+                Err(refusal) => refuse(conn, &refusal, None, turn),
             }
             // A body that is whole goes on at once, with what came behind it left in `input`.
             if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) && conn.phase == Phase::Body {

@@ -98,6 +98,21 @@ impl Request {
         let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
         String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
     }
+
+    /// The values of the fields of this name in the head for the app.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let lines = self.head.split(|byte| *byte == b'\n').skip(1);
+        lines.filter_map(move |line| {
+            let (known, value) = line.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b": ").filter(|_| known.eq_ignore_ascii_case(name.as_bytes()))?;
+            Some(value.strip_suffix(b"\r").unwrap_or(value))
+        })
+    }
+
+    /// As the app is told it; safe bytes.
+    pub fn id(&self) -> Option<&str> {
+        self.values("X-Request-Id").next().and_then(|id| std::str::from_utf8(id).ok())
+    }
 }
 
 /// How many connections are open over all threads.

@@ -1,6 +1,8 @@
 //! HTTP/1.1 with no socket in sight: heads, framing, chunks, rewriting, refusals (RFC 9110, RFC 9112). Core.
 
+pub mod accept;
 pub mod chunked;
+pub mod error_page;
 pub mod event_stream;
 pub mod exchange;
 pub mod fields;

@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use super::accept::Form;
+use super::error_page::{Page, Plight, Text};
+
 /// Why a request is not answered by the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -24,6 +27,25 @@ pub enum Refusal {
     BadGateway(&'static str),
     AppTimeout,
     InsufficientStorage,
+}
+
+/// What an answer depends on beside its cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a, 'p> {
+    /// For the Date field.
+    pub date: &'a str,
+    /// It answers a HEAD request.
+    pub head_only: bool,
+    /// The connection goes on after it.
+    pub keep: bool,
+    /// None: the request has none, because its head is not whole.
+    pub request_id: Option<&'a str>,
+    /// What the client reads.
+    pub form: Form,
+    /// Sent instead of our own text, unless the client asks for JSON and this is none.
+    pub page: Option<&'p Page>,
+    /// Told to whoever may know it; goes before any page.
+    pub plight: Option<&'a Plight>,
 }
 
 /// Who has to change something.
@@ -121,64 +143,188 @@ impl Refusal {
     }
 
     fn phrase(&self) -> &'static str {
-        match self.status() {
-            400 => "Bad Request",
-            404 => "Not Found",
-            405 => "Method Not Allowed",
-            408 => "Request Timeout",
-            413 => "Content Too Large",
-            414 => "URI Too Long",
-            431 => "Request Header Fields Too Large",
-            501 => "Not Implemented",
-            502 => "Bad Gateway",
-            503 => "Service Unavailable",
-            504 => "Gateway Timeout",
-            505 => "HTTP Version Not Supported",
-            _ => "Insufficient Storage",
+        let status = self.status();
+        STATUSES.iter().find(|(known, _)| *known == status).map_or("", |(_, phrase)| phrase)
+    }
+
+    /// For a visitor, who knows nothing of servers: what is the matter, and what to do about it.
+    fn said(&self) -> (&'static str, &'static str) {
+        match self {
+            Refusal::BadRequest(_) => ("This request could not be understood", "It was not well-formed, or damaged on its way."),
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders => {
+                ("The header of this request is too large", "Deleting the cookies of this site may help.")
+            }
+            Refusal::TargetTooLong => ("This address is too long", "Please check the link that led here."),
+            Refusal::BodyTooLarge => ("This is too large", "The site does not take that much at once."),
+            Refusal::NotImplemented(_) | Refusal::MethodNotAllowed => {
+                ("This kind of request is not possible here", "The server does not know or not allow it.")
+            }
+            Refusal::VersionNotSupported => ("This kind of request is not possible here", "The server speaks HTTP/1.1 and HTTP/1.0."),
+            Refusal::HeadTimeout | Refusal::BodyTimeout => {
+                ("The request took too long", "It did not arrive in time. Please check the connection and try again.")
+            }
+            Refusal::NoApp => ("There is nothing here", "No site is at this address. Please check the link that led here."),
+            Refusal::QueueFull | Refusal::TooManyConnections => {
+                ("This site is very busy", "It cannot take more visitors right now. Please try again in a moment.")
+            }
+            Refusal::NoProcess | Refusal::Stopping => ("This site is not available right now", "Please try again in a moment."),
+            Refusal::BadGateway(_) => ("This site is having a problem", "It gave no proper answer. Please try again in a moment."),
+            Refusal::QueueTimeout | Refusal::AppTimeout => {
+                ("This site takes too long to answer", "It is busy or has a problem. Please try again in a moment.")
+            }
+            Refusal::InsufficientStorage => ("There is no room for this right now", "Please try again later, or send less at once."),
         }
     }
 
-    /// The whole response. `keep`: the connection goes on after it; `head_only`: it answers a HEAD request.
-    pub fn write(&self, out: &mut Vec<u8>, date: &str, head_only: bool, keep: bool) {
+    /// Writes the response to `out`. What is returned goes behind it: a page, which may be large and is not copied.
+    pub fn write<'p>(&self, out: &mut Vec<u8>, answer: &Answer<'_, 'p>) -> &'p [u8] {
         let (status, phrase) = (self.status(), self.phrase());
-        let body = format!("{status} {phrase}\n");
-        let retry = match self {
-            Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping => "Retry-After: 1\r\n",
-            _ => "",
+        let page = answer.page.filter(|page| answer.plight.is_none() && page.suits(answer.form));
+        let own = page.is_none().then(|| {
+            let (heading, advice) = self.said();
+            let text = Text { status, phrase, heading, advice, request_id: answer.request_id, plight: answer.plight };
+            text.write(answer.form)
+        });
+        let (own, media_type) = match (&own, page) {
+            (Some((body, media_type)), _) => (body.as_bytes(), *media_type),
+            (None, page) => (&[][..], page.map_or("", Page::media_type)),
         };
-        let allow = if *self == Refusal::MethodNotAllowed { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
-        // Said aloud in both cases: a client of HTTP/1.0 keeps a connection only if told so (RFC 9112 9.3).
-        let connection = if keep { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" };
+        let page = page.map_or(&[][..], |page| page.body.as_bytes());
         let written = write!(
             out,
-            "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{retry}{allow}{connection}\r\n{}",
-            body.len(),
-            if head_only { "" } else { &body },
+            "HTTP/1.1 {status} {phrase}\r\nDate: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\
+             X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
+            answer.date,
+            own.len() + page.len(),
         );
         debug_assert!(written.is_ok(), "writing to memory does not fail");
+        if let Some(id) = answer.request_id {
+            put(out, &["X-Request-Id: ", id, "\r\n"]);
+        }
+        if matches!(self, Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping) {
+            put(out, &["Retry-After: 1\r\n"]);
+        }
+        if *self == Refusal::MethodNotAllowed {
+            put(out, &["Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"]);
+        }
+        // Said aloud in both cases: a client of HTTP/1.0 keeps a connection only if told so (RFC 9112 9.3).
+        put(out, &[if answer.keep { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" }]);
+        if answer.head_only {
+            return &[];
+        }
+        out.extend_from_slice(own);
+        page
     }
 }
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// All that rota itself answers with, and the phrases of the status line.
+pub const STATUSES: [(u16, &str); 13] = [
+    (400, "Bad Request"),
+    (404, "Not Found"),
+    (405, "Method Not Allowed"),
+    (408, "Request Timeout"),
+    (413, "Content Too Large"),
+    (414, "URI Too Long"),
+    (431, "Request Header Fields Too Large"),
+    (501, "Not Implemented"),
+    (502, "Bad Gateway"),
+    (503, "Service Unavailable"),
+    (504, "Gateway Timeout"),
+    (505, "HTTP Version Not Supported"),
+    (507, "Insufficient Storage"),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ANSWER: Answer<'static, 'static> =
+        Answer { date: "now", head_only: false, keep: true, request_id: None, form: Form::Plain, page: None, plight: None };
+
+    const ALL: [Refusal; 19] = [
+        Refusal::BadRequest("secret"),
+        Refusal::HeadTooLarge,
+        Refusal::TooManyHeaders,
+        Refusal::TargetTooLong,
+        Refusal::BodyTooLarge,
+        Refusal::NotImplemented("secret"),
+        Refusal::VersionNotSupported,
+        Refusal::MethodNotAllowed,
+        Refusal::HeadTimeout,
+        Refusal::BodyTimeout,
+        Refusal::NoApp,
+        Refusal::QueueFull,
+        Refusal::QueueTimeout,
+        Refusal::TooManyConnections,
+        Refusal::NoProcess,
+        Refusal::Stopping,
+        Refusal::BadGateway("secret"),
+        Refusal::AppTimeout,
+        Refusal::InsufficientStorage,
+    ];
+
+    /// Head and body, whose length is what the head says.
+    fn written(refusal: Refusal, answer: &Answer<'_, '_>) -> (String, String) {
+        let mut out = Vec::new();
+        let behind = refusal.write(&mut out, answer);
+        out.extend_from_slice(behind);
+        let text = String::from_utf8(out).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(answer.head_only || head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
+        (head.to_owned(), body.to_owned())
+    }
+
     #[test]
     fn a_full_queue_says_when_to_come_again_and_keeps_the_connection() {
-        let mut out = Vec::new();
-        Refusal::QueueFull.write(&mut out, "Tue, 24 Nov 2026 08:32:36 GMT", false, true);
+        let (head, body) = written(Refusal::QueueFull, &Answer { request_id: Some("7f"), ..ANSWER });
         assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "HTTP/1.1 503 Service Unavailable\r\nDate: Tue, 24 Nov 2026 08:32:36 GMT\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n\
-             Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: keep-alive\r\n\r\n503 Service Unavailable\n"
+            head,
+            "HTTP/1.1 503 Service Unavailable\r\nDate: now\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 133\r\n\
+             X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nX-Request-Id: 7f\r\nRetry-After: 1\r\nConnection: keep-alive"
         );
+        let said = "This site is very busy. It cannot take more visitors right now. Please try again in a moment.";
+        assert_eq!(body, format!("503 Service Unavailable\n{said}\nRequest id: 7f\n"));
     }
 
     #[test]
     fn an_answer_to_head_has_the_length_and_no_body() {
-        let mut out = Vec::new();
-        Refusal::BadRequest("x").write(&mut out, "now", true, false);
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("Content-Length: 16\r\n") && text.ends_with("Connection: close\r\n\r\n"), "{text}");
+        let page = Page { form: Form::Html, body: "<p>".into() };
+        for form in [Form::Plain, Form::Html, Form::Json] {
+            for page in [None, Some(&page)] {
+                let answer = Answer { form, page, ..ANSWER };
+                let (whole, head_only) = (written(Refusal::NoApp, &answer), written(Refusal::NoApp, &Answer { head_only: true, ..answer }));
+                assert_eq!(head_only, (whole.0, String::new()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_phrase_and_words_and_tells_nobody_its_cause() {
+        for refusal in ALL {
+            for form in [Form::Plain, Form::Html, Form::Json] {
+                let (head, body) = written(refusal, &Answer { form, ..ANSWER });
+                assert!(
+                    !refusal.phrase().is_empty() && head.starts_with(&format!("HTTP/1.1 {} {}\r\n", refusal.status(), refusal.phrase()))
+                );
+                assert!(body.contains(refusal.said().0) && !body.contains(refusal.reason()), "{body}");
+                assert!(body.len() < 1536, "{} bytes", body.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_plight_goes_before_a_page_and_a_page_before_our_own_text() {
+        let page = Page { form: Form::Html, body: "the page".into() };
+        let plight = Plight { facts: vec![("failure", "the plight".to_owned())], output: Vec::new() };
+        let said = |form, page, plight| written(Refusal::QueueTimeout, &Answer { form, page, plight, ..ANSWER }).1;
+        assert_eq!(said(Form::Plain, Some(&page), None), "the page");
+        assert!(said(Form::Json, Some(&page), None).starts_with("{\"type\""));
+        assert!(said(Form::Html, Some(&page), Some(&plight)).contains("the plight"));
     }
 }

@@ -33,6 +33,7 @@ use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::ids::{GroupId, ProcessId, ProcessName};
 use crate::logging::panic_text;
+use crate::plight;
 use crate::pool::{Claim, Ended, Exit, FailureKind};
 use crate::restart::spawn::Endpoint;
 use crate::table::{Shared, ToMaster, ToThread};
@@ -326,8 +327,9 @@ impl IoThread {
     /// Answers a client that has no exchange (any more).
     fn refuse(&mut self, key: usize, refusal: &Refusal) {
         let Some(client) = self.clients.get_mut(key) else { return };
+        let plight = plight::of(&self.shared, &client.conn, refusal, self.desk.now);
         let mut turn = self.desk.turn(&self.shared, key);
-        intake::refuse(&mut client.conn, refusal, &mut turn);
+        intake::refuse(&mut client.conn, refusal, plight.as_ref(), &mut turn);
         self.todo.push_back(key);
     }
 

@@ -28,9 +28,11 @@ use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Wake};
+use crate::http::accept::Form;
 use crate::http::head;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Answer, Refusal};
 use crate::ids::GroupId;
+use crate::plight;
 use crate::pool::Trigger;
 use crate::signals::{self, Signals};
 use crate::table::{Shared, ToMaster};
@@ -294,7 +296,10 @@ impl Master {
     /// would be to have no limit.
     fn turn_away(&mut self, socket: &mut Socket) {
         self.desk.out.clear();
-        Refusal::TooManyConnections.write(&mut self.desk.out, self.desk.date.at(self.desk.now), false, false);
+        // Without a page, of which its socket might not take all, and a flood would not be worth it.
+        let date = self.desk.date.at(self.desk.now);
+        let answer = Answer { date, head_only: false, keep: false, request_id: None, form: Form::Plain, page: None, plight: None };
+        Refusal::TooManyConnections.write(&mut self.desk.out, &answer);
         let _ = socket.write(&self.desk.out);
         let _ = socket.shut_write();
         // A request that is there already: unread it would turn the close into a reset, which may destroy the answer (RFC 9112 9.6).
@@ -310,8 +315,9 @@ impl Master {
 
     fn refuse(&mut self, key: usize, refusal: &Refusal) {
         let Some(held) = self.conns.get_mut(key) else { return };
+        let plight = plight::of(&self.shared, &held.conn, refusal, self.desk.now);
         let mut turn = self.desk.turn(&self.shared, key);
-        intake::refuse(&mut held.conn, refusal, &mut turn);
+        intake::refuse(&mut held.conn, refusal, plight.as_ref(), &mut turn);
         self.todo.push_back(key);
     }
 

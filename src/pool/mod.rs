@@ -29,6 +29,7 @@ use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 pub use group::Group;
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use walk::{Ask, NoAbort};
+pub use words::span;
 
 /// All groups.
 #[derive(Debug)]

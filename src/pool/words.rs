@@ -113,6 +113,18 @@ impl Outcome {
     }
 }
 
+/// A duration in a sentence: `0.8 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `4 d 3 h`.
+pub fn span(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..10 => format!("{:.1} s", (seconds * 10.0).floor() / 10.0),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        86_400.. => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
 /// An exit as the beginning of a sentence.
 struct Died(Exit);
 

@@ -21,6 +21,7 @@ mod census;
 mod cli;
 mod deployments;
 mod dying;
+mod error_pages;
 mod framing;
 mod harness;
 mod killed;

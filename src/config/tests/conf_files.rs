@@ -49,9 +49,16 @@ fn the_defaults_in_the_comments_are_the_defaults() {
 
 #[test]
 fn the_examples_in_the_comments_are_right() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "404.html", "<p>");
+    write(dir.path(), "503.html", "<p>");
     // bind = "fd" contradicts the command of the file, which names $SOCKET.
     let text = uncommented(&uncommented(&rota_toml(), "#"), "# ").replace("$SOCKET", "fd://3");
-    let app = &good(&text).apps[0];
+    let text = text.replace("\"errors", &format!("\"{}", dir.path().display()));
+    let config = good(&text);
+    assert!(config.server.errors.contains_key(&404));
+    let app = &config.apps[0];
+    assert!(app.errors.contains_key(&503));
     assert_eq!(app.start.bind, Bind::Fd);
     assert_eq!(app.start.user.as_deref(), Some("blog"));
     assert_eq!(app.ready.status, Some(200));
@@ -63,7 +70,8 @@ fn every_key_is_in_rota_toml() {
     let text = rota_toml();
     let settings: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix('#')).map(str::trim_start).filter(|l| is_setting(l)).collect();
-    let tables = |key: &str| matches!(key, "queue" | "ready" | "drain" | "stop" | "bake" | "timeouts" | "limits" | "server" | "app");
+    let tables =
+        |key: &str| matches!(key, "queue" | "ready" | "drain" | "stop" | "bake" | "timeouts" | "limits" | "errors" | "server" | "app");
     let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());
     // Of a listener that is more than its address the text tells in a sentence: the key can stand there but once.
     assert!(text.contains("{ address = \"") && text.contains("proxy_protocol = true"));

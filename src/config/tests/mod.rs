@@ -1,6 +1,7 @@
 //! The configuration as its user meets it: texts in, values or a report out.
 
 mod conf_files;
+mod errors;
 mod noise;
 mod reports;
 mod spelling;

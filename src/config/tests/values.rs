@@ -16,6 +16,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             state_dir: "/var/lib/rota".into(),
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
             limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, body_rate: 500, connections: 10_000, per_client: 0 },
+            errors: Pages::new(),
         },
         apps: Vec::new(),
     };
@@ -51,6 +52,8 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         watch: false,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
         max_body: 1 << 30,
+        errors: Pages::new(),
+        friendly_errors: false,
     };
     assert_eq!(good("[app.blog]\ncommand = \"bin/run 'a b'\"\nroot = \"/srv/blog\"\n").apps, [expected]);
 }
@@ -99,6 +102,7 @@ restart_file = "tmp/restart.txt"
 watch = true
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 limits.body = "64K"
+friendly_errors = true
 "#,
     );
     let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
@@ -116,6 +120,7 @@ limits.body = "64K"
         state_dir: "/srv/state".into(),
         timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
         limits: ClientLimits { head: 1024, headers: 128, target: 64, body_rate: 2048, connections: 1, per_client: 3 },
+        errors: Pages::new(),
     };
     assert_eq!(config.server, server);
     let variables = [("Z", "z"), ("A", "5"), ("B", "true"), ("C", "1.5"), ("D", "")];
@@ -154,6 +159,8 @@ limits.body = "64K"
         watch: true,
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
         max_body: 64 << 10,
+        errors: Pages::new(),
+        friendly_errors: true,
     };
     assert_eq!(config.apps, [app]);
 }
