@@ -35,7 +35,7 @@ pub fn of(shared: &Shared, conn: &Conn, refusal: &Refusal, now: Instant) -> Opti
 
 /// Of an app that serves only that it does; else what failed last, and what is being done about it.
 fn tell<'r>(refusal: &Refusal, app: &AppConfig, view: &GroupView, release: impl Fn(Generation) -> Option<&'r Release>) -> Plight {
-    let mut plight = Plight { facts: vec![("app", view.app.to_string()), ("answer", refusal.reason().to_owned())], output: Vec::new() };
+    let mut plight = Plight { facts: vec![("app", view.app.to_string()), ("cause", refusal.reason().to_owned())], output: Vec::new() };
     let mut say = |word, what: String| plight.facts.push((word, what));
     if let Some((held, left)) = view.pause {
         let (held, left) = (span(held.as_secs_f64()), span(left.as_secs_f64()));

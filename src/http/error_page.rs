@@ -195,8 +195,11 @@ fn printable(text: &str) -> String {
             continue;
         }
         let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c == '\t' || !(c.is_control() || turns) {
-            plain.push(c);
+        match c {
+            '\n' => plain.push(' '),
+            '\t' => plain.push(c),
+            c if c.is_control() || turns => {}
+            c => plain.push(c),
         }
         rest = &rest[c.len_utf8()..];
     }
@@ -279,6 +282,7 @@ mod tests {
         for (line, shown) in [
             ("\x1b[1;31mred\x1b[0m\x07", "red"),
             ("\\u{1b}[1;31mred\\u{1b}[0m", "red"),
+            ("sh -c 'a\nb'", "sh -c 'a b'"),
             ("a\tb\0\u{202e}c\u{9b}", "a\tbc"),
             ("\x1b", ""),
             ("\x1b[", ""),
