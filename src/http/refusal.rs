@@ -159,7 +159,9 @@ impl Refusal {
             Refusal::NotImplemented(_) | Refusal::MethodNotAllowed => {
                 ("This kind of request is not possible here", "The server does not know or not allow it.")
             }
-            Refusal::VersionNotSupported => ("This kind of request is not possible here", "The server speaks HTTP/1.1 and HTTP/1.0."),
+            Refusal::VersionNotSupported => {
+                ("This kind of request is not possible here", "It is in a version of HTTP that is not spoken here.")
+            }
             Refusal::HeadTimeout | Refusal::BodyTimeout => {
                 ("The request took too long", "It did not arrive in time. Please check the connection and try again.")
             }

@@ -7,7 +7,7 @@ use crate::site::Site;
 use crate::wait::{self, secs};
 use crate::wire::{self, Reply, Wire, kept};
 
-const APP: &str = "hosts = \"test\"\nconcurrency = 8\nbind = \"unix\"\nprobation = \"1ms\"\nlimits.body = \"1M\"\ntimeouts.app = \"500ms\"\n\
+const APP: &str = "hosts = \"test\"\nconcurrency = 8\nbind = \"unix\"\nprobation = \"1ms\"\nlimits.body = \"1M\"\ntimeouts.app = \"1s\"\n\
                    server.timeouts.head = \"500ms\"\nserver.timeouts.body = \"500ms\"\nserver.spool_max = \"100K\"\n";
 
 /// What a client accepts, and the media type of what it gets.
@@ -92,7 +92,7 @@ fn a_refused_request_is_told_in_the_form_that_its_client_asks_for() {
 
 #[test]
 fn a_full_queue_is_told_in_every_form_and_keeps_the_connection() {
-    let site = Site::start(&APP.replace("concurrency = 8", "concurrency = 1\nqueue.max = 0").replace("500ms", "30s"));
+    let site = Site::start(&APP.replace("concurrency = 8", "concurrency = 1\nqueue.max = 0").replace("timeouts.app = \"1s\"", ""));
     let mut held = Wire::connect(site.addr).unwrap();
     held.send(kept("/hold?name=gate&mark=held").as_bytes()).unwrap();
     wait::until("it is with the app", secs(10), || site.marks() == ["held"]);
