@@ -15,7 +15,7 @@ pub enum Form {
 
 impl Form {
     /// Of the values of all Accept fields, the best of the ranges that one of ours is in: by its q; of equals one that names a type rather
-    /// than `*`, and of those the first. More than [`RANGES`] are not looked at.
+    /// than `*`, and of those the first. More than 32 are not looked at.
     pub fn wanted<'v>(values: impl Iterator<Item = &'v [u8]>) -> Self {
         let mut best = (0, Precision::All, Form::Plain);
         let ranges = values.flat_map(list).filter(|range| !range.is_empty()).take(RANGES);
