@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | `rota-master` (main) | [`master`] | accepts, reads first heads, routes, signals, control socket, restart files, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
+//! | `rota-log`, if there is an access log | [`access_log`] | writes the lines of the requests that have ended |
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: resolve, spawn, drain, signal, reap |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
@@ -17,7 +18,7 @@
 //! # A request
 //!
 //! `master::accept` → [`conn::intake`] (PROXY header, head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) →
-//! `io_thread::exchange` (begin, read_app, finish) → the next request on the same thread.
+//! `io_thread::exchange` (begin, read_app, finish) → its line in the access log ([`conn::Conn::end_request`]) → the next request on the same thread.
 //!
 //! # A restart
 //!
@@ -49,6 +50,7 @@
 //!
 //! One machine, HTTP/1.1 to apps that speak HTTP/1.1, any language. Not: HTTP/2, several machines, containers, building or fetching releases.
 
+pub mod access_log;
 pub mod cli;
 pub mod config;
 pub mod conn;

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use env_logger::{Target, WriteStyle};
@@ -55,14 +56,14 @@ struct Patient<W> {
     dropped: u64,
 }
 
-impl<W: Write + std::os::fd::AsFd> Patient<W> {
-    /// `bytes` in pieces that a pipe with room takes without waiting for more (pipe(7): PIPE_BUF). False: there is no room.
+impl<W: Write + AsFd> Patient<W> {
+    /// False: there is no room.
     fn write_pieces(&mut self, bytes: &[u8], patience: Duration) -> bool {
-        bytes.chunks(PIPE_BUF).all(|piece| has_room(&self.out, patience) && self.out.write_all(piece).is_ok())
+        offer(&mut self.out, bytes, PIPE_BUF, patience).1.is_none()
     }
 }
 
-impl<W: Write + std::os::fd::AsFd> Write for Patient<W> {
+impl<W: Write + AsFd> Write for Patient<W> {
     /// One line, as the logger hands it over.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Who was not there a moment ago is not waited for again.
@@ -85,15 +86,35 @@ impl<W: Write + std::os::fd::AsFd> Write for Patient<W> {
     }
 }
 
+/// Writes `bytes`, so many at a time, each time that there is room for them within `patience`: how many went out, and what was in the way of the
+/// others.
+pub fn offer(out: &mut (impl Write + AsFd), bytes: &[u8], piece: usize, patience: Duration) -> (usize, Option<io::Error>) {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        if !has_room(out, patience) {
+            return (taken, Some(io::Error::other("nobody reads it")));
+        }
+        let end = taken.saturating_add(piece).min(bytes.len());
+        match out.write(&bytes[taken..end]) {
+            Ok(0) => return (taken, Some(io::ErrorKind::WriteZero.into())),
+            Ok(written) => taken += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (taken, Some(error)),
+        }
+    }
+    (taken, None)
+}
+
 /// A file always has. Where it cannot be known the write tells.
-fn has_room(out: &impl std::os::fd::AsFd, patience: Duration) -> bool {
+fn has_room(out: &impl AsFd, patience: Duration) -> bool {
     let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
     poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&patience)).is_ok_and(|ready| ready > 0)
 }
 
 /// A reader that lives has read something by then; less than a second.
-const PATIENCE: Duration = Duration::from_millis(20);
-const PIPE_BUF: usize = 4096;
+pub const PATIENCE: Duration = Duration::from_millis(20);
+/// What a pipe with room takes without waiting for more (pipe(7)).
+pub const PIPE_BUF: usize = 4096;
 
 #[cfg(test)]
 mod tests {

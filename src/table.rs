@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
+use crate::access_log::AccessLog;
 use crate::config::{AppConfig, ServerConfig};
 use crate::conn::spool::SpoolSpace;
 use crate::conn::{Conn, ConnCount};
@@ -30,6 +31,7 @@ pub struct Shared {
     pub apps: Vec<Arc<AppConfig>>,
     pub spool: Arc<SpoolSpace>,
     pub connections: ConnCount,
+    pub access_log: Arc<AccessLog>,
     /// The server is stopping: every answer says `Connection: close`.
     pub stopping: AtomicBool,
     pub master: Mailbox<ToMaster>,
@@ -98,7 +100,13 @@ pub enum ToMaster {
 }
 
 impl Shared {
-    pub fn new(server: ServerConfig, apps: Vec<AppConfig>, master: Mailbox<ToMaster>, watch: mio::Registry) -> Self {
+    pub fn new(
+        server: ServerConfig,
+        apps: Vec<AppConfig>,
+        master: Mailbox<ToMaster>,
+        watch: mio::Registry,
+        access_log: Arc<AccessLog>,
+    ) -> Self {
         let routes = || apps.iter().enumerate().flat_map(|(i, app)| app.routes.iter().map(move |route| (GroupId(i as u16), route)));
         Self {
             table: Table::default(),
@@ -107,6 +115,7 @@ impl Shared {
             server,
             apps: apps.into_iter().map(Arc::new).collect(),
             connections: ConnCount::default(),
+            access_log,
             stopping: AtomicBool::new(false),
             master,
             watch,

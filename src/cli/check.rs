@@ -15,7 +15,7 @@ use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Exit;
-use crate::config::{self, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
+use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
 use crate::ids::AppName;
 
 /// Prints everything that is wrong or odd on stderr, or one line that says what would be run on stdout; fails when there is an error.
@@ -59,8 +59,10 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
             // Without its directory nothing can be said about a command in it.
             None => findings.extend(command_problem(app).map(concerns)),
         }
+        findings.extend(app.access_log.as_ref().and_then(log_problem).map(concerns));
     }
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
+    findings.extend(log_problem(&config.server.access_log).map(server_finding));
     findings
 }
 
@@ -199,6 +201,13 @@ fn directory_problems(server: &ServerConfig) -> Vec<Problem> {
     let mut problems: Vec<Problem> = made_at_start.iter().filter_map(|(what, path)| unwritable(what, &existing(path))).collect();
     problems.extend(unwritable("spool_dir", &server.spool_dir));
     problems
+}
+
+fn log_problem(log: &AccessLogConfig) -> Option<Problem> {
+    match log {
+        AccessLogConfig::On { file: Some(file), .. } => unwritable("the directory of access_log", file.parent()?),
+        AccessLogConfig::On { file: None, .. } | AccessLogConfig::Off => None,
+    }
 }
 
 fn unwritable(what: &str, directory: &Path) -> Option<Problem> {

@@ -107,7 +107,8 @@ const FILES: [(&str, &str); 4] = [
     ("/var/lib/rota", "Which release serves, those before it, and the history; server.state_dir names another place."),
 ];
 
-const SIGNALS: [(&str, &str); 4] = [
+const SIGNALS: [(&str, &str); 5] = [
+    ("USR1", "Opens the files of the access log anew, after they were renamed."),
     ("USR2", "Restarts all apps, one after another, as rota restart does."),
     ("TERM, INT", "Stops: what is in hand is answered, then the apps are stopped. A second one: now."),
     ("HUP", "Reads the configuration again, where the server supports it; it never ends the server."),

@@ -60,7 +60,9 @@ pub fn serve(config: Config) -> Result<(), String> {
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
     let at: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
     log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at.join(", "), apps.len());
+    let access_log = master.shared().access_log.clone();
     master.run();
+    access_log.finish();
     // It has ended, or was overtaken by a second signal to stop.
     drop(restart);
     log::info!("stopped");

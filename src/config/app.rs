@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{APP_BAKE, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
+use super::access_log::access_log;
+use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
@@ -45,6 +46,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         bake: section.get("bake").and_then(|value| bake(&value)),
         restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
         watch: section.truth("watch", false),
+        access_log: section.get("access_log").map(|value| access_log(&value, &APP_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
         max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
         errors: errors::of_app(section),

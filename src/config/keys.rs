@@ -11,9 +11,22 @@ pub struct Keys {
 pub const TOP: Keys = Keys { table: "", keys: &["server", "app"] };
 pub const SERVER: Keys = Keys {
     table: "server",
-    keys: &["listen", "control", "run_dir", "spool_dir", "spool_max", "state_dir", "trusted_proxies", "timeouts", "limits", "errors"],
+    keys: &[
+        "listen",
+        "control",
+        "run_dir",
+        "spool_dir",
+        "spool_max",
+        "state_dir",
+        "trusted_proxies",
+        "access_log",
+        "timeouts",
+        "limits",
+        "errors",
+    ],
 };
 pub const SERVER_LISTEN: Keys = Keys { table: "server.listen", keys: &["address", "proxy_protocol"] };
+pub const SERVER_ACCESS_LOG: Keys = Keys { table: "server.access_log", keys: &["format", "file"] };
 pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
 pub const SERVER_LIMITS: Keys =
     Keys { table: "server.limits", keys: &["head", "headers", "target", "body_rate", "connections", "per_client"] };
@@ -41,6 +54,7 @@ pub const APP: Keys = Keys {
         "bake",
         "restart_file",
         "watch",
+        "access_log",
         "timeouts",
         "limits",
         "errors",
@@ -52,14 +66,16 @@ pub const APP_READY: Keys = Keys { table: "app.ready", keys: &["path", "status",
 pub const APP_DRAIN: Keys = Keys { table: "app.drain", keys: &["timeout", "upgraded"] };
 pub const APP_STOP: Keys = Keys { table: "app.stop", keys: &["signal", "timeout"] };
 pub const APP_BAKE: Keys = Keys { table: "app.bake", keys: &["time", "max_5xx", "max_slowdown"] };
+pub const APP_ACCESS_LOG: Keys = Keys { table: "app.access_log", keys: &["format", "file"] };
 pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tunnel", "pooled"] };
 pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
-pub const ALL: [&Keys; 13] = [
+pub const ALL: [&Keys; 15] = [
     &TOP,
     &SERVER,
     &SERVER_LISTEN,
+    &SERVER_ACCESS_LOG,
     &SERVER_TIMEOUTS,
     &SERVER_LIMITS,
     &APP,
@@ -68,6 +84,7 @@ pub const ALL: [&Keys; 13] = [
     &APP_DRAIN,
     &APP_STOP,
     &APP_BAKE,
+    &APP_ACCESS_LOG,
     &APP_TIMEOUTS,
     &APP_LIMITS,
 ];

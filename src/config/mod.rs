@@ -4,6 +4,7 @@
 //! `keys` lists every key, `section` walks a TOML table with the places of things, `server` and `app` read the two kinds of table with
 //! their defaults, `parse` puts the files together, and `report` says what is wrong and where.
 
+mod access_log;
 mod app;
 mod command;
 mod errors;
@@ -66,6 +67,8 @@ pub struct ServerConfig {
     pub state_dir: PathBuf,
     /// Bytes that all temporary files together may take.
     pub spool_max: u64,
+    /// Of the requests that are for no app, and of the apps that say nothing of their own.
+    pub access_log: AccessLogConfig,
     pub timeouts: ClientTimeouts,
     pub limits: ClientLimits,
     /// Sent instead of rota's own error pages, where an app has none of its own.
@@ -132,6 +135,25 @@ pub struct ClientLimits {
     pub per_client: usize,
 }
 
+/// Where the line of each request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogConfig {
+    Off,
+    On {
+        format: LogFormat,
+        /// None: standard output.
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As Apache and nginx call it, with fields of ours behind.
+    Combined,
+    /// One object.
+    Json,
+}
+
 /// One app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppConfig {
@@ -159,6 +181,8 @@ pub struct AppConfig {
     pub restart_file: Option<PathBuf>,
     /// So does a symlink on the way to `root` that leads elsewhere.
     pub watch: bool,
+    /// None: the server's.
+    pub access_log: Option<AccessLogConfig>,
     pub timeouts: AppTimeouts,
     /// Bytes of a request body; larger: 413.
     pub max_body: u64,

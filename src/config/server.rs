@@ -4,10 +4,11 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
+use super::access_log::access_log;
+use super::keys::{SERVER_ACCESS_LOG, SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};
-use super::{ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies};
+use super::{AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies};
 use crate::http::trust::TrustedProxies;
 
 pub fn server(section: &Section<'_>) -> ServerConfig {
@@ -24,6 +25,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         state_dir: section.get("state_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/lib/rota")),
         spool_max: section.size("spool_max", 0..=1024 * GIB, GIB),
         trusted_proxies,
+        access_log: section.get("access_log").map_or(AccessLogConfig::Off, |value| access_log(&value, &SERVER_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
         limits: limits(&section.table("limits", &SERVER_LIMITS)),
         errors: errors::of_server(section),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::spool::{Spool, SpoolError};
 use super::{Conn, Phase, Request};
+use crate::access_log::Entry;
 use crate::date::Date;
 use crate::deadlines::Deadlines;
 use crate::http::accept::Form;
@@ -140,6 +141,7 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
 /// a client that may know.
 pub fn refuse(conn: &mut Conn, refusal: &Refusal, plight: Option<&Plight>, turn: &mut Turn<'_>) {
     let Some(request) = &conn.request else { return refuse_head(conn, refusal, &Asker::default(), turn) };
+
     let is_whole = request.reader.is_done();
     let keep = !refusal.must_close() && request.facts.keep_alive && is_whole && !turn.shared.stopping.load(Ordering::Relaxed);
     conn.unread = !is_whole;
@@ -151,7 +153,7 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, plight: Option<&Plight>, turn:
     let answer = Answer { date: turn.date, head_only: request.facts.head_only, keep, request_id: id, form, page, plight };
     turn.out.clear();
     let behind = refusal.write(turn.out, &answer);
-    answered(conn, keep, behind, turn);
+    answered(conn, keep, refusal, behind, turn);
 }
 
 /// What a head says of its sender that is refused before it is a request.
@@ -172,23 +174,45 @@ fn refuse_head(conn: &mut Conn, refusal: &Refusal, asker: &Asker, turn: &mut Tur
     let answer = Answer { date: turn.date, head_only, keep: false, request_id, form: asker.form, page, plight: None };
     turn.out.clear();
     let behind = refusal.write(turn.out, &answer);
-    answered(conn, false, behind, turn);
+    answered(conn, false, refusal, behind, turn);
 }
 
 /// The answer in `turn.out`, with `behind` behind it, is the last of this request.
-fn answered(conn: &mut Conn, keep: bool, behind: &[u8], turn: &mut Turn<'_>) {
+fn answered(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn: &mut Turn<'_>) {
+    let head = head_len(turn.out);
+    match &mut conn.request {
+        Some(request) => {
+            request.entry.cause = Some(refusal.reason());
+            request.entry.heads_sent(head, Some(refusal.status()));
+        }
+        None => {
+            let body = turn.out.len() - head + behind.len();
+            turn.shared.access_log.write_refused(&conn.input, conn.client(), refusal, body as u64);
+        }
+    }
     let sent = conn.send(turn.out, behind, &turn.shared.spool);
     // There is no second answer: a client whose socket breaks, or for whose rest there is no room, has lost this one.
-    request_done(conn, turn.spare, keep && sent.is_ok());
+    request_done(conn, turn.spare, keep && sent.is_ok(), turn.now);
     limit(conn, turn, turn.shared.server.timeouts.write);
 }
 
+/// How much of an answer of ours is its head.
+pub fn head_len(answer: &[u8]) -> usize {
+    memchr::memmem::find(answer, b"\r\n\r\n").map_or(answer.len(), |end| end + 4)
+}
+
 /// The response is complete as far as the app goes; what the client has not taken yet is in `output`.
-pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool) {
-    if let Some(request) = conn.request.take() {
-        spare.give(request);
-    }
+pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool, now: Instant) {
     conn.phase = Phase::Flush { close: !keep };
+    // What is logged is what the client has taken.
+    let stays = !conn.output.is_drained() && conn.is_logged();
+    if let Some(request) = &mut conn.request {
+        request.entry.answered(now);
+        if stays {
+            return request.body.clear();
+        }
+    }
+    spare.end(conn, now);
 }
 
 /// What happens to a connection whose deadline has passed while it is driven from here.
@@ -342,6 +366,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         max_body: app.max_body,
         tries: 0,
         since: turn.now,
+        entry: Entry::new(conn.sent()),
     });
     let forward = ForwardContext { origin: &origin, default_host: turn.shared.default_host(group), request_id: turn.spare.ids.fresh() };
     rewrite::request(head, &request.facts, &forward, &mut request.head);
@@ -355,6 +380,9 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
             if expects_continue {
                 // RFC 9110 10.1.1: we are about to read the body. If the client does not take this, it will not take the answer either.
                 let _ = conn.send(CONTINUE, &[], &turn.shared.spool);
+                if let Some(request) = &mut conn.request {
+                    request.entry.heads_sent(CONTINUE.len(), None);
+                }
             }
         }
     }
@@ -452,6 +480,7 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
         }
         Err(_) => return Some(Next::Close),
     }
+    turn.spare.end(conn, turn.now);
     if !close {
         conn.phase = Phase::Head;
         if !head::has_begun(&conn.input) {
@@ -546,8 +575,15 @@ impl Spare {
         }
     }
 
+    /// Ends the request of a connection, if it has one, and keeps its memory.
+    pub fn end(&mut self, conn: &mut Conn, now: Instant) {
+        if let Some(request) = conn.end_request(now) {
+            self.give(request);
+        }
+    }
+
     /// Takes back the memory of a request that is done.
-    pub fn give(&mut self, mut request: Box<Request>) {
+    fn give(&mut self, mut request: Box<Request>) {
         if self.done.len() < SPARE && request.head.capacity() <= SPARE_HEAD {
             request.head.clear();
             request.body.clear();
@@ -561,7 +597,7 @@ struct Peer<'a>(&'a Conn);
 
 impl std::fmt::Display for Peer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.request.as_ref().map_or(self.0.peer, |request| request.client) {
+        match self.0.client() {
             Some(ip) => ip.fmt(f),
             None => f.write_str("a Unix socket"),
         }
@@ -571,8 +607,8 @@ impl std::fmt::Display for Peer<'_> {
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A head and a small body are written together (bytes).
 const OUT: usize = 4096;
-/// As much of a refused head as says that it is of a HEAD request (bytes).
-const HEAD_START: usize = 8;
+/// As much of a refused head as says that it is of a HEAD request, and as the log shows (bytes).
+const HEAD_START: usize = 4096;
 /// Steps of one turn: about 1 MiB of a body with a 64 KiB buffer, so that one busy client starves nobody.
 const STEPS: usize = 24;
 /// What is read out before the close, at most (bytes), and for how long.

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use mio::{Interest, Registry, Token};
 
+use crate::access_log::{AccessLog, Entry, Line};
 use crate::deadlines::Deadline;
 use crate::http::exchange::{BodyReader, RequestFacts};
 use crate::ids::GroupId;
@@ -43,8 +45,11 @@ pub struct Conn {
     pub unread: bool,
     /// What the socket did not take yet.
     pub output: Spool,
-    /// The request in hand: from its whole head to the end of its response.
+    /// The request in hand: from its whole head to the end of its response; if it is logged, until the client has taken that.
     pub request: Option<Box<Request>>,
+    /// Bytes that the socket has taken.
+    sent: u64,
+    log: Arc<AccessLog>,
     pub deadline: Deadline,
     /// While it waits in a queue: its name there and its token in the master's poll.
     pub waiting: Option<WaitId>,
@@ -89,6 +94,7 @@ pub struct Request {
     pub tries: u8,
     /// Since its head was whole.
     pub since: Instant,
+    pub entry: Entry,
 }
 
 impl Request {
@@ -133,13 +139,23 @@ impl ConnCount {
 
 impl Drop for Conn {
     fn drop(&mut self) {
+        if self.request.is_some() {
+            self.end_request(Instant::now());
+        }
         self._count.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Conn {
     /// `phase`: what comes first.
-    pub fn new(socket: Socket, peer: Option<IpAddr>, phase: Phase, count: &ConnCount, share: Option<Arc<()>>) -> Box<Self> {
+    pub fn new(
+        socket: Socket,
+        peer: Option<IpAddr>,
+        phase: Phase,
+        count: &ConnCount,
+        share: Option<Arc<()>>,
+        log: Arc<AccessLog>,
+    ) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
@@ -152,11 +168,54 @@ impl Conn {
             unread: false,
             output: Spool::default(),
             request: None,
+            sent: 0,
+            log,
             deadline: Deadline::default(),
             waiting: None,
             _count: count.one_more(),
             share,
         })
+    }
+
+    /// Whom the request in hand is from, else whom the connection is from.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.request.as_ref().map_or(self.peer, |request| request.client)
+    }
+
+    /// Bytes that the socket has taken since it was opened.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The request in hand is logged.
+    pub fn is_logged(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| self.log.is_on(Some(request.group)))
+    }
+
+    /// Takes the request out, whatever has become of it, and logs it: the only place that does either.
+    pub fn end_request(&mut self, now: Instant) -> Option<Box<Request>> {
+        let request = self.request.take()?;
+        if self.log.is_on(Some(request.group)) {
+            let entry = &request.entry;
+            let line = Line {
+                at: Timestamp::now(),
+                client: request.client,
+                head: &request.head,
+                version: Some(request.facts.version),
+                app: Some(self.log.app_name(request.group)),
+                process: entry.process,
+                status: if entry.status == 0 { CLIENT_LEFT } else { entry.status },
+                sent: entry.body_sent(self.sent),
+                queued: entry.queued(),
+                with_app: entry.with_app(now),
+                total: Some(now.saturating_duration_since(request.since)),
+                retries: request.tries.saturating_sub(1),
+                is_cut: !entry.is_whole || !self.output.is_drained(),
+                cause: entry.cause,
+            };
+            self.log.write(Some(request.group), &line);
+        }
+        Some(request)
     }
 
     /// Registers with an event loop: for reading, and for writing if something waits to be written.
@@ -201,6 +260,7 @@ impl Conn {
             let piece = self.output.peek(buffer)?;
             match self.socket.write(piece) {
                 Ok(written) => {
+                    self.sent += written as u64;
                     self.output.advance(written);
                     *moved = true;
                 }
@@ -224,7 +284,10 @@ impl Conn {
                 (false, false) => self.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(data)]),
             };
             match written {
-                Ok(written) => return Ok(written),
+                Ok(written) => {
+                    self.sent += written as u64;
+                    return Ok(written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -236,6 +299,9 @@ impl Conn {
         &mut self.socket
     }
 }
+
+/// The status that is logged of a request whose connection ended before there was an answer: nginx's.
+const CLIENT_LEFT: u16 = 499;
 
 /// Why an answer did not go out.
 #[derive(Debug)]

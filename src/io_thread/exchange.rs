@@ -167,6 +167,7 @@ impl IoThread {
             rewrite::finish_request(&mut request.head, &request.facts, body);
         }
         request.tries += 1;
+        request.entry.begins(self.name.number, self.name.generation, self.desk.now);
         request.body.rewind();
         client.exchange = Some(Exchange::new(claim, self.desk.now));
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
@@ -325,6 +326,7 @@ impl IoThread {
         self.desk.out.clear();
         let leaves = exchange.leave == Leave::Now;
         let (mut at, mut tail, mut end, mut left) = (0, &bytes[..0], None, false);
+        let (mut heads, mut status) = (0, None);
         let fault = loop {
             match &mut exchange.stage {
                 Stage::Head => {
@@ -346,6 +348,7 @@ impl IoThread {
                         plan.close_client();
                     }
                     rewrite::response(&head, &plan, &request.facts, self.desk.date.at(self.desk.now), &mut self.desk.out);
+                    heads = self.desk.out.len();
                     at += used;
                     exchange.reusable &= plan.keep_app;
                     match plan.kind {
@@ -356,11 +359,13 @@ impl IoThread {
                             }
                         }
                         Kind::Final => {
+                            status = Some(plan.status);
                             let (reader, events) =
                                 (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
                             exchange.stage = Stage::Body { reader, plan, events };
                         }
                         Kind::Switch => {
+                            status = Some(plan.status);
                             exchange.stage = Stage::Tunnel(websocket::is_chosen(&head).then(|| Box::new(WebSocket::new())));
                         }
                     }
@@ -438,6 +443,9 @@ impl IoThread {
         if !self.desk.out.is_empty() || !tail.is_empty() {
             // Behind interim responses an answer of our own is still possible.
             exchange.begun = !matches!(exchange.stage, Stage::Head);
+            if let Some(request) = conn.request.as_mut() {
+                request.entry.heads_sent(heads, status);
+            }
             if let Err(error) = conn.send(&self.desk.out, tail, &self.shared.spool) {
                 return self.client_failed(key, &error);
             }
@@ -491,7 +499,7 @@ impl IoThread {
             self.upstreams.close(upstream_key);
         }
         let conn = &mut client.conn;
-        intake::request_done(conn, &mut self.desk.spare, plan.keep_client);
+        intake::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
         if plan.keep_client && conn.output.is_drained() && !self.draining {
             conn.phase = Phase::Head;
             self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);
@@ -569,17 +577,21 @@ impl IoThread {
             Fault::Local(_) => Ended::Unused,
             Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Timeout => Ended::AppFailed,
         };
+        let refusal = match fault {
+            Fault::Timeout | Fault::DrainLimit => Refusal::AppTimeout,
+            Fault::Bad(reason) => Refusal::BadGateway(reason),
+            Fault::Local(_) => Refusal::NoProcess,
+            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) => Refusal::BadGateway("the app closed the connection"),
+        };
         if begun {
             log::info!("{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response", self.name, self.pid);
-            self.clients[key].conn.socket.reset_on_close();
+            let conn = &mut self.clients[key].conn;
+            conn.socket.reset_on_close();
+            if let Some(request) = conn.request.as_mut() {
+                request.entry.cause = Some(refusal.reason());
+            }
             self.clients.remove(key);
         } else {
-            let refusal = match fault {
-                Fault::Timeout | Fault::DrainLimit => Refusal::AppTimeout,
-                Fault::Bad(reason) => Refusal::BadGateway(reason),
-                Fault::Local(_) => Refusal::NoProcess,
-                Fault::Refused(_) | Fault::Ended | Fault::Broken(_) => Refusal::BadGateway("the app closed the connection"),
-            };
             log::info!("{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
             self.refuse(key, &refusal);
         }

@@ -281,9 +281,9 @@ impl IoThread {
 
     /// A whole request: takes a slot here, or goes where one is, or into the queue.
     fn want_slot(&mut self, key: usize) {
-        let Some(group) = self.clients.get(key).and_then(|client| client.conn.request.as_ref()).map(|request| request.group) else {
-            return;
-        };
+        let Some(request) = self.clients.get_mut(key).and_then(|client| client.conn.request.as_mut()) else { return };
+        request.entry.wants_slot(self.desk.now);
+        let group = request.group;
         let home = (group == self.id.group && !self.draining).then_some(self.id);
         let claim = self.shared.table.lock().pool.group_mut(group).claim(home, self.desk.now);
         match claim {

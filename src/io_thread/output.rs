@@ -139,14 +139,16 @@ impl Lines {
 /// One line of text that does nothing to a terminal or a log: control characters and what turns the direction of writing are escaped.
 pub fn clean(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    let harmless = |c: char| {
-        c == '\t'
-            || !(c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
-    };
+    let harmless = |c: char| c == '\t' || is_harmless(c);
     if text.chars().all(harmless) {
         return text.into_owned();
     }
     text.chars().map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
+/// Neither a control character nor one that turns the direction of writing or ends a line.
+pub fn is_harmless(c: char) -> bool {
+    !(c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 const BUFFER: usize = 16 * 1024;

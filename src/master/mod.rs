@@ -21,6 +21,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
+use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::conn::intake::{self, Desk, Next};
 use crate::conn::socket::Socket;
@@ -78,6 +79,7 @@ struct Held {
 impl Master {
     /// Binds everything that the configuration names; each error says what could not be done.
     pub fn new(config: Config) -> Result<Self, String> {
+        let access_log = Arc::new(AccessLog::open(&config)?);
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let (mailbox, inbox) = handoff::mailbox(registry, WAKER).map_err(|error| format!("eventfd: {error}"))?;
@@ -93,7 +95,7 @@ impl Master {
             listeners.push(listener.map_err(|error| format!("server.listen {at}: {error}"))?);
         }
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients));
+        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients, access_log));
         let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
         Ok(Self {
             operations: Operations::new(shared.clone()),
@@ -213,7 +215,10 @@ impl Master {
                 signals::Event::Stop => self.operations.stop(),
                 signals::Event::DumpState => self.operations.log_state(self.desk.now),
                 signals::Event::Reload => log::info!("SIGHUP: this version does not reload its configuration; nothing changed"),
-                signals::Event::ReopenLogs => log::info!("SIGUSR1: the log goes to standard error; there is nothing to reopen"),
+                signals::Event::ReopenLogs if self.shared.access_log.reopen() => {
+                    log::info!("SIGUSR1: the files of the access log are opened anew");
+                }
+                signals::Event::ReopenLogs => log::info!("SIGUSR1: no access log goes to a file; there is nothing to reopen"),
             }
         }
     }
@@ -278,14 +283,14 @@ impl Master {
                 log::warn!("limits.connections is reached: {} are open, more are answered 503 and closed", limits.connections);
                 self.full_after = Some(self.desk.now + FULL_PAUSE);
             }
-            return self.turn_away(&mut socket);
+            return self.turn_away(&mut socket, peer);
         }
         let phase = if self.listeners[listener].proxy_protocol { Phase::ProxyHeader } else { Phase::Head };
         if phase == Phase::ProxyHeader && !self.shared.server.trusted_proxies.contains(peer) {
             return self.stranger(listener, peer);
         }
-        let Some(share) = self.share(peer) else { return self.turn_away(&mut socket) };
-        let conn = Conn::new(socket, peer, phase, &self.shared.connections, share);
+        let Some(share) = self.share(peer) else { return self.turn_away(&mut socket, peer) };
+        let conn = Conn::new(socket, peer, phase, &self.shared.connections, share, self.shared.access_log.clone());
         let key = self.conns.insert(Held { conn, registered: false });
         let held = &mut self.conns[key];
         self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.shared.server.timeouts.head);
@@ -294,16 +299,20 @@ impl Master {
 
     /// One connection too many: it is told so, as far as its socket takes it at once, and closed. To keep it open for the sake of its answer
     /// would be to have no limit.
-    fn turn_away(&mut self, socket: &mut Socket) {
+    fn turn_away(&mut self, socket: &mut Socket, peer: Option<IpAddr>) {
         self.desk.out.clear();
         // Without a page, of which its socket might not take all, and a flood would not be worth it.
         let date = self.desk.date.at(self.desk.now);
         let answer = Answer { date, head_only: false, keep: false, request_id: None, form: Form::Plain, page: None, plight: None };
         Refusal::TooManyConnections.write(&mut self.desk.out, &answer);
-        let _ = socket.write(&self.desk.out);
+        let written = socket.write(&self.desk.out).unwrap_or(0);
         let _ = socket.shut_write();
         // A request that is there already: unread it would turn the close into a reset, which may destroy the answer (RFC 9112 9.6).
-        let _ = socket.read(&mut self.desk.scratch);
+        if let Ok(count @ 1..) = socket.read(&mut self.desk.scratch) {
+            let seen = &self.desk.scratch[..count.min(SEEN)];
+            let sent = written.saturating_sub(intake::head_len(&self.desk.out)) as u64;
+            self.shared.access_log.write_refused(seen, peer, &Refusal::TooManyConnections, sent);
+        }
     }
 
     fn advance(&mut self, key: usize) {
@@ -363,7 +372,9 @@ impl Master {
 
     /// A whole request: to a process with a free slot, or into the queue.
     fn dispatch(&mut self, key: usize) {
-        let Some(group) = self.conns.get(key).and_then(|held| held.conn.request.as_ref()).map(|request| request.group) else { return };
+        let Some(request) = self.conns.get_mut(key).and_then(|held| held.conn.request.as_mut()) else { return };
+        request.entry.wants_slot(self.desk.now);
+        let group = request.group;
         let Some(conn) = self.take_out(key) else { return };
         let mut state = self.shared.table.lock();
         let conn = match state.pool.group_mut(group).claim(None, self.desk.now) {
@@ -483,5 +494,7 @@ const CONNS: usize = 1 << 20;
 const ACCEPTS: usize = 64;
 /// After EMFILE and the like: connections wait in the backlog until others have ended.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// As much of the request of a connection that is turned away as the log shows (bytes).
+const SEEN: usize = 4096;
 /// Between two words about one and the same flood.
 const FULL_PAUSE: Duration = Duration::from_secs(10);

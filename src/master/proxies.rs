@@ -33,7 +33,7 @@ impl Master {
                 }
                 (None, Some(_)) => {
                     let mut held = self.conns.remove(key);
-                    self.turn_away(&mut held.conn.socket);
+                    self.turn_away(&mut held.conn.socket, peer);
                 }
                 (Some(_) | None, None) => {}
             },

@@ -15,6 +15,7 @@ mod wait;
 mod wire;
 mod wrk;
 
+mod access_log;
 mod asked;
 mod broken_release;
 mod census;

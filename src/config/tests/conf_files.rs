@@ -70,8 +70,9 @@ fn every_key_is_in_rota_toml() {
     let text = rota_toml();
     let settings: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix('#')).map(str::trim_start).filter(|l| is_setting(l)).collect();
-    let tables =
-        |key: &str| matches!(key, "queue" | "ready" | "drain" | "stop" | "bake" | "timeouts" | "limits" | "errors" | "server" | "app");
+    let tables = |key: &str| {
+        matches!(key, "queue" | "ready" | "drain" | "stop" | "bake" | "access_log" | "timeouts" | "limits" | "errors" | "server" | "app")
+    };
     let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());
     // Of a listener that is more than its address the text tells in a sentence: the key can stand there but once.
     assert!(text.contains("{ address = \"") && text.contains("proxy_protocol = true"));

@@ -14,6 +14,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             spool_dir: "/var/tmp".into(),
             spool_max: 1 << 30,
             state_dir: "/var/lib/rota".into(),
+            access_log: AccessLogConfig::Off,
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
             limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, body_rate: 500, connections: 10_000, per_client: 0 },
             errors: Pages::new(),
@@ -50,6 +51,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         bake: None,
         restart_file: None,
         watch: false,
+        access_log: None,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
         max_body: 1 << 30,
         errors: Pages::new(),
@@ -70,6 +72,7 @@ run_dir = "/run/s"
 spool_dir = "/tmp"
 spool_max = 5
 state_dir = "/srv/state"
+access_log = "json"
 timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
 [server.limits]
 head = "1K"
@@ -100,6 +103,7 @@ surge = 0
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
 restart_file = "tmp/restart.txt"
 watch = true
+access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 limits.body = "64K"
 friendly_errors = true
@@ -118,6 +122,7 @@ friendly_errors = true
         spool_dir: "/tmp".into(),
         spool_max: 5,
         state_dir: "/srv/state".into(),
+        access_log: AccessLogConfig::On { format: LogFormat::Json, file: None },
         timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
         limits: ClientLimits { head: 1024, headers: 128, target: 64, body_rate: 2048, connections: 1, per_client: 3 },
         errors: Pages::new(),
@@ -157,6 +162,7 @@ friendly_errors = true
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,
+        access_log: Some(AccessLogConfig::On { format: LogFormat::Combined, file: Some("/srv/blog/access.log".into()) }),
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
         max_body: 64 << 10,
         errors: Pages::new(),

@@ -1,0 +1,271 @@
+//! The thread that writes the access log, and the only one that a slow or full disk, or a pipe that nobody reads, can hold up.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::Room;
+use crate::logging::{self, PATIENCE, PIPE_BUF};
+use crate::sys;
+
+/// To the writer, in the order in which it is done.
+#[derive(Debug)]
+pub enum Message {
+    Line {
+        sink: usize,
+        text: Vec<u8>,
+    },
+    Reopen,
+    /// Says so when all before it is done.
+    End(Sender<()>),
+}
+
+#[derive(Debug)]
+pub struct Writer {
+    messages: Receiver<Message>,
+    room: Arc<Room>,
+    sinks: Vec<Sink>,
+    /// When it was said last that lines were dropped.
+    told: Option<Instant>,
+}
+
+/// A file, or standard output.
+#[derive(Debug)]
+pub struct Sink {
+    path: Option<PathBuf>,
+    out: File,
+    /// As much as is written at once: of a pipe, what it takes without waiting for more (pipe(7): PIPE_BUF).
+    piece: usize,
+    /// Whole lines, but for the first if `is_torn`.
+    buffer: Vec<u8>,
+    /// The beginning of the first line has been written: the rest of it comes before anything else, so that one record is one line.
+    is_torn: bool,
+    /// The last write found no room: who was not there a moment ago is not waited for again.
+    is_stuck: bool,
+    dropped: u64,
+    /// Why lines were dropped, the last time.
+    why: String,
+}
+
+impl Writer {
+    pub fn new(messages: Receiver<Message>, room: Arc<Room>, sinks: Vec<Sink>) -> Self {
+        Self { messages, room, sinks, told: None }
+    }
+
+    /// Until the end. Idle it waits for a message, which wakes it; while lines come it looks for them again and again, so that their senders
+    /// need not wake it.
+    pub fn run(mut self) {
+        loop {
+            let received = match self.until_told() {
+                Some(time) => self.messages.recv_timeout(time),
+                None => self.messages.recv().map_err(RecvTimeoutError::from),
+            };
+            let first = match received {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut came = first.is_some();
+            let mut next = first;
+            loop {
+                while let Some(message) = next.take().or_else(|| self.messages.try_recv().ok()) {
+                    came = true;
+                    if self.take(message) {
+                        return;
+                    }
+                }
+                self.sinks.iter_mut().for_each(Sink::write);
+                self.tell(false);
+                if !std::mem::take(&mut came) {
+                    break;
+                }
+                std::thread::park_timeout(GATHER);
+            }
+        }
+    }
+
+    /// True: that was the end.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Line { sink, text } => {
+                self.room.bytes.fetch_sub(text.len(), Ordering::Relaxed);
+                self.sinks[sink].add(&text);
+            }
+            Message::Reopen => self.sinks.iter_mut().for_each(Sink::reopen),
+            Message::End(done) => {
+                self.sinks.iter_mut().for_each(Sink::write);
+                self.tell(true);
+                // Nobody may wait for it any more.
+                let _ = done.send(());
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Says what was dropped, now and then.
+    fn tell(&mut self, at_once: bool) {
+        if !at_once && self.until_told().is_none_or(|time| !time.is_zero()) {
+            return;
+        }
+        let overflow = self.room.dropped.swap(0, Ordering::Relaxed);
+        if overflow > 0 {
+            log::warn!("access log: {overflow} lines were dropped: they came faster than they could be written");
+        }
+        for sink in self.sinks.iter_mut().filter(|sink| sink.dropped > 0) {
+            log::warn!("access log {}: {} lines were dropped: {}", sink.name(), sink.dropped, sink.why);
+            sink.dropped = 0;
+        }
+        self.told = Some(Instant::now());
+    }
+
+    /// How long until it is to be said that lines were dropped. None: none were.
+    fn until_told(&self) -> Option<Duration> {
+        let any = self.room.dropped.load(Ordering::Relaxed) > 0 || self.sinks.iter().any(|sink| sink.dropped > 0);
+        any.then(|| self.told.map_or(Duration::ZERO, |told| TELL.saturating_sub(told.elapsed())))
+    }
+}
+
+impl Sink {
+    /// None: standard output.
+    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+        let out = match path {
+            Some(path) => sys::open_log(path)?,
+            None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        };
+        let piece = if out.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
+        let (buffer, why) = (Vec::new(), String::new());
+        Ok(Self { path: path.map(Path::to_owned), out, piece, buffer, is_torn: false, is_stuck: false, dropped: 0, why })
+    }
+
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn name(&self) -> String {
+        self.path.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string())
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        self.buffer.extend_from_slice(line);
+        if self.buffer.len() >= BATCH {
+            self.write();
+        }
+    }
+
+    /// Writes what is there. What is not taken is dropped, but for the rest of a line that was begun.
+    fn write(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let patience = if self.is_stuck { Duration::ZERO } else { PATIENCE };
+        let (taken, trouble) = logging::offer(&mut self.out, &self.buffer, self.piece, patience);
+        if taken > 0 {
+            self.is_torn = self.buffer[taken - 1] != b'\n';
+        }
+        self.is_stuck = trouble.is_some();
+        let left = &self.buffer[taken..];
+        let keep = if self.is_torn { memchr::memchr(b'\n', left).map_or(left.len(), |end| end + 1) } else { 0 };
+        if let Some(trouble) = trouble {
+            self.why = trouble.to_string();
+            self.dropped += memchr::memchr_iter(b'\n', &left[keep..]).count() as u64;
+        }
+        self.buffer.truncate(taken + keep);
+        self.buffer.drain(..taken);
+    }
+
+    fn reopen(&mut self) {
+        let Some(path) = &self.path else { return };
+        let new = Self::open(Some(path));
+        self.write();
+        match new {
+            Ok(new) => {
+                (self.out, self.piece) = (new.out, new.piece);
+                if std::mem::take(&mut self.is_torn) {
+                    // Its beginning is in the old file.
+                    self.buffer.clear();
+                    self.dropped += 1;
+                }
+                self.is_stuck = false;
+            }
+            Err(error) => log::error!("access log {}: {error}; lines go on into the file that is open", self.name()),
+        }
+    }
+}
+
+/// How long lines are gathered for one write: nobody who follows a log sees less than that.
+const GATHER: Duration = Duration::from_millis(100);
+/// More than this is written at once, however much more there is (bytes).
+const BATCH: usize = 64 * 1024;
+/// Between two words about lines that were dropped.
+const TELL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// A sink that is a pipe with room for four pages.
+    fn piped() -> (io::PipeReader, Sink) {
+        let (reader, writer) = io::pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&writer, 4 * PIPE_BUF).unwrap();
+        let out = File::from(std::os::fd::OwnedFd::from(writer));
+        let sink =
+            Sink { path: None, out, piece: PIPE_BUF, buffer: Vec::new(), is_torn: false, is_stuck: false, dropped: 0, why: String::new() };
+        (reader, sink)
+    }
+
+    #[test]
+    fn what_nobody_reads_is_dropped_by_whole_lines_and_counted() {
+        let (mut reader, mut sink) = piped();
+        let line = |number: u32| format!("{number:0>699}\n");
+        for number in 0..100 {
+            sink.add(line(number).as_bytes());
+        }
+        sink.write();
+        let mut read = vec![0; 4 * PIPE_BUF];
+        let first = reader.read(&mut read).unwrap();
+        for number in 100..103 {
+            sink.add(line(number).as_bytes());
+        }
+        sink.write();
+        let dropped = sink.dropped;
+        drop(sink);
+        read.truncate(first);
+        reader.read_to_end(&mut read).unwrap();
+        let read = String::from_utf8(read).unwrap();
+        let numbers: Vec<u32> = read.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(read.lines().all(|line| line.len() == 699), "each record is one line");
+        assert_eq!(numbers.len() as u64 + dropped, 103);
+        assert!(dropped > 50 && numbers.ends_with(&[100, 101, 102]), "{dropped} dropped, read {numbers:?}");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_drops_and_says_why() {
+        let mut sink = Sink::open(Some(Path::new("/dev/full"))).unwrap();
+        sink.add(b"one\ntwo\n");
+        sink.write();
+        assert_eq!((sink.dropped, sink.buffer.len()), (2, 0));
+        assert!(sink.why.contains("No space left"), "{}", sink.why);
+    }
+
+    #[test]
+    fn a_line_that_was_begun_in_the_old_file_does_not_end_in_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut sink = Sink::open(Some(&path)).unwrap();
+        (sink.out, sink.is_torn) = (File::options().write(true).open("/dev/full").unwrap(), true);
+        sink.add(b"rest\nlost\n");
+        sink.reopen();
+        sink.add(b"new\n");
+        sink.write();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
+        assert_eq!(sink.dropped, 2);
+    }
+}
