@@ -145,7 +145,7 @@ fn each_ending_has_one_line_that_says_how() {
 
     let lines = parsed(&text(&site, "access.log"));
     let name = |line: &Value| line["target"].as_str().unwrap().split("t=").last().unwrap().to_owned();
-    let expected = [
+    let mut expected = [
         ("whole", (200, false, "-")),
         ("head", (200, false, "-")),
         ("by-app", (503, false, "-")),
@@ -158,18 +158,17 @@ fn each_ending_has_one_line_that_says_how() {
         ("no-app", (404, false, "no app serves this host and path")),
         ("bare-lf", (400, false, "a line ends in LF without CR")),
         ("too-large", (413, false, "the body is larger than the app's limits.body")),
-        ("garbage", (502, false, "malformed status line")),
+        ("garbage", (502, false, "not HTTP/1.0 or HTTP/1.1")),
         ("cut-by-app", (200, true, "the app closed the connection")),
         ("again", (200, false, "-")),
         ("left", (499, true, "-")),
         ("half-a-body", (499, true, "-")),
         ("half-an-answer", (200, true, "-")),
     ];
-    for (wanted, how) in expected {
-        let found: Vec<_> = lines.iter().filter(|line| name(line) == wanted).collect();
-        assert_eq!(found.iter().map(|line| ending(line)).collect::<Vec<_>>(), [how], "{wanted}");
-    }
-    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    expected.sort_unstable();
+    let mut endings: Vec<_> = lines.iter().map(|line| (name(line), ending(line))).collect();
+    endings.sort_unstable();
+    assert_eq!(endings, expected.map(|(name, how)| (name.to_owned(), how)));
 
     let line = |wanted: &str| lines.iter().find(|line| name(line) == wanted).unwrap();
     let bytes = |wanted: &str| line(wanted)["bytes"].as_u64().unwrap();
@@ -369,8 +368,8 @@ fn a_connection_too_many_is_logged_when_it_asked_something() {
         let _ = TcpStream::connect(site.addr).unwrap().write_all(kept("/?t=many").as_bytes());
         text(&site, "access.log").contains("t=many")
     });
-    drop(within);
     stop(&mut site);
+    drop(within);
     let lines = parsed(&text(&site, "access.log"));
     let refused: Vec<_> = lines.iter().filter(|line| line["target"] == "/?t=many").collect();
     assert!((1..=many).contains(&refused.len()) && refused.iter().all(|line| line["status"] == 503), "{refused:?}");
