@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::access_log::access_log;
+use super::access::access_log;
 use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};

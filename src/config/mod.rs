@@ -4,7 +4,7 @@
 //! `keys` lists every key, `section` walks a TOML table with the places of things, `server` and `app` read the two kinds of table with
 //! their defaults, `parse` puts the files together, and `report` says what is wrong and where.
 
-mod access_log;
+mod access;
 mod app;
 mod command;
 mod errors;

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::access_log::access_log;
+use super::access::access_log;
 use super::keys::{SERVER_ACCESS_LOG, SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};

@@ -231,3 +231,18 @@ fn the_longest_socket_path_that_fits_is_taken() {
     // An app on a port has no socket.
     good(&text.replace("/r", "/rr").replace("$SOCKET", "$PORT"));
 }
+
+#[test]
+fn an_access_log_is_a_word_or_a_table() {
+    let log = |value: &str| good(&format!("[server]\naccess_log = {value}")).server.access_log;
+    let on = |format, file: Option<&str>| AccessLogConfig::On { format, file: file.map(PathBuf::from) };
+    assert_eq!(log("\"off\""), AccessLogConfig::Off);
+    assert_eq!(log("\"combined\""), on(LogFormat::Combined, None));
+    assert_eq!(log("{ format = \"json\", file = \"/a\" }"), on(LogFormat::Json, Some("/a")));
+    assert_eq!(log("{ file = \"/a\" }"), on(LogFormat::Combined, Some("/a")));
+    assert_eq!(log("{ format = \"off\", file = \"/a\" }"), AccessLogConfig::Off);
+    assert_eq!(message_of_app("access_log = \"jsonn\""), "access_log cannot be \"jsonn\"");
+    assert_eq!(message_of_app("access_log.file = \"a.log\""), "access_log.file must be an absolute path");
+    assert_eq!(message_of_app("access_log.path = \"/a\""), "unknown key \"path\"");
+    assert_eq!(message("server.access_log = true"), "server.access_log is a text in quotes, not true or false");
+}
