@@ -1,6 +1,6 @@
 //! The access log: one line for each request, written when it ends, however it ends.
 //!
-//! Whoever ends a request ([`crate::conn::Conn::end_request`]) makes its line and puts it into a bounded queue; one thread ([`writer`]) writes
+//! Whoever ends a request ([`crate::conn::Conn::end_request`]) makes its line and puts it into a bounded queue; one thread (`writer`) writes
 //! what is there, many lines at a time. Neither an I/O thread nor the master waits for a disk or for whoever reads the log: a line for
 //! which there is no room is dropped and counted.
 
