@@ -26,6 +26,8 @@ pub enum Field {
     /// Other names for the address of the client, and for its scheme: of a trusted peer they are passed on if they say what we say.
     ClientAddress,
     ClientScheme,
+    /// X-Sendfile, X-Accel-Redirect: of an app it names the file to be sent; not forwarded in either direction.
+    SendFile,
     /// The rest of that family and its relatives: what only a trusted peer may say.
     Forwarded,
     /// Set by nobody: Proxy (CVE-2016-5385), and names with an underscore, which CGI mapping makes equal to the dashed ones
@@ -50,6 +52,7 @@ pub fn classify(name: &str) -> Field {
         (8, Some(b'x')) if is("x-scheme") => Field::ClientScheme,
         (10, Some(b'c')) if is("connection") => Field::Connection,
         (10, Some(b'k')) if is("keep-alive") => Field::HopByHop,
+        (10, Some(b'x')) if is("x-sendfile") => Field::SendFile,
         (11, Some(b'x')) if is("x-client-ip") => Field::ClientAddress,
         (12, Some(b'x')) if is("x-request-id") => Field::RequestId,
         (12, Some(b'x')) if is("x-url-scheme") => Field::ClientScheme,
@@ -66,6 +69,7 @@ pub fn classify(name: &str) -> Field {
         (16, Some(b'c')) if is("cf-connecting-ip") => Field::ClientAddress,
         (16, Some(b'f')) if is("fastly-client-ip") => Field::ClientAddress,
         (16, Some(b'p')) if is("proxy-connection") => Field::HopByHop,
+        (16, Some(b'x')) if is("x-accel-redirect") => Field::SendFile,
         (16, Some(b'x')) if is("x-forwarded-host") => Field::ForwardedHost,
         (16, Some(b'x')) if is("x-forwarded-port") => Field::ForwardedPort,
         (17, Some(b't')) if is("transfer-encoding") => Field::TransferEncoding,

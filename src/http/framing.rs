@@ -129,7 +129,7 @@ fn content_length(fields: &Fields<'_, '_>) -> Length {
 }
 
 /// `1*DIGIT` that fits 63 bits. Rust's own parser takes a sign.
-fn digits(text: &[u8]) -> Option<u64> {
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

@@ -13,5 +13,6 @@ pub mod proxy_header;
 pub mod refusal;
 pub mod request_id;
 pub mod rewrite;
+pub mod static_file;
 pub mod trust;
 pub mod websocket;

@@ -56,6 +56,7 @@ pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &Forwa
             | Field::Upgrade
             | Field::Expect
             | Field::HopByHop
+            | Field::SendFile
             | Field::Owned => {}
         }
     }
@@ -138,7 +139,7 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
     let mut has_date = false;
     for (field, name, value) in head.fields.iter() {
         match field {
-            Field::ContentLength | Field::TransferEncoding | Field::Connection | Field::HopByHop => {}
+            Field::ContentLength | Field::TransferEncoding | Field::Connection | Field::HopByHop | Field::SendFile => {}
             Field::Upgrade if plan.kind == Kind::Switch || head.status == 426 => put_field(out, name, value),
             Field::Upgrade => {}
             Field::Date => {
@@ -192,13 +193,13 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
     put(out, &["\r\n"]);
 }
 
-fn put(out: &mut Vec<u8>, parts: &[&str]) {
+pub(super) fn put(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
-fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -206,7 +207,7 @@ fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put_length(out: &mut Vec<u8>, length: u64) {
+pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
     let (mut digits, mut at, mut left) = ([0u8; 20], 20, length);
     loop {
         at -= 1;
