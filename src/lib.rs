@@ -20,6 +20,11 @@
 //! `master::accept` → [`conn::intake`] (PROXY header, head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) →
 //! `io_thread::exchange` (begin, read_app, finish) → its line in the access log ([`conn::Conn::end_request`]) → the next request on the same thread.
 //!
+//! # A file
+//!
+//! A path that names a public file is answered where the connection is, without a slot ([`conn::static_files`]; what the answer is decides
+//! [`http::static_file`]). The restart thread opens the directories when a release is resolved or accepted ([`conn::folders`]).
+//!
 //! # A restart
 //!
 //! `Pool::next_step` looks at what is wanted and what is so and names one step; [`restart`] does it and reports back. A crash at any moment

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::access_log::AccessLog;
 use crate::config::{AppConfig, ServerConfig};
+use crate::conn::folders::AppFolders;
 use crate::conn::spool::SpoolSpace;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub spool: Arc<SpoolSpace>,
     pub connections: ConnCount,
     pub access_log: Arc<AccessLog>,
+    /// Grows when [`State::folders`] changes.
+    pub folders_edition: AtomicU64,
     /// The server is stopping: every answer says `Connection: close`.
     pub stopping: AtomicBool,
     pub master: Mailbox<ToMaster>,
@@ -65,6 +68,8 @@ pub struct State {
     pub records: Vec<Record>,
     /// Records that could not be put on the disk: why, and when it is tried again.
     pub not_written: HashMap<GroupId, (String, Instant)>,
+    /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
+    pub folders: Vec<Arc<AppFolders>>,
 }
 
 /// To the I/O thread of a process.
@@ -116,6 +121,7 @@ impl Shared {
             apps: apps.into_iter().map(Arc::new).collect(),
             connections: ConnCount::default(),
             access_log,
+            folders_edition: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             master,
             watch,

@@ -54,12 +54,14 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
     let mut findings = user_findings(config, Uid::effective().is_root());
     for app in &config.apps {
         let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
-        match root_problem(&app.start.root) {
+        match directory_problem("root", &app.start.root) {
             Some(problem) => findings.push(concerns(problem)),
             // Without its directory nothing can be said about a command in it.
             None => findings.extend(command_problem(app).map(concerns)),
         }
         findings.extend(app.access_log.as_ref().and_then(log_problem).map(concerns));
+        let sendfile_root = app.files.sendfile_root.as_deref();
+        findings.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)).map(concerns));
     }
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
     findings.extend(log_problem(&config.server.access_log).map(server_finding));
@@ -146,11 +148,11 @@ fn server_finding((severity, text): Problem) -> Finding {
     Finding { severity, app: None, text }
 }
 
-fn root_problem(root: &Path) -> Option<Problem> {
-    match fs::metadata(root) {
+fn directory_problem(what: &str, path: &Path) -> Option<Problem> {
+    match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => None,
-        Ok(_) => Some((Severity::Error, format!("root {} is no directory", root.display()))),
-        Err(error) => Some((severity_of(&error), format!("root {}: {error}", root.display()))),
+        Ok(_) => Some((Severity::Error, format!("{what} {} is no directory", path.display()))),
+        Err(error) => Some((severity_of(&error), format!("{what} {}: {error}", path.display()))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One app: `[app.NAME]` of rota.toml or a file of apps.d. Core: text only.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::access::access_log;
@@ -9,8 +9,8 @@ use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
-    AppConfig, AppTimeouts, BakeConfig, Bind, DrainConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig, StopConfig, StopSignal,
-    command, errors, routes,
+    AppConfig, AppTimeouts, BakeConfig, Bind, DrainConfig, FilesConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig,
+    StopConfig, StopSignal, command, errors, routes,
 };
 use crate::ids::AppName;
 
@@ -51,6 +51,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
         errors: errors::of_app(section),
         friendly_errors: section.truth("friendly_errors", false),
+        files: files(section),
         // Last, so that the other keys of an app with a bad name are read as well.
         name: good_name.ok()?,
     };
@@ -169,6 +170,36 @@ fn restart_file(value: &Value<'_>) -> Option<PathBuf> {
         return None;
     }
     Some(PathBuf::from(text))
+}
+
+fn files(section: &Section<'_>) -> FilesConfig {
+    FilesConfig {
+        public: match section.get("public") {
+            None => Some(PathBuf::from("public")),
+            Some(value) => public(&value),
+        },
+        public_links: section.truth("public_links", false),
+        sendfile_root: section.get("sendfile_root").and_then(|value| value.absolute_path()),
+    }
+}
+
+/// A directory, or false. A root is no such directory: its configuration, programs and secrets would be there for everybody.
+fn public(value: &Value<'_>) -> Option<PathBuf> {
+    if !value.is_text() {
+        let is_on = value.truth()?;
+        if is_on {
+            value.note(value.error("public is a directory, or false").help("name it, as \"public\", or leave the key out"));
+        }
+        return None;
+    }
+    let path = PathBuf::from(value.text()?);
+    if path.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir)) || path.parent().is_none() {
+        value.note(
+            value.error(format!("{} is no directory of public files: {:?}", value.name, path)).help("name one in the root, as \"public\""),
+        );
+        return None;
+    }
+    Some(path)
 }
 
 fn timeouts(section: &Section<'_>) -> AppTimeouts {

@@ -190,6 +190,7 @@ pub struct AppConfig {
     pub errors: Pages,
     /// Its clients may know why it does not answer: command, release, output. For development.
     pub friendly_errors: bool,
+    pub files: FilesConfig,
 }
 
 impl AppConfig {
@@ -217,6 +218,17 @@ pub struct StartConfig {
     pub user: Option<String>,
     /// None: the user's own group.
     pub group: Option<String>,
+}
+
+/// What is sent from files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilesConfig {
+    /// Directory whose files are answered without the app; absolute, or seen from a release's root. None: every request is the app's.
+    pub public: Option<PathBuf>,
+    /// Symlinks in it may lead out of it.
+    pub public_links: bool,
+    /// The files that the app may name in X-Sendfile and X-Accel-Redirect are beneath this directory. None: it may name none.
+    pub sendfile_root: Option<PathBuf>,
 }
 
 /// How a process learns where to listen.

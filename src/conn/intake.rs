@@ -8,8 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::file_body::Sent;
+use super::folders::Folders;
 use super::spool::{Spool, SpoolError};
-use super::{Conn, Phase, Request};
+use super::{Conn, Phase, Request, static_files};
 use crate::access_log::Entry;
 use crate::date::Date;
 use crate::deadlines::Deadlines;
@@ -36,6 +38,7 @@ pub struct Desk {
     pub scratch: Vec<u8>,
     pub out: Vec<u8>,
     pub spare: Spare,
+    pub folders: Folders,
 }
 
 impl Desk {
@@ -48,11 +51,13 @@ impl Desk {
             scratch: vec![0; buffer],
             out: Vec::with_capacity(OUT),
             spare: Spare::default(),
+            folders: Folders::default(),
         }
     }
 
     /// For the connection that the loop calls `token`.
     pub fn turn<'a>(&'a mut self, shared: &'a Shared, token: usize) -> Turn<'a> {
+        self.folders.refresh(shared);
         Turn {
             shared,
             now: self.now,
@@ -62,6 +67,7 @@ impl Desk {
             buffer: &mut self.scratch,
             out: &mut self.out,
             spare: &mut self.spare,
+            folders: &self.folders,
         }
     }
 }
@@ -81,6 +87,7 @@ pub struct Turn<'a> {
     /// Written into; cleared by whoever uses it.
     pub out: &'a mut Vec<u8>,
     pub spare: &'a mut Spare,
+    pub folders: &'a Folders,
 }
 
 /// What new requests are made of.
@@ -141,7 +148,6 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
 /// a client that may know.
 pub fn refuse(conn: &mut Conn, refusal: &Refusal, plight: Option<&Plight>, turn: &mut Turn<'_>) {
     let Some(request) = &conn.request else { return refuse_head(conn, refusal, &Asker::default(), turn) };
-
     let is_whole = request.reader.is_done();
     let keep = !refusal.must_close() && request.facts.keep_alive && is_whole && !turn.shared.stopping.load(Ordering::Relaxed);
     conn.unread = !is_whole;
@@ -153,7 +159,7 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, plight: Option<&Plight>, turn:
     let answer = Answer { date: turn.date, head_only: request.facts.head_only, keep, request_id: id, form, page, plight };
     turn.out.clear();
     let behind = refusal.write(turn.out, &answer);
-    answered(conn, keep, refusal, behind, turn);
+    refused(conn, keep, refusal, behind, turn);
 }
 
 /// What a head says of its sender that is refused before it is a request.
@@ -174,11 +180,11 @@ fn refuse_head(conn: &mut Conn, refusal: &Refusal, asker: &Asker, turn: &mut Tur
     let answer = Answer { date: turn.date, head_only, keep: false, request_id, form: asker.form, page, plight: None };
     turn.out.clear();
     let behind = refusal.write(turn.out, &answer);
-    answered(conn, false, refusal, behind, turn);
+    refused(conn, false, refusal, behind, turn);
 }
 
-/// The answer in `turn.out`, with `behind` behind it, is the last of this request.
-fn answered(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn: &mut Turn<'_>) {
+/// The refusal is in `turn.out`, with `behind` behind it.
+fn refused(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn: &mut Turn<'_>) {
     let head = head_len(turn.out);
     match &mut conn.request {
         Some(request) => {
@@ -190,8 +196,16 @@ fn answered(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn:
             turn.shared.access_log.write_refused(&conn.input, conn.client(), refusal, body as u64);
         }
     }
+    answered(conn, keep, behind, turn);
+}
+
+/// The answer in `turn.out`, with `behind` behind it, is the last of this request.
+pub(super) fn answered(conn: &mut Conn, keep: bool, behind: &[u8], turn: &mut Turn<'_>) {
     let sent = conn.send(turn.out, behind, &turn.shared.spool);
     // There is no second answer: a client whose socket breaks, or for whose rest there is no room, has lost this one.
+    if sent.is_err() {
+        conn.file = None;
+    }
     request_done(conn, turn.spare, keep && sent.is_ok(), turn.now);
     limit(conn, turn, turn.shared.server.timeouts.write);
 }
@@ -205,7 +219,7 @@ pub fn head_len(answer: &[u8]) -> usize {
 pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool, now: Instant) {
     conn.phase = Phase::Flush { close: !keep };
     // What is logged is what the client has taken.
-    let stays = !conn.output.is_drained() && conn.is_logged();
+    let stays = conn.has_output() && conn.is_logged();
     if let Some(request) = &mut conn.request {
         request.entry.answered(now);
         if stays {
@@ -352,6 +366,11 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     assert!(!(turn.shared.fault_panic && head.path == "/__panic_head"), "asked for");
     let facts = exchange::facts(head)?;
     let group = turn.shared.router.route(head.host(), head.path).ok_or(Refusal::NoApp)?;
+    // What is logged has to be a request first.
+    let logged = turn.shared.access_log.is_on(Some(group)).then(|| facts.clone());
+    if logged.is_none() && static_files::answer(conn, head, &facts, group, turn) {
+        return Ok(());
+    }
     let app = turn.shared.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
     let origin = Origin::of_request(&head.fields, conn.peer, "http", &turn.shared.server.trusted_proxies);
@@ -371,6 +390,11 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     let forward = ForwardContext { origin: &origin, default_host: turn.shared.default_host(group), request_id: turn.spare.ids.fresh() };
     rewrite::request(head, &request.facts, &forward, &mut request.head);
     conn.request = Some(request);
+    if let Some(facts) = logged
+        && static_files::answer(conn, head, &facts, group, turn)
+    {
+        return Ok(());
+    }
     match body {
         RequestBody::None => conn.phase = Phase::App,
         RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
@@ -479,6 +503,29 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
             return Some(Next::Wait);
         }
         Err(_) => return Some(Next::Close),
+    }
+    if let Some(file) = &mut conn.file {
+        let left = file.left();
+        let sent = file.send(&conn.socket, &mut moved);
+        conn.sent += left - file.left();
+        if moved {
+            limit(conn, turn, turn.shared.server.timeouts.write);
+        }
+        match sent {
+            Sent::All => conn.file = None,
+            Sent::Blocked => return Some(Next::Wait),
+            Sent::More => return Some(Next::Again),
+            Sent::Short => {
+                log::info!("{}: a file became shorter while it was sent; the connection is cut in the middle of the response", Peer(conn));
+                conn.socket.reset_on_close();
+                return Some(Next::Close);
+            }
+            Sent::Failed(error) => {
+                log::debug!("{}: sending a file: {error}", Peer(conn));
+                conn.socket.reset_on_close();
+                return Some(Next::Close);
+            }
+        }
     }
     turn.spare.end(conn, turn.now);
     if !close {

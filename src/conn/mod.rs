@@ -3,9 +3,12 @@
 //! Whichever event loop holds it owns it whole. [`intake`] drives it as long as it needs no app (heads, request bodies, refusals, the rest
 //! of an answer); the exchange with an app stands in `io_thread`.
 
+pub mod file_body;
+pub mod folders;
 pub mod intake;
 pub mod socket;
 pub mod spool;
+pub mod static_files;
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -21,6 +24,7 @@ use crate::deadlines::Deadline;
 use crate::http::exchange::{BodyReader, RequestFacts};
 use crate::ids::GroupId;
 use crate::pool::WaitId;
+use file_body::FileBody;
 use socket::Socket;
 use spool::{Spool, SpoolError, SpoolSpace};
 
@@ -45,6 +49,10 @@ pub struct Conn {
     pub unread: bool,
     /// What the socket did not take yet.
     pub output: Spool,
+    /// What is sent behind `output` when the answer is from a file.
+    pub file: Option<Box<FileBody>>,
+    /// The app of a file that was sent from here: a process's thread is a better place for what follows.
+    pub answered_for: Option<GroupId>,
     /// The request in hand: from its whole head to the end of its response; if it is logged, until the client has taken that.
     pub request: Option<Box<Request>>,
     /// Bytes that the socket has taken.
@@ -167,6 +175,8 @@ impl Conn {
             wants_write: false,
             unread: false,
             output: Spool::default(),
+            file: None,
+            answered_for: None,
             request: None,
             sent: 0,
             log,
@@ -210,7 +220,7 @@ impl Conn {
                 with_app: entry.with_app(now),
                 total: Some(now.saturating_duration_since(request.since)),
                 retries: request.tries.saturating_sub(1),
-                is_cut: !entry.is_whole || !self.output.is_drained(),
+                is_cut: !entry.is_whole || self.has_output(),
                 cause: entry.cause,
             };
             self.log.write(Some(request.group), &line);
@@ -220,9 +230,14 @@ impl Conn {
 
     /// Registers with an event loop: for reading, and for writing if something waits to be written.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.wants_write = !self.output.is_drained();
+        self.wants_write = self.has_output();
         let interest = if self.wants_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         self.socket_mut().register(registry, token, interest)
+    }
+
+    /// Something waits to be written.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_drained() || self.file.is_some()
     }
 
     /// Leaves an event loop. The next one announces again whatever is there to read.
@@ -244,7 +259,13 @@ impl Conn {
     pub fn send(&mut self, head: &[u8], data: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SendError> {
         let mut sent = 0;
         if self.output.is_drained() {
-            sent = self.write_once(head, data).map_err(SendError::Client)?;
+            sent = match self.file {
+                // Its first bytes share a packet with the end of the head.
+                Some(_) if data.is_empty() => or_blocked(|| self.socket.write_before_more(head)),
+                Some(_) | None => self.write_once(head, data),
+            }
+            .map_err(SendError::Client)?;
+            self.sent += sent as u64;
         }
         if sent < head.len() {
             self.output.append(&head[sent..], space).map_err(SendError::Spool)?;
@@ -276,27 +297,27 @@ impl Conn {
     }
 
     fn write_once(&mut self, head: &[u8], data: &[u8]) -> io::Result<usize> {
-        loop {
-            let written = match (head.is_empty(), data.is_empty()) {
-                (true, true) => return Ok(0),
-                (false, true) => self.socket.write(head),
-                (true, false) => self.socket.write(data),
-                (false, false) => self.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(data)]),
-            };
-            match written {
-                Ok(written) => {
-                    self.sent += written as u64;
-                    return Ok(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-        }
+        or_blocked(|| match (head.is_empty(), data.is_empty()) {
+            (true, true) => Ok(0),
+            (false, true) => self.socket.write(head),
+            (true, false) => self.socket.write(data),
+            (false, false) => self.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(data)]),
+        })
     }
 
     fn socket_mut(&mut self) -> &mut dyn mio::event::Source {
         &mut self.socket
+    }
+}
+
+/// Of a socket that takes nothing now no bytes are written.
+fn or_blocked(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            written => return written,
+        }
     }
 }
 

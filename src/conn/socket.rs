@@ -2,11 +2,13 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::net::SendFlags;
 
 /// A non-blocking stream socket.
 #[derive(Debug)]
@@ -36,6 +38,11 @@ impl Socket {
             Socket::Tcp(stream) => stream.write(bytes),
             Socket::Unix(stream) => stream.write(bytes),
         }
+    }
+
+    /// Something else is written right behind it (send(2), MSG_MORE).
+    pub fn write_before_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(&*self, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
     }
 
     pub fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -78,6 +85,15 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream,
             Socket::Unix(stream) => stream,
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
         }
     }
 }

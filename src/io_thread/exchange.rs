@@ -11,11 +11,12 @@ use super::leave::Leave;
 use super::tunnel::WebSocket;
 use super::upstream::{Owner, Upstream};
 use super::{Client, IoThread, Name};
-use crate::conn::intake;
 use crate::conn::{Phase, SendError};
+use crate::conn::{intake, static_files};
 use crate::http::chunked;
 use crate::http::event_stream::{self, Events};
 use crate::http::exchange::{self, BodyReader, ClientBody, Kind, ResponsePlan};
+use crate::http::fields::Field;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeaderRoom};
 use crate::http::refusal::Refusal;
@@ -347,7 +348,16 @@ impl IoThread {
                     if self.shared.stopping.load(Ordering::Relaxed) {
                         plan.close_client();
                     }
-                    rewrite::response(&head, &plan, &request.facts, self.desk.date.at(self.desk.now), &mut self.desk.out);
+                    let date = self.desk.date.at(self.desk.now);
+                    if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
+                        self.desk.folders.refresh(&self.shared);
+                        let folders = self.desk.folders.of(request.group).map(|folders| &**folders);
+                        if let Err(reason) = static_files::of_app(conn, &head, &mut plan, folders, date, &mut self.desk.out) {
+                            break Some(reason);
+                        }
+                    } else {
+                        rewrite::response(&head, &plan, &request.facts, date, &mut self.desk.out);
+                    }
                     heads = self.desk.out.len();
                     at += used;
                     exchange.reusable &= plan.keep_app;
@@ -500,7 +510,7 @@ impl IoThread {
         }
         let conn = &mut client.conn;
         intake::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
-        if plan.keep_client && conn.output.is_drained() && !self.draining {
+        if plan.keep_client && !conn.has_output() && !self.draining {
             conn.phase = Phase::Head;
             self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);
             if conn.readable || !conn.input.is_empty() {

@@ -270,7 +270,7 @@ impl IoThread {
     /// The client waits for an event: here, or, when the process drains, with another process.
     fn rest(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        if !client.conn.output.is_drained() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
+        if client.conn.has_output() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
             self.clients.remove(key);
             return;
         }

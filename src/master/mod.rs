@@ -332,6 +332,7 @@ impl Master {
 
     fn follow(&mut self, key: usize, next: Next) {
         match next {
+            Next::Wait | Next::Again if self.move_on(key) => {}
             Next::Wait => self.rest(key),
             Next::Again => self.todo.push_back(key),
             Next::Body => self.host(key),
@@ -350,7 +351,7 @@ impl Master {
         let asked = if !held.registered {
             held.registered = true;
             held.conn.register(registry, token)
-        } else if !held.conn.output.is_drained() {
+        } else if held.conn.has_output() {
             held.conn.ask_writable(registry, token)
         } else {
             Ok(())
@@ -425,6 +426,19 @@ impl Master {
                 self.rest(key);
             }
         }
+    }
+
+    /// A client that was sent a file goes to a process's thread of that app, which its next requests are for; with none there it stays.
+    fn move_on(&mut self, key: usize) -> bool {
+        let Some(group) = self.conns.get_mut(key).and_then(|held| held.conn.answered_for.take()) else { return false };
+        let Some(process) = self.shared.table.lock().pool.group_mut(group).host(None) else { return false };
+        let Some(conn) = self.take_out(key) else { return true };
+        let moved = self.shared.table.lock().move_to(conn, process);
+        match moved {
+            Ok(wake) => self.wakes.push(wake),
+            Err(conn) => drop(self.put_back(conn)),
+        }
+        true
     }
 
     /// Takes in a connection that was elsewhere; it gets a turn, in which it looks what there is to read.

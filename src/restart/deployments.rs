@@ -28,6 +28,7 @@ impl Restart {
                 }
                 self.write_down(group, |record| record.begin(ask.generation, &release.root));
                 self.shared.table.lock().releases.insert((group, ask.generation), Arc::new(release));
+                self.open_folders(group);
                 Ok(())
             }
             Err(failure) => Err(failure),
@@ -70,6 +71,7 @@ impl Restart {
         if let Some(release) = release {
             log::info!("{} {generation}: has proved itself", self.shared.app(group).name);
             self.write_down(group, |record| record.accept(&release.root, &Aim::Root, release.named.as_deref()));
+            self.open_folders(group);
         }
         self.written.insert(group, generation);
     }
@@ -109,6 +111,7 @@ impl Restart {
         pool.group_mut(group).announce(generation, outcome);
         releases.retain(|(of, generation), _| *of != group || pool.group(group).is_needed(*generation));
         drop(state);
+        self.open_folders(group);
         if ask.trigger == Trigger::Boot
             && ask.aim == Aim::Root
             && is_good

@@ -6,6 +6,7 @@
 
 mod deployments;
 pub mod environment;
+mod folders;
 pub mod keeper;
 pub mod memory;
 pub mod release;

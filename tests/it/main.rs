@@ -35,6 +35,7 @@ mod proxy;
 mod raw_answers;
 mod real_apps;
 mod retries;
+mod static_files;
 mod stopping;
 mod storm;
 mod streams;

@@ -88,11 +88,11 @@ fn without_root_an_app_may_leave_its_user_out() {
 
 #[test]
 fn a_root_is_an_existing_directory() {
-    assert_eq!(root_problem(Path::new("/")), None);
-    let (severity, text) = root_problem(Path::new("/nowhere/at/all")).unwrap();
+    assert_eq!(directory_problem("root", Path::new("/")), None);
+    let (severity, text) = directory_problem("root", Path::new("/nowhere/at/all")).unwrap();
     assert_eq!(severity, Severity::Error);
     assert_eq!(text, "root /nowhere/at/all: No such file or directory (os error 2)");
-    assert_eq!(root_problem(Path::new("/dev/null")), Some((Severity::Error, "root /dev/null is no directory".to_owned())));
+    assert_eq!(directory_problem("root", Path::new("/dev/null")), Some((Severity::Error, "root /dev/null is no directory".to_owned())));
 }
 
 #[test]

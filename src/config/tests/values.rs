@@ -56,6 +56,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         max_body: 1 << 30,
         errors: Pages::new(),
         friendly_errors: false,
+        files: FilesConfig { public: Some("public".into()), public_links: false, sendfile_root: None },
     };
     assert_eq!(good("[app.blog]\ncommand = \"bin/run 'a b'\"\nroot = \"/srv/blog\"\n").apps, [expected]);
 }
@@ -107,6 +108,9 @@ access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 limits.body = "64K"
 friendly_errors = true
+public = "/srv/static"
+public_links = true
+sendfile_root = "/srv/files"
 "#,
     );
     let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
@@ -167,6 +171,7 @@ friendly_errors = true
         max_body: 64 << 10,
         errors: Pages::new(),
         friendly_errors: true,
+        files: FilesConfig { public: Some("/srv/static".into()), public_links: true, sendfile_root: Some("/srv/files".into()) },
     };
     assert_eq!(config.apps, [app]);
 }

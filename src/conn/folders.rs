@@ -1,0 +1,335 @@
+//! The directories that files are sent from, held open: looking a file up is one system call, and nothing outside of them can be reached.
+//!
+//! The restart thread opens them when a release is resolved or accepted and puts them into the table; each event loop has a copy of the list,
+//! so that a request takes no lock. Files are opened on the loop's thread.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::http::static_file::{FileFacts, has_extension, looks_built};
+use crate::ids::GroupId;
+use crate::table::Shared;
+
+/// The directories of one app.
+#[derive(Debug, Default)]
+pub struct AppFolders {
+    /// Of its releases, in the order in which they are asked.
+    pub public: Vec<Public>,
+    /// For X-Sendfile.
+    pub sendfile: Option<Folder>,
+}
+
+/// The public directory of a release.
+#[derive(Debug)]
+pub struct Public {
+    /// Of the release.
+    pub root: PathBuf,
+    pub standing: Standing,
+    pub folder: Folder,
+}
+
+/// What a release is to its app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves: any file may be in it.
+    Good,
+    /// It is on its way in, or was taken back: what has an extension may be a file that a page of it needs.
+    Coming,
+    /// Its pages may still be open somewhere: what looks like the fruit of a build may be in it.
+    Earlier,
+}
+
+/// One directory.
+#[derive(Debug)]
+pub struct Folder {
+    /// As configured, and without symlinks.
+    pub paths: [PathBuf; 2],
+    fd: OwnedFd,
+    links: Links,
+    /// None: the kernel has asked already whether rota may read.
+    reader: Option<Arc<Reader>>,
+}
+
+/// Which symlinks in a directory are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Those that stay in it.
+    Beneath,
+    /// All.
+    Anywhere,
+}
+
+/// The user that the app runs as. Where rota may read more than that, a file that the app may not read is not sent: who can put a link or a
+/// name of a file into the app's hands gets no more out of rota than out of the app.
+#[derive(Debug)]
+pub struct Reader {
+    pub uid: u32,
+    pub groups: Vec<u32>,
+}
+
+/// A regular file, open.
+#[derive(Debug)]
+pub struct Found {
+    pub file: File,
+    pub facts: FileFacts,
+}
+
+impl AppFolders {
+    /// Looks for a public file: one system call when there is none, unless its name may be from another release.
+    pub fn find(&self, name: &[u8]) -> Option<(&Folder, Found)> {
+        self.public.iter().find_map(|Public { standing, folder, .. }| {
+            let may_have = match standing {
+                Standing::Good => true,
+                Standing::Coming => has_extension(name),
+                Standing::Earlier => looks_built(name),
+            };
+            Some((folder, may_have.then(|| folder.open(name)).flatten()?))
+        })
+    }
+}
+
+impl Folder {
+    /// `within`: the directory that `path` is seen from, and must not lead out of, unless links may.
+    pub fn new(within: Option<&Path>, path: &Path, links: Links, reader: Option<Arc<Reader>>) -> io::Result<Self> {
+        let whole = within.map_or_else(|| path.to_owned(), |within| within.join(path));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match within.filter(|_| !path.is_absolute()) {
+            Some(within) => {
+                let root = rustix::fs::open(within, flags, Mode::empty())?;
+                open_in(root.as_fd(), path.as_os_str().as_bytes(), flags, links)?
+            }
+            None => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
+        };
+        let real = std::fs::canonicalize(&whole)?;
+        Ok(Self { paths: [whole, real], fd, links, reader })
+    }
+
+    /// A regular file that the app may read; None: there is none. `name`: relative and plain (`static_file::of_path`).
+    pub fn open(&self, name: &[u8]) -> Option<Found> {
+        // A FIFO must not hold us up, and a terminal not become ours, before fstat says that it is one (open(2)).
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match open_in(self.fd.as_fd(), name, flags, self.links) {
+            Ok(fd) => fd,
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO)) => {
+                log::warn!("{}: opening {}: {error}", self.paths[0].display(), name.escape_ascii());
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let stat = rustix::fs::fstat(&fd).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return None;
+        }
+        if self.reader.as_ref().is_some_and(|reader| !reader.may_read(stat.st_mode, stat.st_uid, stat.st_gid)) {
+            log::info!("{}: {} is not readable by the app's user and not sent", self.paths[0].display(), name.escape_ascii());
+            return None;
+        }
+        let modified = (u64::try_from(stat.st_mtime).unwrap_or(0), u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        Some(Found { file: fd.into(), facts: FileFacts { len: u64::try_from(stat.st_size).ok()?, modified } })
+    }
+}
+
+impl Reader {
+    /// As path_resolution(7) has it for the file itself, without ACLs: the first class that applies decides.
+    fn may_read(&self, mode: u32, owner: u32, group: u32) -> bool {
+        let bit = if self.uid == 0 {
+            return true;
+        } else if self.uid == owner {
+            0o400
+        } else if self.groups.contains(&group) {
+            0o040
+        } else {
+            0o004
+        };
+        mode & bit != 0
+    }
+}
+
+/// openat2(2), Linux 5.6; a kernel or a sandbox that does not have it: step by step, without any symlink.
+fn open_in(dir: std::os::fd::BorrowedFd<'_>, name: &[u8], flags: OFlags, links: Links) -> Result<OwnedFd, Errno> {
+    let beneath = match links {
+        Links::Beneath => ResolveFlags::BENEATH,
+        Links::Anywhere => ResolveFlags::empty(),
+    };
+    for _ in 0..TRIES {
+        match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS | beneath) {
+            // Something on the way was renamed in this very moment.
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_steps(dir, name, flags, links),
+            opened => return opened,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+fn open_by_steps(dir: std::os::fd::BorrowedFd<'_>, name: &[u8], flags: OFlags, links: Links) -> Result<OwnedFd, Errno> {
+    if links == Links::Anywhere {
+        return rustix::fs::openat(dir, name, flags, Mode::empty());
+    }
+    let (way, last) = match name.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (Some(&name[..slash]), &name[slash + 1..]),
+        None => (None, name),
+    };
+    let mut within: Option<OwnedFd> = None;
+    for step in way.into_iter().flat_map(|way| way.split(|byte| *byte == b'/')) {
+        if step == b".." {
+            return Err(Errno::XDEV);
+        }
+        let at = within.as_ref().map_or(dir, |fd| fd.as_fd());
+        within = Some(rustix::fs::openat(at, step, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    }
+    let at = within.as_ref().map_or(dir, |fd| fd.as_fd());
+    rustix::fs::openat(at, last, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// An event loop's copy of the list.
+#[derive(Debug, Default)]
+pub struct Folders {
+    edition: u64,
+    by_group: Vec<Arc<AppFolders>>,
+}
+
+impl Folders {
+    /// Looks whether the list has changed since.
+    pub fn refresh(&mut self, shared: &Shared) {
+        let edition = shared.folders_edition.load(Ordering::Acquire);
+        if edition != self.edition {
+            let new = shared.table.lock().folders.clone();
+            // Behind the lock: the last one to have an old directory closes it.
+            self.by_group = new;
+            self.edition = edition;
+        }
+    }
+
+    pub fn of(&self, group: GroupId) -> Option<&Arc<AppFolders>> {
+        self.by_group.get(group.index())
+    }
+}
+
+/// In a directory that is being rearranged all the time.
+const TRIES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("public/sub")).unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        fs::write(dir.path().join("public/a"), "a").unwrap();
+        fs::write(dir.path().join("public/sub/b"), "bb").unwrap();
+        for (target, link) in [
+            ("../secret", "public/out"),
+            ("/etc/passwd", "public/absolute"),
+            ("..", "public/up"),
+            ("sub/b", "public/inside"),
+            ("sub", "public/way"),
+            ("/proc/self/fd/0", "public/magic"),
+            ("loop", "public/loop"),
+        ] {
+            symlink(target, dir.path().join(link)).unwrap();
+        }
+        dir
+    }
+
+    type Open = fn(std::os::fd::BorrowedFd<'_>, &[u8], OFlags, Links) -> Result<OwnedFd, Errno>;
+
+    #[test]
+    fn no_name_and_no_link_leads_out_of_the_directory_with_and_without_openat2() {
+        let dir = tree();
+        let public = rustix::fs::open(dir.path().join("public"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        for open in [open_in as Open, open_by_steps] {
+            let opens = |name: &str| open(public.as_fd(), name.as_bytes(), OFlags::RDONLY, Links::Beneath).is_ok();
+            for name in ["a", "sub/b"] {
+                assert!(opens(name), "{name}");
+            }
+            for name in ["out", "absolute", "up/secret", "../secret", "sub/../../secret", "/etc/passwd", "magic", "loop", "none", "a/b"] {
+                assert!(!opens(name), "{name}");
+            }
+            let anywhere = open(public.as_fd(), b"out", OFlags::RDONLY, Links::Anywhere);
+            assert!(anywhere.is_ok());
+        }
+        // Where the kernel can, a link that stays inside is followed.
+        for name in ["inside", "way/b"] {
+            assert!(open_in(public.as_fd(), name.as_bytes(), OFlags::RDONLY, Links::Beneath).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_found_and_a_fifo_holds_nobody_up() {
+        let dir = tree();
+        rustix::fs::mkfifoat(CWD, dir.path().join("public/fifo"), Mode::RUSR | Mode::WUSR).unwrap();
+        let folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath, None).unwrap();
+        assert_eq!(folder.open(b"sub/b").unwrap().facts.len, 2);
+        for name in ["fifo", "sub", "none"] {
+            assert!(folder.open(name.as_bytes()).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_public_directory_that_is_a_link_out_of_its_release_is_none_unless_links_may() {
+        let dir = tree();
+        fs::create_dir(dir.path().join("release")).unwrap();
+        symlink(dir.path().join("public"), dir.path().join("release/public")).unwrap();
+        let within = dir.path().join("release");
+        let new = |links| Folder::new(Some(&within), Path::new("public"), links, None);
+        assert!(new(Links::Beneath).is_err());
+        assert!(new(Links::Anywhere).unwrap().open(b"a").is_some());
+        assert!(Folder::new(Some(&within), &dir.path().join("public"), Links::Beneath, None).unwrap().open(b"a").is_some());
+    }
+
+    #[test]
+    fn what_the_app_s_user_may_not_read_is_not_sent() {
+        let reader = Reader { uid: 10, groups: vec![20, 21] };
+        for (mode, owner, group, may) in [
+            (0o100_400, 10, 0, true),
+            (0o100_044, 10, 20, false),
+            (0o100_040, 0, 21, true),
+            (0o100_404, 0, 20, false),
+            (0o100_004, 0, 0, true),
+            (0o100_640, 0, 0, false),
+        ] {
+            assert_eq!(reader.may_read(mode, owner, group), may, "{mode:o} {owner} {group}");
+        }
+        assert!(Reader { uid: 0, groups: Vec::new() }.may_read(0o100_000, 1, 1));
+    }
+
+    #[test]
+    fn earlier_releases_are_asked_for_what_a_build_may_have_made() {
+        let folder = |files: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            files.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
+            let folder = Folder::new(None, dir.path(), Links::Beneath, None).unwrap();
+            (dir, folder)
+        };
+        let (_one, good) = folder(&["a.css"]);
+        let (_two, coming) = folder(&["new.css", "page", "new-22222222.css"]);
+        let (_three, earlier) = folder(&["old.css", "old-3f9a1c.css", "page"]);
+        let public = [(good, Standing::Good), (coming, Standing::Coming), (earlier, Standing::Earlier)];
+        let public = public.map(|(folder, standing)| Public { root: PathBuf::new(), standing, folder });
+        let folders = AppFolders { public: public.into(), sendfile: None };
+        for (name, found) in [
+            ("a.css", true),
+            ("new.css", true),
+            ("new-22222222.css", true),
+            ("page", false),
+            ("old.css", false),
+            ("old-3f9a1c.css", true),
+            ("none-3f9a1c.css", false),
+        ] {
+            assert_eq!(folders.find(name.as_bytes()).is_some(), found, "{name}");
+        }
+    }
+}
