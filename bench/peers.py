@@ -21,6 +21,7 @@ from processes import Failure, Process
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 START_PATIENCE = 20  # seconds
 CONNECTIONS = 20000  # more than any load opens
+FILES = {"1k.css": 1 << 10, "100k.css": 100 << 10}  # served below /files/ when asked for
 
 # name: (what it is, threads, Debian package or None)
 PEERS = {
@@ -50,6 +51,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    {files}
   }}
 }}
 """
@@ -181,6 +183,7 @@ class Peer:
     def _start(self, stack, options):
         as_root = os.geteuid() == 0
         values = {"dir": self.directory, "port": self.port, "threads": options.get("processes", self.threads), "connections": CONNECTIONS}
+        values["files"] = self._files() if options.get("files") else ""
         if self.name == "backend":
             return self._spawn(stack, self.name, [binary("examples/bench-backend"), self.address])
         if self.name.startswith("rota"):
@@ -201,6 +204,14 @@ class Peer:
         servers = "\n  ".join(f"server app{number} unix@{path}" for number, path in enumerate(sockets))
         config = self._write("haproxy.cfg", HAPROXY.format(**values, servers=servers))
         return self._spawn(stack, self.name, [program("haproxy"), "-db", "-f", config])
+
+    def _files(self):
+        """Files that the peer serves itself; where they are for nginx, which also sends larger ones by sendfile(2), as rota does."""
+        public = self.directory / "public"
+        (public / "files").mkdir(parents=True)
+        for name, size in FILES.items():
+            (public / "files" / name).write_bytes(b"x" * size)
+        return f"location /files/ {{ root {public}; sendfile on; tcp_nopush on; }}"
 
     def _write(self, file, text):
         path = self.directory / file

@@ -10,7 +10,7 @@ def summary(samples, scenarios, peers):
     result = {}
     for scenario in scenarios:
         reference = samples[scenario].get(REFERENCE)
-        for peer in peers:
+        for peer in (peer for peer in peers if peer in samples[scenario]):
             rounds = samples[scenario][peer]
             row = {key: statistics.median(sample[key] for sample in rounds) for key in ("rate", "p50", "p99", "cpu", "user")}
             if reference:
@@ -29,7 +29,9 @@ def detail(result, scenarios, titles):
         columns = f"{'req/s':>9} {'p50 us':>8} {'p99 us':>8} {'CPU us':>8} {'of it user':>10}"
         lines += ["", title, f"  {'':20} {columns} | to nginx: {'req/s':>5} {'CPU':>5} {'p50':>5}"]
         for peer, name in titles.items():
-            row = result[scenario, peer]
+            row = result.get((scenario, peer))
+            if not row:
+                continue
             ratios = " ".join(f"{ratio(row.get(f'{key} ratio')):>5}" for key in ("rate", "cpu", "p50"))
             bad = f"  {row['bad']} FAILED" if row["bad"] else ""
             figures = f"{row['rate']:9.0f} {row['p50']:8.0f} {row['p99']:8.0f} {row['cpu']:8.2f} {row['user']:10.2f}"
@@ -42,7 +44,8 @@ def markdown(result, scenarios, titles, memory):
     header = ["| | " + " | ".join(titles.values()) + " |", "| --- |" + " ---: |" * len(titles)]
     lines = ["CPU of the proxy, microseconds per request (to one nginx worker)", "", *header]
     for scenario, title in scenarios.items():
-        cells = [with_ratio(f"{row['cpu']:.1f}", row.get("cpu ratio")) for row in (result[scenario, peer] for peer in titles)]
+        rows = (result.get((scenario, peer)) for peer in titles)
+        cells = [with_ratio(f"{row['cpu']:.1f}", row.get("cpu ratio")) if row else "" for row in rows]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     if memory:
         cells = [f"{memory[peer]['per connection']:.0f}" if peer in memory else "" for peer in titles]
@@ -52,8 +55,8 @@ def markdown(result, scenarios, titles, memory):
     lines += ["", "Requests per second (to one nginx worker); p50 / p99 in microseconds", "", *header]
     for scenario, title in scenarios.items():
         cells = [
-            f"{with_ratio(format(row['rate'], ',.0f'), row.get('rate ratio'))}; {row['p50']:.0f} / {row['p99']:.0f}"
-            for row in (result[scenario, peer] for peer in titles)
+            f"{with_ratio(format(row['rate'], ',.0f'), row.get('rate ratio'))}; {row['p50']:.0f} / {row['p99']:.0f}" if row else ""
+            for row in (result.get((scenario, peer)) for peer in titles)
         ]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
