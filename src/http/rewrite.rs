@@ -136,11 +136,14 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&digits);
     put(out, &[" ", head.phrase, "\r\n"]);
-    let mut has_date = false;
+    let (mut has_date, mut says_upgrade) = (false, false);
     for (field, name, value) in head.fields.iter() {
         match field {
             Field::ContentLength | Field::TransferEncoding | Field::Connection | Field::HopByHop | Field::SendFile => {}
-            Field::Upgrade if plan.kind == Kind::Switch || head.status == 426 => put_field(out, name, value),
+            Field::Upgrade if plan.kind == Kind::Switch || head.status == 426 => {
+                says_upgrade = true;
+                put_field(out, name, value);
+            }
             Field::Upgrade => {}
             Field::Date => {
                 has_date = true;
@@ -186,6 +189,10 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
             (false, _) => put(out, &["Connection: close\r\n"]),
             (true, Version::Http10) => put(out, &["Connection: keep-alive\r\n"]),
             (true, Version::Http11) => {}
+        }
+        // RFC 9110 7.8: who sends Upgrade MUST name it in Connection. Behind the other, which every client looks for.
+        if says_upgrade {
+            put(out, &["Connection: upgrade\r\n"]);
         }
     } else if plan.kind == Kind::Switch {
         put(out, &["Connection: upgrade\r\n"]);

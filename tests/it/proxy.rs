@@ -182,6 +182,7 @@ fn an_upgrade_that_the_app_refuses_stays_http() {
     let mut wire = Wire::connect(site.addr).unwrap();
     let reply = wire.ask("GET /upgrade HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n").unwrap();
     assert_eq!(reply.status, 426);
+    assert_eq!((reply.field("Upgrade"), reply.field("Connection")), (Some("echo"), Some("upgrade")));
     assert_eq!(wire.ask(&kept("/")).unwrap().text(), "1");
 }
 
