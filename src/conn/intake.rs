@@ -474,7 +474,8 @@ fn store(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Re
         if consumed == 0 {
             break;
         }
-        if request.body.len() + data.len() as u64 > request.max_body {
+        // A chunk that would go beyond the limit is refused for its size: nobody has to send it first.
+        if (request.body.len() + data.len() as u64).saturating_add(request.reader.announced()) > request.max_body {
             return Err(Refusal::BodyTooLarge);
         }
         request.body.append(data, &turn.shared.spool).map_err(|error| no_room(&error))?;

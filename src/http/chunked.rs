@@ -87,6 +87,11 @@ impl ChunkReader {
         self.state == State::Done
     }
 
+    /// Bytes of data that the chunk has still to bring.
+    pub fn left(&self) -> u64 {
+        if let State::Data { left } = self.state { left } else { 0 }
+    }
+
     /// Reads up to and including the next piece of data: (bytes consumed, data). No data and less consumed than given: the body ended.
     pub fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), BadChunk> {
         for (at, byte) in bytes.iter().enumerate() {

@@ -199,6 +199,15 @@ impl BodyReader {
         }
     }
 
+    /// Bytes that are announced and have not come, as far as is known: of chunks, those of the one that has begun.
+    pub fn announced(&self) -> u64 {
+        match &self.0 {
+            Reader::Length(left) => *left,
+            Reader::Chunked(reader) => reader.left(),
+            Reader::UntilClose => 0,
+        }
+    }
+
     /// The next piece: (bytes of the input that it took, data).
     pub fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), BadBody> {
         match &mut self.0 {

@@ -341,6 +341,11 @@ fn a_body_over_the_limit_in_chunks_is_answered_when_it_gets_there() {
     assert_eq!(Wire::connect(site.addr).unwrap().ask(&body(10)).unwrap().status, 200);
     assert_eq!(site.marks(), ["self"]);
     assert_eq!(refusal(&site, body(11).as_bytes()), Ok(413));
+    // For what it announces, before any of it has come.
+    let announced = |size: &str| format!("{}{size}\r\n", body(0).trim_end_matches("0\r\n\r\n"));
+    for size in ["2801", "100000005", "fffffffffffffff"] {
+        assert_eq!(refusal(&site, announced(size).as_bytes()), Ok(413), "{size}");
+    }
     assert_eq!(site.marks(), ["self"]);
 }
 
