@@ -16,8 +16,8 @@ pub struct RequestFacts {
     pub head_only: bool,
     /// It may be sent twice (RFC 9110 9.2.2).
     pub idempotent: bool,
-    /// A method whose lack of a body is said with `Content-Length: 0` (RFC 9110 8.6).
-    pub has_content_semantics: bool,
+    /// That there is no body is said with `Content-Length: 0`: the method lets expect one, or the client said so (RFC 9110 8.6).
+    pub says_empty: bool,
     pub expects_continue: bool,
     /// The protocols offered for an upgrade, lower case; empty: none.
     pub upgrade: Vec<String>,
@@ -92,7 +92,7 @@ pub fn facts(head: &RequestHead<'_, '_>) -> Result<RequestFacts, Refusal> {
         keep_alive: !connection.close && (http11 || connection.keep_alive),
         head_only: head.method == "HEAD",
         idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
-        has_content_semantics: matches!(head.method, "POST" | "PUT" | "PATCH"),
+        says_empty: matches!(head.method, "POST" | "PUT" | "PATCH") || head.fields.values(Field::ContentLength).next().is_some(),
         expects_continue,
         upgrade,
         body,

@@ -117,7 +117,7 @@ fn put_request_id(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, out:
 /// Framing and the empty line.
 pub fn finish_request(out: &mut Vec<u8>, facts: &RequestFacts, body: BodyToApp) {
     match body {
-        BodyToApp::None if facts.has_content_semantics => put(out, &["Content-Length: 0\r\n\r\n"]),
+        BodyToApp::None if facts.says_empty => put(out, &["Content-Length: 0\r\n\r\n"]),
         BodyToApp::None => put(out, &["\r\n"]),
         BodyToApp::Length(length) => {
             put_length(out, length);
@@ -248,6 +248,29 @@ mod tests {
         let mut out = Vec::new();
         request(&head, &exchange::facts(&head).unwrap(), &forward, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn that_there_is_no_body_is_said_where_one_is_expected_or_the_client_said_so() {
+        let end = |method: &str, fields: &str| {
+            let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let mut room = HeaderRoom::new();
+            let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
+            let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().expect("whole");
+            let mut out = Vec::new();
+            finish_request(&mut out, &exchange::facts(&head).unwrap(), BodyToApp::None);
+            String::from_utf8(out).unwrap()
+        };
+        for (method, fields, said) in [
+            ("PROPFIND", "Content-Length: 0\r\n", true),
+            ("PROPFIND", "", false),
+            ("GET", "Content-Length: 0\r\n", true),
+            ("GET", "", false),
+            ("POST", "Content-Length: 0\r\n", true),
+            ("POST", "", true),
+        ] {
+            assert_eq!(end(method, fields), if said { "Content-Length: 0\r\n\r\n" } else { "\r\n" }, "{method} {fields:?}");
+        }
     }
 
     const SAID: &str = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 198.51.100.2\r\nX-Forwarded-Proto: https\r\n\
