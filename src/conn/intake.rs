@@ -237,6 +237,7 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
         // A proxy is owed no answer before it has said for whom it asks.
         Phase::ProxyHeader => return Next::Close,
         Phase::Head => refuse(conn, &Refusal::HeadTimeout, None, turn),
+        Phase::Body if conn.request.as_ref().is_some_and(|request| request.is_slow) => refuse(conn, &Refusal::BodyTooSlow, None, turn),
         Phase::Body => refuse(conn, &Refusal::BodyTimeout, None, turn),
         Phase::App | Phase::Flush { .. } | Phase::Linger { .. } => return Next::Close,
     }
@@ -386,6 +387,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         tries: 0,
         since: turn.now,
         entry: Entry::new(conn.sent()),
+        is_slow: false,
     });
     let forward = ForwardContext { origin: &origin, default_host: turn.shared.default_host(group), request_id: turn.spare.ids.fresh() };
     rewrite::request(head, &request.facts, &forward, &mut request.head);
@@ -598,9 +600,11 @@ fn limit(conn: &mut Conn, turn: &mut Turn<'_>, time: Duration) {
 fn limit_body(conn: &mut Conn, turn: &mut Turn<'_>) {
     let server = &turn.shared.server;
     let mut time = server.timeouts.body;
-    if let Some(request) = conn.request.as_ref().filter(|_| server.limits.body_rate > 0) {
+    if let Some(request) = conn.request.as_mut().filter(|_| server.limits.body_rate > 0) {
         let earned = Duration::from_millis(request.body.len().saturating_mul(1000) / server.limits.body_rate);
-        time = time.min((request.since + server.timeouts.body + earned).saturating_duration_since(turn.now));
+        let left = (request.since + server.timeouts.body + earned).saturating_duration_since(turn.now);
+        request.is_slow = left < time;
+        time = time.min(left);
     }
     limit(conn, turn, time);
 }

@@ -103,6 +103,8 @@ pub struct Request {
     /// Since its head was whole.
     pub since: Instant,
     pub entry: Entry,
+    /// What ends its body next is the least rate, before the limit on standing still would.
+    pub is_slow: bool,
 }
 
 impl Request {

@@ -18,6 +18,7 @@ pub enum Refusal {
     MethodNotAllowed,
     HeadTimeout,
     BodyTimeout,
+    BodyTooSlow,
     NoApp,
     QueueFull,
     QueueTimeout,
@@ -63,7 +64,7 @@ impl Refusal {
             Refusal::BadRequest(_) => 400,
             Refusal::NoApp => 404,
             Refusal::MethodNotAllowed => 405,
-            Refusal::HeadTimeout | Refusal::BodyTimeout => 408,
+            Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::TargetTooLong => 414,
             Refusal::HeadTooLarge | Refusal::TooManyHeaders => 431,
@@ -88,6 +89,7 @@ impl Refusal {
             Refusal::MethodNotAllowed => "CONNECT and TRACE are not for a server behind which apps run",
             Refusal::HeadTimeout => "the head was not whole within timeouts.head",
             Refusal::BodyTimeout => "the body stood still for timeouts.body",
+            Refusal::BodyTooSlow => "the body came slower than limits.body_rate",
             Refusal::NoApp => "no app serves this host and path",
             Refusal::QueueFull => "the app's queue is full",
             Refusal::QueueTimeout => "waited in the app's queue for queue.timeout",
@@ -111,6 +113,7 @@ impl Refusal {
             | Refusal::MethodNotAllowed
             | Refusal::HeadTimeout
             | Refusal::BodyTimeout
+            | Refusal::BodyTooSlow
             | Refusal::NoApp => Blame::Client,
             Refusal::QueueFull | Refusal::QueueTimeout | Refusal::BadGateway(_) | Refusal::AppTimeout | Refusal::NoProcess => Blame::App,
             Refusal::TooManyConnections | Refusal::Stopping | Refusal::InsufficientStorage => Blame::Server,
@@ -136,6 +139,7 @@ impl Refusal {
             | Refusal::MethodNotAllowed
             | Refusal::HeadTimeout
             | Refusal::BodyTimeout
+            | Refusal::BodyTooSlow
             | Refusal::TooManyConnections
             | Refusal::Stopping
             | Refusal::InsufficientStorage => true,
@@ -162,7 +166,7 @@ impl Refusal {
             Refusal::VersionNotSupported => {
                 ("This kind of request is not possible here", "It is in a version of HTTP that is not spoken here.")
             }
-            Refusal::HeadTimeout | Refusal::BodyTimeout => {
+            Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow => {
                 ("The request took too long", "It did not arrive in time. Please check the connection and try again.")
             }
             Refusal::NoApp => ("There is nothing here", "No site is at this address. Please check the link that led here."),
@@ -249,7 +253,7 @@ mod tests {
     const ANSWER: Answer<'static, 'static> =
         Answer { date: "now", head_only: false, keep: true, request_id: None, form: Form::Plain, page: None, plight: None };
 
-    const ALL: [Refusal; 19] = [
+    const ALL: [Refusal; 20] = [
         Refusal::BadRequest("secret"),
         Refusal::HeadTooLarge,
         Refusal::TooManyHeaders,
@@ -260,6 +264,7 @@ mod tests {
         Refusal::MethodNotAllowed,
         Refusal::HeadTimeout,
         Refusal::BodyTimeout,
+        Refusal::BodyTooSlow,
         Refusal::NoApp,
         Refusal::QueueFull,
         Refusal::QueueTimeout,

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::Shutdown;
+use std::process::Stdio;
 
 use crate::site::Site;
 use crate::wait::{self, millis, secs};
@@ -83,7 +84,14 @@ fn a_body_that_stands_still_is_a_408() {
 #[test]
 fn a_body_below_the_least_rate_is_a_408_though_it_never_stands_still() {
     let keys = "server.timeouts.body = \"1s\"\nserver.limits.body_rate = \"1K\"";
-    let site = site(keys);
+    let mut site = Site::prepare(&format!("{APP}{keys}"));
+    site.release("1", "");
+    site.flip("1");
+    let mut command = site.command(&["serve"]);
+    command.env("RUST_LOG", "debug");
+    let log = fs::File::create(site.path("log")).unwrap();
+    site.launch_by(command, Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
+    site.wait_served();
     for (framing, piece) in [("Content-Length: 100000", "x"), ("Transfer-Encoding: chunked", "1;of=many\r\nx\r\n")] {
         let mut wire = Wire::connect(site.addr).unwrap();
         wire.send(format!("POST /echo?mark=slow HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n").as_bytes()).unwrap();
@@ -99,6 +107,8 @@ fn a_body_below_the_least_rate_is_a_408_though_it_never_stands_still() {
     }
     assert_eq!(wire.reply(false).unwrap().status, 200);
     assert_eq!(site.marks(), ["steady"]);
+    // The reason is the rate, and not that it stood still.
+    assert_eq!(site.log().matches("408 (the body came slower than limits.body_rate)").count(), 2);
 }
 
 #[test]

@@ -98,7 +98,11 @@ impl Site {
 
     /// As [`Site::launch`], with standard output and error of the test's choice.
     pub fn launch_into(&mut self, stdout: Stdio, stderr: Stdio) {
-        let mut command = self.command(&["serve"]);
+        self.launch_by(self.command(&["serve"]), stdout, stderr);
+    }
+
+    /// As [`Site::launch_into`], by a command of the test's choice.
+    pub fn launch_by(&mut self, mut command: Command, stdout: Stdio, stderr: Stdio) {
         command.env("ROTA_FAULT_PANIC", "1").env("ROTA_FAULT_MEMORY", self.path("memory"));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         self.server = Some(command.spawn().unwrap());
@@ -141,6 +145,13 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
         command.args(arguments).arg("--config").arg(self.path("rota.toml"));
         command
+    }
+
+    /// The program in the site's own directory: one to replace, and one that other users get to.
+    pub fn own_program(&self) -> PathBuf {
+        let program = self.path("rota");
+        fs::copy(env!("CARGO_BIN_EXE_rota"), &program).unwrap();
+        program
     }
 
     pub fn pid(&self) -> u32 {
