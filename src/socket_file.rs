@@ -1,5 +1,5 @@
-//! Unix sockets and their files: made with their mode, known again by device and inode, and removed only while they are ours and no
-//! others'.
+//! Unix sockets and their files: made with their mode, known again by device and inode, removed only while they are ours and no others',
+//! and an app's reached only while it is that.
 //!
 //! Nothing here waits, and nothing follows a symlink at the path itself.
 
@@ -76,6 +76,49 @@ fn open_itself(path: &Path) -> io::Result<fs::File> {
     Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
+/// The socket that an app's user makes and may swap for anything at any moment, reached as nothing but a socket of that user: a symlink, and
+/// another's socket linked in there, would lead requests to whatever we may talk to.
+#[derive(Debug)]
+pub struct AppSocket {
+    path: PathBuf,
+    /// What stood at the path when it was looked at last. Held open, so that its inode stays its own.
+    opened: Option<(Identity, fs::File)>,
+}
+
+impl AppSocket {
+    /// `path` is in a directory of the app's user that is in one of ours.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, opened: None }
+    }
+
+    /// A new connection, which may still be waited for. `ConnectionRefused` if something else stands there; else what the kernel says.
+    pub fn connect(&mut self) -> io::Result<mio::net::UnixStream> {
+        let there = Identity::of(&fs::symlink_metadata(&self.path)?);
+        let opened = match self.opened.take().filter(|(identity, _)| *identity == there) {
+            Some(opened) => opened,
+            None => self.open()?,
+        };
+        let (_, file) = self.opened.insert(opened);
+        mio::net::UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    }
+
+    fn open(&self) -> io::Result<(Identity, fs::File)> {
+        let file = open_itself(&self.path)?;
+        let found = file.metadata()?;
+        let refused = |why: String| io::Error::new(ErrorKind::ConnectionRefused, format!("{} {why}", self.path.display()));
+        if !found.file_type().is_socket() {
+            return Err(refused("is no socket".to_owned()));
+        }
+        let user = fs::symlink_metadata(self.path.parent().unwrap_or(Path::new("/")))?.uid();
+        // An app that runs as root, or as we do, can reach by itself what we can; it may also make its socket as another user.
+        let may_not_have_it = user != 0 && user != rustix::process::geteuid().as_raw() && found.uid() != user;
+        if may_not_have_it {
+            return Err(refused(format!("belongs to uid {}, not to the app's uid {user}", found.uid())));
+        }
+        Ok((Identity::of(&found), file))
+    }
+}
+
 /// Removes a socket that nobody listens on.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
@@ -104,6 +147,47 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_app_s_socket_is_reached_and_nothing_that_is_put_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.sock");
+        let mut app = AppSocket::new(path.clone());
+        assert_eq!(app.connect().unwrap_err().kind(), ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).unwrap();
+        app.connect().unwrap();
+        listener.accept().unwrap();
+
+        let _precious = UnixListener::bind(dir.path().join("precious")).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("precious"), &path).unwrap();
+        let error = app.connect().unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::ConnectionRefused, format!("{} is no socket", path.display())));
+
+        // The app listens anew, its old socket still open.
+        fs::remove_file(&path).unwrap();
+        let anew = UnixListener::bind(&path).unwrap();
+        anew.set_nonblocking(true).unwrap();
+        app.connect().unwrap();
+        anew.accept().unwrap();
+    }
+
+    #[test]
+    fn another_user_s_socket_that_is_linked_into_the_app_s_directory_is_not_reached() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (theirs, precious) = (dir.path().join("theirs"), dir.path().join("precious"));
+        fs::create_dir(&theirs).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(4242), None).unwrap();
+        let _precious = UnixListener::bind(&precious).unwrap();
+        fs::hard_link(&precious, theirs.join("app.sock")).unwrap();
+        let mut app = AppSocket::new(theirs.join("app.sock"));
+        assert!(app.connect().unwrap_err().to_string().ends_with("belongs to uid 0, not to the app's uid 4242"));
+        std::os::unix::fs::chown(&precious, Some(4242), None).unwrap();
+        app.connect().unwrap();
+    }
 
     const MODE: Mode = Mode::from_bits_retain(0o666);
 

@@ -3,14 +3,16 @@
 //! On the I/O thread of their process. Which client a connection works for is written in it; what is exchanged is not its business.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use crate::conn::socket::Socket;
 use crate::restart::spawn::Endpoint;
+use crate::socket_file::AppSocket;
 
 /// One connection to the app.
 #[derive(Debug)]
@@ -39,11 +41,18 @@ pub enum Owner {
     Probe,
 }
 
+/// Where the process is reached.
+#[derive(Debug)]
+enum App {
+    Unix(AppSocket),
+    Tcp(SocketAddr),
+}
+
 /// All connections of one process.
 #[derive(Debug)]
 pub struct Upstreams {
     pub all: Slab<Upstream>,
-    endpoint: Endpoint,
+    app: App,
     /// Waiting for a request, the one used last at the end.
     idle: Vec<(usize, Instant)>,
     idle_limit: Duration,
@@ -51,7 +60,11 @@ pub struct Upstreams {
 
 impl Upstreams {
     pub fn new(endpoint: Endpoint, idle_limit: Duration) -> Self {
-        Self { all: Slab::new(), endpoint, idle: Vec::new(), idle_limit }
+        let app = match endpoint {
+            Endpoint::Unix(path) => App::Unix(AppSocket::new(path)),
+            Endpoint::Tcp(addr) => App::Tcp(addr),
+        };
+        Self { all: Slab::new(), app, idle: Vec::new(), idle_limit }
     }
 
     /// A kept connection, the one used last first: the others may then grow old and close.
@@ -76,10 +89,10 @@ impl Upstreams {
     pub fn open(&mut self, owner: Owner, registry: &Registry, token: impl Fn(usize) -> Token) -> io::Result<usize> {
         let entry = self.all.vacant_entry();
         let key = entry.key();
-        let (mut socket, interest) = match &self.endpoint {
+        let (mut socket, interest) = match &mut self.app {
             // Only readable: a Unix socket would announce that it is writable each time that the app reads from it.
-            Endpoint::Unix(path) => (Socket::Unix(UnixStream::connect(path)?), Interest::READABLE),
-            Endpoint::Tcp(addr) => {
+            App::Unix(socket) => (Socket::Unix(socket.connect()?), Interest::READABLE),
+            App::Tcp(addr) => {
                 let stream = TcpStream::connect(*addr)?;
                 stream.set_nodelay(true)?;
                 (Socket::Tcp(stream), Interest::READABLE | Interest::WRITABLE)

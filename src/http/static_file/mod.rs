@@ -143,7 +143,7 @@ mod tests {
             keep_alive: true,
             head_only: false,
             idempotent: true,
-            has_content_semantics: false,
+            says_empty: false,
             expects_continue: false,
             upgrade: Vec::new(),
             body: RequestBody::None,
