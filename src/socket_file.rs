@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags};
 
 /// The file of a listening socket of ours.
 #[derive(Debug)]
@@ -39,6 +39,16 @@ impl SocketFile {
             fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))?;
         }
         Ok((socket, Self { path: path.to_owned(), identity: Identity::of(&file) }))
+    }
+
+    /// Lets the members of a group connect as well.
+    pub fn share(&self, group: Gid) -> io::Result<()> {
+        let opened = open_itself(&self.path)?;
+        if Identity::of(&opened.metadata()?) != self.identity {
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "was replaced by another file"));
+        }
+        rustix::fs::chownat(&opened, "", None, Some(group), AtFlags::EMPTY_PATH)?;
+        fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(0o660))
     }
 
     /// Takes the file away, unless it is another server's by now.

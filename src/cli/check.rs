@@ -63,6 +63,14 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
         let sendfile_root = app.files.sendfile_root.as_deref();
         findings.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)).map(concerns));
     }
+    findings.extend(
+        config
+            .server
+            .control_group
+            .as_deref()
+            .and_then(group_problem)
+            .map(|(severity, text)| server_finding((severity, format!("control_group: {text}")))),
+    );
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
     findings.extend(log_problem(&config.server.access_log).map(server_finding));
     findings
@@ -87,14 +95,18 @@ pub fn user_findings(config: &Config, as_root: bool) -> Vec<Finding> {
             },
         }
         if let Some(name) = &app.start.group {
-            match Group::from_name(name) {
-                Ok(Some(_)) => {}
-                Ok(None) => add(Severity::Error, format!("there is no group {name:?}")),
-                Err(error) => add(Severity::Error, format!("group {name:?} cannot be looked up: {error}")),
-            }
+            group_problem(name).into_iter().for_each(|(severity, text)| add(severity, text));
         }
     }
     findings
+}
+
+fn group_problem(name: &str) -> Option<Problem> {
+    match Group::from_name(name) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some((Severity::Error, format!("there is no group {name:?}"))),
+        Err(error) => Some((Severity::Error, format!("group {name:?} cannot be looked up: {error}"))),
+    }
 }
 
 /// Whether each listener could be opened now; nothing when a rota answers on the control socket, because it holds them.

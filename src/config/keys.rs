@@ -14,6 +14,7 @@ pub const SERVER: Keys = Keys {
     keys: &[
         "listen",
         "control",
+        "control_group",
         "run_dir",
         "spool_dir",
         "spool_max",

@@ -59,6 +59,8 @@ pub struct ServerConfig {
     pub trusted_proxies: TrustedProxies,
     /// Path of the control socket; default /run/rota/control.sock.
     pub control: PathBuf,
+    /// Whose members may look through the control socket; None: nobody but root and rota's own user.
+    pub control_group: Option<String>,
     /// Directory for the apps' sockets; default: the directory of the control socket.
     pub run_dir: PathBuf,
     /// Directory for unlinked temporary files of large bodies; default /var/tmp, which is a disk where /tmp and /run may be memory.

@@ -21,6 +21,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         listen: section.get("listen").map_or_else(|| vec![plain(all_addresses(80))], |value| listeners(&value, &trusted_proxies)),
         run_dir,
         control,
+        control_group: section.get("control_group").and_then(|value| value.text()).map(str::to_owned),
         spool_dir: section.get("spool_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/tmp")),
         state_dir: section.get("state_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/lib/rota")),
         spool_max: section.size("spool_max", 0..=1024 * GIB, GIB),

@@ -115,6 +115,23 @@ pub enum Request {
     Stop {},
 }
 
+impl Request {
+    /// It changes nothing: who may look may ask it.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Request::Status { .. } | Request::History { .. } | Request::Requests { .. } => true,
+            Request::Restart { .. }
+            | Request::Deploy { .. }
+            | Request::Rollback { .. }
+            | Request::Abort { .. }
+            | Request::Pause { .. }
+            | Request::Resume { .. }
+            | Request::Detach { .. }
+            | Request::Stop {} => false,
+        }
+    }
+}
+
 /// One line from the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::fs::Mode;
+use rustix::fs::{Gid, Mode};
 use rustix::net::UCred;
 
 use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, StatusReply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
 use crate::socket_file::SocketFile;
 pub use connection::COLLECTING;
-use connection::{Closes, Connection};
+use connection::{Closes, Connection, Level};
 
 /// What the requests do. Errors are sentences for whoever asked.
 pub trait Operator {
@@ -87,7 +87,9 @@ pub enum WalkReport {
 #[derive(Debug)]
 pub struct ControlServer {
     /// Removed with this value.
-    _file: SocketFile,
+    file: SocketFile,
+    /// Those whom only the file's group lets in may look.
+    shared: bool,
     listener: UnixListener,
     first_token: usize,
     /// The token of a place is `first_token` + 1 + its index.
@@ -111,7 +113,13 @@ impl ControlServer {
         })?;
         let listener = UnixListener::from_std(listener);
         let places = (1..tokens).map(|_| None).collect();
-        Ok(Self { _file: file, listener, first_token, places, accept_at: None })
+        Ok(Self { file, shared: false, listener, first_token, places, accept_at: None })
+    }
+
+    /// Lets the members of a group look: [`Request::only_looks`](super::proto::Request::only_looks).
+    pub fn share(&mut self, group: Gid) -> io::Result<()> {
+        self.shared = true;
+        self.file.share(group)
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
@@ -182,29 +190,37 @@ impl ControlServer {
         self.accept_at = Some(now);
     }
 
-    fn admit(&mut self, mut stream: UnixStream, registry: &Registry, now: Instant) {
-        let peer = match rustix::net::sockopt::socket_peercred(&stream) {
-            Ok(peer) => peer,
-            Err(error) => return log::info!("control socket: a client without credentials was turned away: {error}"),
-        };
-        if !may_operate(&peer) {
+    fn admit(&mut self, stream: UnixStream, registry: &Registry, now: Instant) {
+        match rustix::net::sockopt::socket_peercred(&stream) {
+            Ok(peer) => self.place(stream, peer, registry, now),
+            Err(error) => log::info!("control socket: a client without credentials was turned away: {error}"),
+        }
+    }
+
+    fn place(&mut self, mut stream: UnixStream, peer: UCred, registry: &Registry, now: Instant) {
+        let Some(level) = level(&peer, self.shared) else {
             log::info!("control socket: pid {} of uid {} was turned away", peer.pid.as_raw_nonzero(), peer.uid.as_raw());
             return turn_away(stream, format!("uid {} may not operate this rota: only its own user and root may", peer.uid.as_raw()));
-        }
-        let Some(index) = self.places.iter().position(Option::is_none) else {
-            return turn_away(stream, format!("busy: {} clients are connected; try again", self.places.len()));
+        };
+        // Those who look leave half of the places to those who operate.
+        let lookers = self.places.iter().flatten().filter(|connection| connection.level() == Level::Look).count();
+        let has_share = level == Level::Operate || lookers < self.places.len() / 2;
+        let Some(index) = self.places.iter().position(Option::is_none).filter(|_| has_share) else {
+            return turn_away(stream, format!("busy: {} clients are connected; try again", self.places.iter().flatten().count()));
         };
         let token = Token(self.first_token + 1 + index);
         match registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
-            Ok(()) => self.places[index] = Some(Connection::new(stream, peer, now)),
+            Ok(()) => self.places[index] = Some(Connection::new(stream, peer, level, now)),
             Err(error) => turn_away(stream, format!("cannot be served: {error}")),
         }
     }
 }
 
-/// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in.
-fn may_operate(peer: &UCred) -> bool {
-    peer.uid.is_root() || peer.uid == rustix::process::geteuid()
+/// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in. Of a group that may look
+/// the kernel has asked for membership when it connected: the groups of a peer other than its first cannot be had without NSS, which may wait.
+fn level(peer: &UCred, shared: bool) -> Option<Level> {
+    let operates = peer.uid.is_root() || peer.uid == rustix::process::geteuid();
+    if operates { Some(Level::Operate) } else { shared.then_some(Level::Look) }
 }
 
 /// Says why, as far as it can be said at once, and closes.

@@ -88,6 +88,12 @@ impl Master {
         let control_path = config.server.control.clone();
         let mut control = ControlServer::bind(&control_path, CONTROL, CONTROL_TOKENS)
             .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
+        if let Some(name) = &config.server.control_group {
+            let group = nix::unistd::Group::from_name(name).map_err(|error| format!("server.control_group {name}: {error}"))?;
+            let group = group.ok_or_else(|| format!("server.control_group {name}: there is no such group"))?;
+            let shared = control.share(rustix::fs::Gid::from_raw(group.gid.as_raw()));
+            shared.map_err(|error| format!("server.control_group {name}: {}: {error}", control_path.display()))?;
+        }
         control.register(registry).map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
         let mut listeners = Vec::new();
         for (i, at) in config.server.listen.iter().enumerate() {

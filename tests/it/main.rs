@@ -27,6 +27,7 @@ mod framing;
 mod harness;
 mod killed;
 mod limits;
+mod looking;
 mod matrix;
 mod operate;
 mod pool;

@@ -10,6 +10,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             listen: vec![ListenConfig { at: Listen::Tcp("[::]:80".parse().unwrap()), proxy_protocol: false }],
             trusted_proxies: TrustedProxies::default(),
             control: "/run/rota/control.sock".into(),
+            control_group: None,
             run_dir: "/run/rota".into(),
             spool_dir: "/var/tmp".into(),
             spool_max: 1 << 30,
@@ -69,6 +70,7 @@ fn every_key_is_heard() {
 listen = ["127.0.0.1:8080", "[::1]:8080", ":81", "82", { address = "unix:/run/http.sock", proxy_protocol = true }]
 trusted_proxies = ["127.0.0.1", "fd00::/8", "unix"]
 control = "/run/r/c.sock"
+control_group = "adm"
 run_dir = "/run/s"
 spool_dir = "/tmp"
 spool_max = 5
@@ -122,6 +124,7 @@ sendfile_root = "/srv/files"
         listen: config.server.listen.clone(),
         trusted_proxies: TrustedProxies { networks, unix: true },
         control: "/run/r/c.sock".into(),
+        control_group: Some("adm".to_owned()),
         run_dir: "/run/s".into(),
         spool_dir: "/tmp".into(),
         spool_max: 5,

@@ -11,11 +11,21 @@ use rustix::net::UCred;
 use super::{Detached, Operator, Ticket, WalkReport, Wish};
 use crate::control::proto::{Asked, Pausing, Progress, Reply, Request, WalkEnd, parse_request, reply_line, seconds};
 
+/// What a client may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Everything.
+    Operate,
+    /// What changes nothing.
+    Look,
+}
+
 /// A client and how far it is.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
     peer: UCred,
+    level: Level,
     stage: Stage,
     /// Of the request; empty once that is read.
     input: Vec<u8>,
@@ -63,8 +73,8 @@ pub enum Closes {
 }
 
 impl Connection {
-    pub fn new(stream: UnixStream, peer: UCred, now: Instant) -> Self {
-        Self { stream, peer, stage: Stage::Asking { until: now + PATIENCE }, input: Vec::new(), ignored: 0, output: Vec::new() }
+    pub fn new(stream: UnixStream, peer: UCred, level: Level, now: Instant) -> Self {
+        Self { stream, peer, level, stage: Stage::Asking { until: now + PATIENCE }, input: Vec::new(), ignored: 0, output: Vec::new() }
     }
 
     /// For the poll.
@@ -75,6 +85,10 @@ impl Connection {
     /// `pid 4711 of uid 0`.
     pub fn who(&self) -> String {
         format!("pid {} of uid {}", self.peer.pid.as_raw_nonzero(), self.peer.uid.as_raw())
+    }
+
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// Reads and writes what is possible now.
@@ -217,6 +231,11 @@ impl Connection {
             Ok(request) => request,
             Err(message) => return self.last_word(&Reply::Error { message }, now),
         };
+        if self.level == Level::Look && !request.only_looks() {
+            log::info!("control socket: {} asked for more than it may", self.who());
+            let message = format!("uid {} may only look (server.control_group): status, history and requests", self.peer.uid.as_raw());
+            return self.last_word(&Reply::Error { message }, now);
+        }
         match request {
             Request::Status { app } => match operator.status(app.as_deref(), now) {
                 Ok(status) => self.last_word(&Reply::Status(Box::new(status)), now),

@@ -233,9 +233,56 @@ fn an_event_for_a_client_that_has_gone_does_nothing() {
 fn only_root_and_the_servers_own_user_may_operate_it() {
     use rustix::process::{Gid, Uid, geteuid, getpid};
     let peer = |uid| UCred { pid: getpid(), uid, gid: Gid::ROOT };
-    assert!(may_operate(&peer(Uid::ROOT)));
-    assert!(may_operate(&peer(geteuid())));
-    assert!(!may_operate(&peer(Uid::from_raw(geteuid().as_raw() + 4242))));
+    let other = Uid::from_raw(geteuid().as_raw() + 4242);
+    for shared in [false, true] {
+        assert_eq!(level(&peer(Uid::ROOT), shared), Some(Level::Operate));
+        assert_eq!(level(&peer(geteuid()), shared), Some(Level::Operate));
+    }
+    assert_eq!((level(&peer(other), false), level(&peer(other), true)), (None, Some(Level::Look)));
+}
+
+#[test]
+fn a_shared_socket_is_for_its_group_and_for_nobody_else() {
+    let mut world = World::new();
+    let group = rustix::process::getegid();
+    world.server.share(group).unwrap();
+    let file = fs::metadata(&world.path).unwrap();
+    assert_eq!((file.permissions().mode() & 0o777, std::os::unix::fs::MetadataExt::gid(&file)), (0o660, group.as_raw()));
+}
+
+#[test]
+fn who_may_look_is_told_what_is_and_changes_nothing() {
+    let mut world = World::new();
+    for (request, is_answered) in [
+        (r#"{"v":1,"do":"status"}"#, true),
+        (r#"{"v":1,"do":"history"}"#, true),
+        (r#"{"v":1,"do":"restart"}"#, false),
+        (r#"{"v":1,"do":"deploy","app":"blog","directory":"/x"}"#, false),
+        (r#"{"v":1,"do":"rollback","app":"blog"}"#, false),
+        (r#"{"v":1,"do":"abort","app":"blog"}"#, false),
+        (r#"{"v":1,"do":"pause","app":"blog"}"#, false),
+        (r#"{"v":1,"do":"resume","app":"blog"}"#, false),
+        (r#"{"v":1,"do":"detach","app":"blog","number":1}"#, false),
+        (r#"{"v":1,"do":"stop"}"#, false),
+    ] {
+        let mut client = world.looker();
+        client.send(request);
+        let said = world.hear_all(&mut client);
+        let refused = matches!(&said[..], [Reply::Error { message }] if message.contains("may only look (server.control_group)"));
+        assert_eq!((said.len(), refused), (1, !is_answered), "{request}: {said:?}");
+    }
+    assert_eq!((world.operator.asked.len(), world.operator.stops), (0, 0));
+}
+
+#[test]
+fn those_who_look_leave_places_to_those_who_operate() {
+    let mut world = World::new();
+    let mut lookers: Vec<Client> = (0..TOKENS).map(|_| world.looker()).collect();
+    let mut operator = world.client();
+    operator.send(r#"{"v":1,"do":"status"}"#);
+    assert_eq!(world.hear_all(&mut operator), [Reply::Status(Box::new(status("all")))]);
+    let last = lookers.last_mut().unwrap();
+    assert!(matches!(&world.hear_all(last)[..], [Reply::Error { message }] if message.starts_with("busy: ")));
 }
 
 #[test]
@@ -398,6 +445,16 @@ impl World {
         let stream = UnixStream::connect(&self.path).unwrap();
         stream.set_nonblocking(true).unwrap();
         Client(stream, Vec::new())
+    }
+
+    /// A client as one that only the group of the socket lets in.
+    fn looker(&mut self) -> Client {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        [&ours, &theirs].iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+        let stranger = UCred { uid: rustix::process::Uid::from_raw(4242), ..rustix::net::sockopt::socket_peercred(&ours).unwrap() };
+        self.server.shared = true;
+        self.server.place(mio::net::UnixStream::from_std(theirs), stranger, self.poll.registry(), self.now);
+        Client(ours, Vec::new())
     }
 
     /// What the master does in one turn of its loop.
