@@ -52,6 +52,8 @@ pub struct Master {
     listeners: Vec<Listener>,
     /// After an error of accept that time may mend: not before this.
     accept_after: Option<Instant>,
+    /// That it failed was said; not again before this.
+    failed_after: Option<Instant>,
     clients: Clients,
     /// That somebody does not speak the PROXY protocol as he should is not said again before this.
     strange_after: Option<Instant>,
@@ -110,6 +112,7 @@ impl Master {
             inbox,
             listeners,
             accept_after: None,
+            failed_after: None,
             clients: Clients::default(),
             strange_after: None,
             full_after: None,
@@ -269,11 +272,14 @@ impl Master {
                     // The client was gone before it was accepted (accept(2)).
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) => {
-                        log::warn!(
-                            "accept on {}: {error}; {} connections are open; trying again in {ACCEPT_PAUSE:?}",
-                            self.listeners[i].at,
-                            self.shared.connections.open()
-                        );
+                        if self.failed_after.is_none_or(|at| at <= self.desk.now) {
+                            log::warn!(
+                                "accept on {}: {error}; {} connections are open; trying again every {ACCEPT_PAUSE:?}",
+                                self.listeners[i].at,
+                                self.shared.connections.open()
+                            );
+                            self.failed_after = Some(self.desk.now + FULL_PAUSE);
+                        }
                         self.accept_after = Some(self.desk.now + ACCEPT_PAUSE);
                         return;
                     }

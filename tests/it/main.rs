@@ -23,6 +23,7 @@ mod cli;
 mod deployments;
 mod dying;
 mod error_pages;
+mod exhausted;
 mod framing;
 mod harness;
 mod killed;
