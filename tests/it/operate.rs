@@ -1,8 +1,10 @@
 //! Starting, stopping, killing and asking the server.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -175,6 +177,27 @@ fn a_process_starts_with_a_clean_slate() {
             links.iter().filter(|link| !link.starts_with("socket:") && !link.starts_with("pipe:") && *link != "/dev/null").collect();
         assert!(strangers.is_empty() && pipes == 3, "{links:?} ({count} expected at its start)");
     }
+}
+
+#[test]
+fn what_takes_the_place_of_the_program_s_file_is_not_executed_by_the_server_that_runs() {
+    let mut site = Site::prepare("processes = 1");
+    site.release("1", "");
+    site.flip("1");
+    let program = site.own_program();
+    let mut command = Command::new(&program);
+    command.args(["serve", "--config"]).arg(site.path("rota.toml"));
+    let log = fs::File::create(site.path("log")).unwrap();
+    site.launch_by(command, Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
+    site.wait_served();
+    let other = site.path("other");
+    fs::write(&other, format!("#!/bin/sh\ntouch {}\n", site.path("executed").display())).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&other, &program).unwrap();
+    site.deploy("2", "").expect(0);
+    fs::remove_file(&program).unwrap();
+    site.deploy("3", "").expect(0);
+    assert!(!site.path("executed").exists());
 }
 
 #[test]

@@ -72,6 +72,20 @@ fn an_app_that_fails_behind_an_interim_response_is_a_502() {
     assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
 }
 
+#[test]
+fn fields_that_are_orders_to_other_servers_pass() {
+    let site = Site::start(APP);
+    let mut wire = Wire::connect(site.addr).unwrap();
+    // What nginx and Passenger take for orders is to rota a field like any other, both ways.
+    for field in ["X-Accel-Buffering: no", "X-Accel-Expires: 60", "!~: x"] {
+        let asked = wire.ask(&format!("GET /headers HTTP/1.1\r\nHost: test\r\n{field}\r\n\r\n")).unwrap();
+        assert!(asked.text().contains(&format!("\r\n{field}\r\n")), "{}", asked.text());
+        let answer = format!("HTTP/1.1 200 OK\r\n{field}\r\nContent-Length: 2\r\n\r\nok");
+        let told = wire.ask(&kept(&raw_answer(&[&answer], 0))).unwrap();
+        assert!(told.status == 200 && told.head.contains(&format!("\r\n{field}\r\n")) && told.body == b"ok", "{}", told.head);
+    }
+}
+
 /// Each of these from an app that goes on and says more is a 502, and the more reaches nobody.
 #[track_caller]
 fn expect_502(answers: &[&str]) {
