@@ -21,6 +21,7 @@ mod broken_release;
 mod census;
 mod cli;
 mod deployments;
+mod differential;
 mod dying;
 mod error_pages;
 mod exhausted;
