@@ -1,9 +1,14 @@
-//! The load that wrk cannot make: an exact number of requests between two words from the driver, and a constant rate that does not
-//! wait for slow answers. One blocking thread per connection; small GET requests only.
+//! The loads that wrk cannot make: an exact number of requests between two words from the driver, a constant rate that does not wait for
+//! slow answers, and many connections that wait and must still be there. Blocking, one thread per connection where it says nothing else;
+//! small GET requests only.
 //!
 //! bench-load hold --connections N [--requests R] HOST:PORT
 //!   Opens N connections and does one request on each, prints `ready`, waits for a line; does R more requests on each, prints
 //!   `done COUNT`, and keeps all connections until its input ends. R = 0 (default) uses one thread for any number of connections.
+//! bench-load idle --connections N HOST:PORT
+//!   Opens N connections and does one request on each, prints `ready`. For each line on its input every connection, a few at a
+//!   time, does one more request, which must bring the same body as the very first: how many did and why others did not is printed as one JSON
+//!   object. No connection is ever made again: one that is lost stays lost. Closes them and ends with its input.
 //! bench-load rate --connections N --rate PER_SECOND [--fresh] HOST:PORT
 //!   Sends at a constant rate (with --fresh: each request on a connection of its own). A line on its input ends a phase: the figures
 //!   of the phase are printed as one JSON object. The end of its input ends the program.
@@ -22,6 +27,7 @@ fn main() -> ExitCode {
     let result = Options::from_args().and_then(|options| match options.mode {
         Mode::Hold => hold(&options),
         Mode::Rate => rate(&options),
+        Mode::Idle => idle(&options),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +51,7 @@ struct Options {
 enum Mode {
     Hold,
     Rate,
+    Idle,
 }
 
 impl Options {
@@ -53,7 +60,8 @@ impl Options {
         let mode = match args.next().as_deref() {
             Some("hold") => Mode::Hold,
             Some("rate") => Mode::Rate,
-            Some(_) | None => return Err("first argument: hold or rate".into()),
+            Some("idle") => Mode::Idle,
+            Some(_) | None => return Err("first argument: hold, rate or idle".into()),
         };
         let (mut connections, mut requests, mut rate, mut fresh, mut address) = (1, 0, 1.0_f64, false, None);
         while let Some(arg) = args.next() {
@@ -77,13 +85,7 @@ fn number<T: std::str::FromStr>(option: &str, value: Option<String>) -> Result<T
 }
 
 fn hold(options: &Options) -> Result<(), String> {
-    let mut clients = (0..options.connections)
-        .map(|number| {
-            let mut client = Client::connect(options.address).map_err(|failure| format!("connection {number}: {failure}"))?;
-            client.request(true).map_err(|failure| format!("first request of connection {number}: {failure}"))?;
-            Ok(client)
-        })
-        .collect::<Result<Vec<_>, String>>()?;
+    let (mut clients, _) = open(options)?;
     println!("ready");
     let mut lines = io::stdin().lines();
     if lines.next().is_none() {
@@ -101,6 +103,49 @@ fn hold(options: &Options) -> Result<(), String> {
     println!("done {}", u64::from(options.requests) * u64::from(options.connections));
     lines.for_each(drop);
     Ok(())
+}
+
+fn idle(options: &Options) -> Result<(), String> {
+    let (clients, body) = open(options)?;
+    let mut clients: Vec<Option<Client>> = clients.into_iter().map(Some).collect();
+    println!("ready");
+    for _ in io::stdin().lines() {
+        let (mut answered, mut lost) = (0, BTreeMap::<String, u64>::new());
+        for batch in clients.chunks_mut(BATCH) {
+            let sent: Vec<_> = batch.iter_mut().map(|kept| kept.as_mut().ok_or("lost before".to_owned())?.send(true)).collect();
+            for (kept, sent) in batch.iter_mut().zip(sent) {
+                match sent.and_then(|()| kept.as_mut().ok_or("lost before")?.right_answer(&body)) {
+                    Ok(()) => answered += 1,
+                    Err(failure) => {
+                        *lost.entry(failure).or_default() += 1;
+                        *kept = None;
+                    }
+                }
+            }
+        }
+        println!("{}", serde_json::json!({ "answered": answered, "lost": lost }));
+    }
+    Ok(())
+}
+
+/// The connections, each of which has done a request, and the body that the first of them got.
+fn open(options: &Options) -> Result<(Vec<Client>, Vec<u8>), String> {
+    let mut clients = Vec::new();
+    let mut body = None;
+    let all = options.connections as usize;
+    while clients.len() < all {
+        let first = clients.len();
+        for number in first..all.min(first + BATCH) {
+            let mut client = Client::connect(options.address).map_err(|failure| format!("connection {number}: {failure}"))?;
+            client.send(true).map_err(|failure| format!("first request of connection {number}: {failure}"))?;
+            clients.push(client);
+        }
+        for (i, client) in clients[first..].iter_mut().enumerate() {
+            let answer = client.answer().map_err(|failure| format!("first request of connection {}: {failure}", first + i))?;
+            body.get_or_insert(answer.body);
+        }
+    }
+    Ok((clients, body.unwrap_or_default()))
 }
 
 fn rate(options: &Options) -> Result<(), String> {
@@ -151,7 +196,7 @@ fn one_request(address: SocketAddr, fresh: bool, kept: &mut Option<Client>) -> R
         None => Client::connect(address)?,
     };
     // An answer that asks to close is no failure: the next request gets a new connection.
-    if client.request(!fresh)? == Kept::Yes && !fresh {
+    if client.request(!fresh)?.kept == Kept::Yes && !fresh {
         *kept = Some(client);
     }
     Ok(())
@@ -187,6 +232,11 @@ enum Kept {
     No,
 }
 
+struct Answer {
+    kept: Kept,
+    body: Vec<u8>,
+}
+
 /// One client connection. Failures are sentences without numbers that vary, so that they can be counted by their text.
 struct Client {
     stream: TcpStream,
@@ -202,13 +252,31 @@ impl Client {
         Ok(Client { stream })
     }
 
-    /// Sends one GET and reads its whole answer; a status other than 200 is a failure.
-    fn request(&mut self, keep: bool) -> Result<Kept, String> {
+    /// One GET and its whole answer; a status other than 200 is a failure.
+    fn request(&mut self, keep: bool) -> Result<Answer, String> {
+        self.send(keep)?;
+        self.answer()
+    }
+
+    fn send(&mut self, keep: bool) -> Result<(), String> {
         let request: &[u8] = match keep {
             true => b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n",
             false => b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n",
         };
-        self.stream.write_all(request).map_err(|error| format!("send: {}", error.kind()))?;
+        self.stream.write_all(request).map_err(|error| format!("send: {}", error.kind()))
+    }
+
+    /// An answer with this body, behind which the connection goes on.
+    fn right_answer(&mut self, body: &[u8]) -> Result<(), String> {
+        let answer = self.answer()?;
+        match answer.kept {
+            _ if answer.body != body => Err("another body than at first".into()),
+            Kept::No => Err("the answer ends the connection".into()),
+            Kept::Yes => Ok(()),
+        }
+    }
+
+    fn answer(&mut self) -> Result<Answer, String> {
         let mut buffer = [0; 4096];
         let mut length = 0;
         loop {
@@ -220,15 +288,15 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err("no answer in time".into()),
                 Err(error) => return Err(format!("receive: {}", error.kind())),
             }
-            if let Some(kept) = whole_answer(&buffer[..length])? {
-                return Ok(kept);
+            if let Some(answer) = whole_answer(&buffer[..length])? {
+                return Ok(answer);
             }
         }
     }
 }
 
 /// None: more must come. The answers of the benchmark's backend and of the proxies' error pages have a Content-Length.
-fn whole_answer(bytes: &[u8]) -> Result<Option<Kept>, String> {
+fn whole_answer(bytes: &[u8]) -> Result<Option<Answer>, String> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(head) = response.parse(bytes).map_err(|error| format!("answer: {error}"))? else { return Ok(None) };
@@ -244,11 +312,14 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<Kept>, String> {
     if bytes.len() < head + length {
         return Ok(None);
     }
-    Ok(Some(match field("connection") {
+    let kept = match field("connection") {
         Some(value) if value.eq_ignore_ascii_case(b"close") => Kept::No,
         Some(_) | None => Kept::Yes,
-    }))
+    };
+    Ok(Some(Answer { kept, body: bytes[head..head + length].to_vec() }))
 }
 
+/// Requests of `hold` and `idle` that are under way at a time: no more than a proxy takes without a queue.
+const BATCH: usize = 64;
 /// For a connect, and for each wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);

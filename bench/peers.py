@@ -39,6 +39,7 @@ worker_processes {threads};
 events {{ worker_connections {connections}; }}
 http {{
   access_log off; server_tokens off; default_type text/plain;
+  keepalive_timeout 1h;           # a connection that waits is not to end because the machine is slow
   keepalive_requests 1000000000;  # the default of 1000 would count new connections into the kept ones
   client_max_body_size 0;         # its body buffering is left on, as by default: an upload goes through a temporary file
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
@@ -66,9 +67,9 @@ defaults
   option http-keep-alive
   http-reuse always
   timeout connect 5s
-  timeout client 75s
+  timeout client 1h
   timeout server 60s
-  timeout http-keep-alive 75s
+  timeout http-keep-alive 1h
 frontend clients
   bind 127.0.0.1:{port} backlog 4096
   default_backend app
@@ -83,6 +84,7 @@ control = "{dir}/control.sock"
 run_dir = "{dir}/run"
 state_dir = "{dir}/state"
 limits.connections = {connections}
+timeouts.keepalive = "1h"
 
 [app.bench]
 command = {command}
@@ -94,7 +96,7 @@ concurrency = {concurrency}
 
 
 def binary(name):
-    return ROOT / "target/release" / name
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name
 
 
 def build(wanted):
@@ -187,6 +189,7 @@ class Peer:
         if self.name == "backend":
             return self._spawn(stack, self.name, [binary("examples/bench-backend"), self.address])
         if self.name.startswith("rota"):
+            options.get("prepare", lambda _: None)(self.directory)
             command = options.get("command", [str(binary("examples/bench-backend")), *options.get("app_arguments", [])])
             self.app_name = options.get("app_name", "bench-backend")
             values |= {"command": json.dumps(command), "concurrency": options.get("concurrency", 512), "more": options.get("more", "")}
