@@ -1,7 +1,7 @@
 //! The app behind every proxy that `bench/run` measures: HTTP/1.1 with kept connections on one thread, as cheap per request as it
 //! gets (precomputed answers, one read and one write a request), so that what is measured is the proxy.
 //!
-//! `/` about 100 bytes, `/10k`, `/100k`, `/1m`; anything else answers as `/` does. A body with a Content-Length is read to its end
+//! `/` about 100 bytes, `/10k`, `/100k`, `/1m`, `/10m`; anything else answers as `/` does. A body with a Content-Length is read to its end
 //! and thrown away before the answer. What it does not do: chunked bodies (411), limits, timeouts, an orderly stop (TERM ends it).
 //!
 //! bench-backend [--boot-delay MS] [ADDRESS...]    ADDRESS: path of a Unix socket, or HOST:PORT; default: the variable SOCKET
@@ -331,6 +331,7 @@ struct BySize {
     ten_k: &'static [u8],
     hundred_k: &'static [u8],
     one_m: &'static [u8],
+    ten_m: &'static [u8],
 }
 
 impl Answers {
@@ -344,6 +345,7 @@ impl Answers {
             b"/10k" => answers.ten_k,
             b"/100k" => answers.hundred_k,
             b"/1m" => answers.one_m,
+            b"/10m" => answers.ten_m,
             _ => answers.small,
         }
     }
@@ -357,7 +359,13 @@ impl BySize {
             bytes.resize(bytes.len() + length, b'x');
             bytes.leak()
         };
-        BySize { small: answer(100), ten_k: answer(10 << 10), hundred_k: answer(100 << 10), one_m: answer(1 << 20) }
+        BySize {
+            small: answer(100),
+            ten_k: answer(10 << 10),
+            hundred_k: answer(100 << 10),
+            one_m: answer(1 << 20),
+            ten_m: answer(10 << 20),
+        }
     }
 }
 

@@ -85,7 +85,7 @@ run_dir = "{dir}/run"
 state_dir = "{dir}/state"
 limits.connections = {connections}
 timeouts.keepalive = "1h"
-
+{server}
 [app.bench]
 command = {command}
 bind = "unix"
@@ -93,6 +93,17 @@ root = "{dir}"
 processes = {threads}
 concurrency = {concurrency}
 {user}{more}"""
+
+# For the rows that measure uploads without buffering; a process more, so only for them.
+UNBUFFERED = """
+[app.unbuffered]
+path = "/unbuffered"
+command = {command}
+bind = "unix"
+root = "{dir}"
+concurrency = {concurrency}
+buffer.request = false
+{user}"""
 
 
 def binary(name):
@@ -192,8 +203,10 @@ class Peer:
             options.get("prepare", lambda _: None)(self.directory)
             command = options.get("command", [str(binary("examples/bench-backend")), *options.get("app_arguments", [])])
             self.app_name = options.get("app_name", "bench-backend")
-            values |= {"command": json.dumps(command), "concurrency": options.get("concurrency", 512), "more": options.get("more", "")}
-            config = self._write("rota.toml", ROTA.format(**values, user='user = "root"\n' if as_root else ""))
+            values |= {"command": json.dumps(command), "concurrency": options.get("concurrency", 512)}
+            values |= {"more": options.get("more", ""), "server": options.get("server", "")}
+            text = ROTA + UNBUFFERED if options.get("unbuffered") else ROTA
+            config = self._write("rota.toml", text.format(**values, user='user = "root"\n' if as_root else ""))
             return self._spawn(stack, self.name, [binary("rota"), "serve", "--config", config])
         sockets = [self.directory / f"app{number}.sock" for number in range(self.threads)]
         for path in sockets:
