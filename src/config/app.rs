@@ -4,13 +4,13 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::access::access_log;
-use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
+use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
-    AppConfig, AppTimeouts, BakeConfig, Bind, DrainConfig, FilesConfig, OnFailure, QueueConfig, ReadyConfig, Route, StartConfig,
-    StopConfig, StopSignal, command, errors, routes,
+    AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, OnFailure, QueueConfig, ReadyConfig, Route,
+    StartConfig, StopConfig, StopSignal, command, errors, routes,
 };
 use crate::ids::AppName;
 
@@ -48,6 +48,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         watch: section.truth("watch", false),
         access_log: section.get("access_log").map(|value| access_log(&value, &APP_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
+        buffer: buffer(&section.table("buffer", &APP_BUFFER)),
         max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
         errors: errors::of_app(section),
         friendly_errors: section.truth("friendly_errors", false),
@@ -208,6 +209,10 @@ fn timeouts(section: &Section<'_>) -> AppTimeouts {
         tunnel: section.duration("tunnel", Zero::Refused, Duration::from_secs(3600)),
         pooled: section.duration("pooled", Zero::Allowed, Duration::from_millis(1500)),
     }
+}
+
+fn buffer(section: &Section<'_>) -> BufferConfig {
+    BufferConfig { request: section.truth("request", true), response: section.truth("response", true) }
 }
 
 const POLICIES: [(&str, OnFailure); 3] =

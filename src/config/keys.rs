@@ -60,6 +60,7 @@ pub const APP: Keys = Keys {
         "public_links",
         "sendfile_root",
         "timeouts",
+        "buffer",
         "limits",
         "errors",
         "friendly_errors",
@@ -72,10 +73,11 @@ pub const APP_STOP: Keys = Keys { table: "app.stop", keys: &["signal", "timeout"
 pub const APP_BAKE: Keys = Keys { table: "app.bake", keys: &["time", "max_5xx", "max_slowdown"] };
 pub const APP_ACCESS_LOG: Keys = Keys { table: "app.access_log", keys: &["format", "file"] };
 pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tunnel", "pooled"] };
+pub const APP_BUFFER: Keys = Keys { table: "app.buffer", keys: &["request", "response"] };
 pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
-pub const ALL: [&Keys; 15] = [
+pub const ALL: [&Keys; 16] = [
     &TOP,
     &SERVER,
     &SERVER_LISTEN,
@@ -90,6 +92,7 @@ pub const ALL: [&Keys; 15] = [
     &APP_BAKE,
     &APP_ACCESS_LOG,
     &APP_TIMEOUTS,
+    &APP_BUFFER,
     &APP_LIMITS,
 ];
 

@@ -186,6 +186,7 @@ pub struct AppConfig {
     /// None: the server's.
     pub access_log: Option<AccessLogConfig>,
     pub timeouts: AppTimeouts,
+    pub buffer: BufferConfig,
     /// Bytes of a request body; larger: 413.
     pub max_body: u64,
     /// Sent instead of rota's own error pages, or the server's.
@@ -231,6 +232,15 @@ pub struct FilesConfig {
     pub public_links: bool,
     /// The files that the app may name in X-Sendfile and X-Accel-Redirect are beneath this directory. None: it may name none.
     pub sendfile_root: Option<PathBuf>,
+}
+
+/// Which bodies wait in memory, then in a file, for the slower side; else the faster one waits, and the slot with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferConfig {
+    /// A request takes a slot once its body is whole.
+    pub request: bool,
+    /// The slot is free once the app has written its response, whatever the client has taken of it.
+    pub response: bool,
 }
 
 /// How a process learns where to listen.

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::file_body::Sent;
 use super::folders::Folders;
-use super::spool::{Spool, SpoolError};
-use super::{Conn, Phase, Request, static_files};
+use super::spool::Spool;
+use super::{Conn, Flushed, Phase, Request, static_files};
 use crate::access_log::Entry;
 use crate::date::Date;
 use crate::deadlines::Deadlines;
 use crate::http::accept::Form;
+use crate::http::chunked;
 use crate::http::error_page::Plight;
 use crate::http::exchange::{self, BodyReader};
 use crate::http::forwarded::Origin;
@@ -201,8 +202,8 @@ fn refused(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn: 
 
 /// The answer in `turn.out`, with `behind` behind it, is the last of this request.
 pub(super) fn answered(conn: &mut Conn, keep: bool, behind: &[u8], turn: &mut Turn<'_>) {
-    let sent = conn.send(turn.out, behind, &turn.shared.spool);
-    // There is no second answer: a client whose socket breaks, or for whose rest there is no room, has lost this one.
+    let sent = conn.send(turn.out, behind, Some(&turn.shared.spool));
+    // There is no second answer: a client whose socket breaks has lost this one.
     if sent.is_err() {
         conn.file = None;
     }
@@ -383,6 +384,9 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         head: Vec::new(),
         is_framed: false,
         body: Spool::default(),
+        is_streamed: body != RequestBody::None && !app.buffer.request,
+        received: 0,
+        waited: Duration::ZERO,
         max_body: app.max_body,
         tries: 0,
         since: turn.now,
@@ -400,12 +404,14 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     match body {
         RequestBody::None => conn.phase = Phase::App,
         RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
+        // It is read, and asked for, once there is a slot.
+        RequestBody::Length(_) | RequestBody::Chunked if !app.buffer.request => conn.phase = Phase::App,
         RequestBody::Length(_) | RequestBody::Chunked => {
             conn.phase = Phase::Body;
             limit_body(conn, turn);
             if expects_continue {
                 // RFC 9110 10.1.1: we are about to read the body. If the client does not take this, it will not take the answer either.
-                let _ = conn.send(CONTINUE, &[], &turn.shared.spool);
+                let _ = conn.send(CONTINUE, &[], Some(&turn.shared.spool));
                 if let Some(request) = &mut conn.request {
                     request.entry.heads_sent(CONTINUE.len(), None);
                 }
@@ -428,43 +434,53 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
         conn.phase = Phase::App;
         return Some(Next::Slot);
     }
+    match read_more(conn, turn) {
+        // A body that is whole goes on at once, with what came behind it left in `input`.
+        Ok(Came::Bytes) if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) => {
+            conn.phase = Phase::App;
+            Some(Next::Slot)
+        }
+        Ok(Came::Bytes) => None,
+        Ok(Came::Nothing) => Some(Next::Body),
+        // RFC 9112 8: a body that was cut is never passed on as whole.
+        Ok(Came::End) => Some(Next::Close),
+        Err(refusal) => {
+            refuse(conn, &refusal, None, turn);
+            None
+        }
+    }
+}
+
+/// What a look for more of a body has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    Bytes,
+    Nothing,
+    /// The client's end, or an error of its socket.
+    End,
+}
+
+/// Reads on in a body: what was read before, else one read of the socket.
+pub fn read_more(conn: &mut Conn, turn: &mut Turn<'_>) -> Result<Came, Refusal> {
     if !conn.input.is_empty() {
-        let input = std::mem::take(&mut conn.input);
-        return match store(conn, &input, turn) {
-            Ok(used) => {
-                conn.input.extend_from_slice(&input[used..]);
-                None
-            }
-            Err(refusal) => {
-                refuse(conn, &refusal, None, turn);
-                None
-            }
-        };
+        let mut input = std::mem::take(&mut conn.input);
+        let used = store(conn, &input, turn)?;
+        input.drain(..used);
+        conn.input = input;
+        return Ok(Came::Bytes);
     }
     let buffer = std::mem::take(&mut turn.buffer);
-    let next = match receive(conn, buffer) {
-        Received::Bytes(count) => {
-            match store(conn, &buffer[..count], turn) {
-                Ok(used) => {
-                    conn.input.extend_from_slice(&buffer[used..count]);
-                    limit_body(conn, turn);
-                }
-                Err(refusal) => refuse(conn, &refusal, None, turn),
-            }
-            // A body that is whole goes on at once, with what came behind it left in `input`.
-            if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) && conn.phase == Phase::Body {
-                conn.phase = Phase::App;
-                Some(Next::Slot)
-            } else {
-                None
-            }
-        }
-        Received::Nothing => Some(Next::Body),
-        // RFC 9112 8: a body that was cut is never passed on as whole.
-        Received::End | Received::Broken => Some(Next::Close),
+    let came = match receive(conn, buffer) {
+        Received::Bytes(count) => store(conn, &buffer[..count], turn).map(|used| {
+            conn.input.extend_from_slice(&buffer[used..count]);
+            limit_body(conn, turn);
+            Came::Bytes
+        }),
+        Received::Nothing => Ok(Came::Nothing),
+        Received::End | Received::Broken => Ok(Came::End),
     };
     turn.buffer = buffer;
-    next
+    came
 }
 
 /// Adds body bytes; gives how many of `bytes` belong to the body.
@@ -476,36 +492,38 @@ fn store(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Re
         if consumed == 0 {
             break;
         }
+        request.received += data.len() as u64;
         // A chunk that would go beyond the limit is refused for its size: nobody has to send it first.
-        if (request.body.len() + data.len() as u64).saturating_add(request.reader.announced()) > request.max_body {
+        if request.received.saturating_add(request.reader.announced()) > request.max_body {
             return Err(Refusal::BodyTooLarge);
         }
-        request.body.append(data, &turn.shared.spool).map_err(|error| no_room(&error))?;
+        match (request.is_streamed, request.facts.body) {
+            (false, _) => request.body.append(data, &turn.shared.spool).map_err(|_| Refusal::InsufficientStorage)?,
+            (true, RequestBody::Chunked) if !data.is_empty() => {
+                turn.out.clear();
+                chunked::write_chunk(turn.out, data);
+                request.body.keep(turn.out, None);
+            }
+            (true, _) => request.body.keep(data, None),
+        }
         used += consumed;
+    }
+    if request.is_streamed && request.facts.body == RequestBody::Chunked && request.reader.is_done() {
+        request.body.keep(chunked::LAST_CHUNK, None);
     }
     Ok(used)
 }
 
-/// The refusal for a body that could not be kept.
-pub fn no_room(error: &SpoolError) -> Refusal {
-    match error {
-        SpoolError::Full => log::info!("request bodies: server.spool_max is reached"),
-        SpoolError::Disk(error) => log::info!("request bodies: temporary file: {error}"),
-    }
-    Refusal::InsufficientStorage
-}
-
 fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
     let mut moved = false;
-    match conn.flush(turn.buffer, &mut moved) {
-        Ok(true) => {}
-        Ok(false) => {
-            if moved {
-                limit(conn, turn, turn.shared.server.timeouts.write);
-            }
-            return Some(Next::Wait);
-        }
-        Err(_) => return Some(Next::Close),
+    let Ok(flushed) = conn.flush(&mut moved) else { return Some(Next::Close) };
+    if moved && flushed != Flushed::All {
+        limit(conn, turn, turn.shared.server.timeouts.write);
+    }
+    match flushed {
+        Flushed::All => {}
+        Flushed::Blocked => return Some(Next::Wait),
+        Flushed::Part => return Some(Next::Again),
     }
     if let Some(file) = &mut conn.file {
         let left = file.left();
@@ -597,12 +615,13 @@ fn limit(conn: &mut Conn, turn: &mut Turn<'_>, time: Duration) {
 
 /// A body may stand still for timeouts.body, and be on its way for that and as long as its bytes so far last at limits.body_rate: else one
 /// byte now and then keeps a connection for ever.
-fn limit_body(conn: &mut Conn, turn: &mut Turn<'_>) {
+pub fn limit_body(conn: &mut Conn, turn: &mut Turn<'_>) {
     let server = &turn.shared.server;
     let mut time = server.timeouts.body;
     if let Some(request) = conn.request.as_mut().filter(|_| server.limits.body_rate > 0) {
-        let earned = Duration::from_millis(request.body.len().saturating_mul(1000) / server.limits.body_rate);
-        let left = (request.since + server.timeouts.body + earned).saturating_duration_since(turn.now);
+        let earned = Duration::from_millis(request.received.saturating_mul(1000) / server.limits.body_rate);
+        let waited = if request.is_streamed { request.waited } else { turn.now.saturating_duration_since(request.since) };
+        let left = (server.timeouts.body + earned).saturating_sub(waited);
         request.is_slow = left < time;
         time = time.min(left);
     }
@@ -656,7 +675,7 @@ impl std::fmt::Display for Peer<'_> {
     }
 }
 
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A head and a small body are written together (bytes).
 const OUT: usize = 4096;
 /// As much of a refused head as says that it is of a HEAD request, and as the log shows (bytes).

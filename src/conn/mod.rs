@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mio::{Interest, Registry, Token};
@@ -26,7 +26,7 @@ use crate::ids::GroupId;
 use crate::pool::WaitId;
 use file_body::FileBody;
 use socket::Socket;
-use spool::{Spool, SpoolError, SpoolSpace};
+use spool::{Piece, Spool, SpoolSpace};
 
 /// One client connection.
 #[derive(Debug)]
@@ -95,7 +95,14 @@ pub struct Request {
     pub head: Vec<u8>,
     pub is_framed: bool,
     pub reader: BodyReader,
+    /// The body; of one that goes to the app as it comes, what of it is on its way, framed for the app.
     pub body: Spool,
+    /// The body goes to the app as it comes (`buffer.request = false`).
+    pub is_streamed: bool,
+    /// Bytes of the body so far, without chunk framing.
+    pub received: u64,
+    /// For how long a body that is streamed has been waited for; the app's time is not the client's.
+    pub waited: Duration,
     /// Largest body that the app takes (bytes).
     pub max_body: u64,
     /// How many times it was sent to an app.
@@ -108,6 +115,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Bytes of the body are still to come from the client, of one that is streamed.
+    pub fn is_to_come(&self) -> bool {
+        self.is_streamed && !self.reader.is_done()
+    }
+
     /// Method and target for the log, at most 200 bytes.
     pub fn line(&self) -> String {
         let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -257,45 +269,66 @@ impl Conn {
         self.socket_mut().reregister(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Writes `head` and `data`, behind what already waits; what the socket does not take waits in `output`.
-    pub fn send(&mut self, head: &[u8], data: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SendError> {
+    /// Writes `head` and `data`, behind what already waits; what the socket does not take waits in `output`, of which memory alone is used
+    /// without a `space`. True: the socket took something.
+    pub fn send(&mut self, head: &[u8], data: &[u8], space: Option<&Arc<SpoolSpace>>) -> io::Result<bool> {
+        let mut moved = false;
+        // It may have caught up since: then nothing has to wait in a file.
+        if !self.output.is_drained() {
+            moved = self.write_waiting()? > 0;
+        }
         let mut sent = 0;
         if self.output.is_drained() {
+            self.output.clear();
             sent = match self.file {
                 // Its first bytes share a packet with the end of the head.
                 Some(_) if data.is_empty() => or_blocked(|| self.socket.write_before_more(head)),
                 Some(_) | None => self.write_once(head, data),
-            }
-            .map_err(SendError::Client)?;
+            }?;
             self.sent += sent as u64;
         }
-        if sent < head.len() {
-            self.output.append(&head[sent..], space).map_err(SendError::Spool)?;
-            sent = head.len();
+        for rest in [&head[sent.min(head.len())..], &data[sent.saturating_sub(head.len())..]] {
+            if !rest.is_empty() {
+                self.output.keep(rest, space);
+            }
         }
-        let data = &data[sent - head.len()..];
-        if data.is_empty() { Ok(()) } else { self.output.append(data, space).map_err(SendError::Spool) }
+        Ok(moved || sent > 0)
     }
 
-    /// Writes what waits, as far as the socket takes it. True: nothing waits any more. `moved` says whether any byte went out.
-    pub fn flush(&mut self, buffer: &mut [u8], moved: &mut bool) -> io::Result<bool> {
-        while !self.output.is_drained() {
-            let piece = self.output.peek(buffer)?;
-            match self.socket.write(piece) {
+    /// Writes what waits, as far as the socket takes it and others need not wait for it. `moved` says whether any byte went out.
+    pub fn flush(&mut self, moved: &mut bool) -> io::Result<Flushed> {
+        for _ in 0..PIECES {
+            if self.output.is_drained() {
+                self.output.clear();
+                return Ok(Flushed::All);
+            }
+            if self.write_waiting()? == 0 {
+                return Ok(Flushed::Blocked);
+            }
+            *moved = true;
+        }
+        Ok(Flushed::Part)
+    }
+
+    /// Writes what the socket takes of one piece of what waits; 0: nothing now.
+    fn write_waiting(&mut self) -> io::Result<usize> {
+        loop {
+            let written = match self.output.next() {
+                Some(Piece::Memory(bytes)) => self.socket.write(bytes),
+                Some(Piece::File(file, at, count)) => self.socket.write_file(file, at, count),
+                None => return Ok(0),
+            };
+            match written {
                 Ok(written) => {
                     self.sent += written as u64;
                     self.output.advance(written);
-                    *moved = true;
+                    return Ok(written);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        if !self.output.is_empty() {
-            self.output.clear();
-        }
-        Ok(true)
     }
 
     fn write_once(&mut self, head: &[u8], data: &[u8]) -> io::Result<usize> {
@@ -326,11 +359,16 @@ fn or_blocked(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize>
 /// The status that is logged of a request whose connection ended before there was an answer: nginx's.
 const CLIENT_LEFT: u16 = 499;
 
-/// Why an answer did not go out.
-#[derive(Debug)]
-pub enum SendError {
-    /// The client's socket.
-    Client(io::Error),
-    /// The client reads too slowly and there is no room for the rest.
-    Spool(SpoolError),
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// The socket takes no more for now: an event will tell.
+    Blocked,
+    /// It would take more. No event will tell.
+    Part,
 }
+
+/// Pieces of one flush, of 256 KiB at most: a client that reads as fast as we write starves nobody.
+const PIECES: usize = 8;

@@ -1,5 +1,6 @@
 //! A client's or an app's socket, TCP or Unix, as one type for the event loops.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -49,6 +50,19 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.write_vectored(pieces),
             Socket::Unix(stream) => stream.write_vectored(pieces),
+        }
+    }
+
+    /// Writes what the socket takes of `count` bytes of a file from `offset` on, without a copy through our memory (sendfile(2)).
+    pub fn write_file(&self, file: &File, mut offset: u64, count: u64) -> io::Result<usize> {
+        let socket = match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        };
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(FILE_PIECE);
+        match rustix::fs::sendfile(socket, file, Some(&mut offset), count)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            written => Ok(written),
         }
     }
 
@@ -111,3 +125,6 @@ impl Source for Socket {
         self.source().deregister(registry)
     }
 }
+
+/// One write from a file (bytes).
+const FILE_PIECE: usize = 256 * 1024;

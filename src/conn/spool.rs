@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// What one spool keeps in memory before it takes a file (bytes).
 pub const MEMORY: usize = 64 * 1024;
@@ -19,6 +20,9 @@ pub struct SpoolSpace {
     dir: PathBuf,
     max: u64,
     used: AtomicU64,
+    since: Instant,
+    /// When the lack of room was last spoken of: in seconds after `since`, plus one; 0: never.
+    told: AtomicU64,
 }
 
 /// Why bytes could not be kept.
@@ -26,16 +30,24 @@ pub struct SpoolSpace {
 pub enum SpoolError {
     /// All spools together are at `server.spool_max`.
     Full,
-    /// The disk: full, or worse.
+    /// The disk is full, its directory is gone, there are no descriptors, or worse.
     Disk(io::Error),
 }
 
-/// A sequence of bytes, written at its end and read from a position.
+/// A sequence of bytes, written at its end and read from a position: what is in the file, and behind it what is in memory.
 #[derive(Debug, Default)]
 pub struct Spool {
-    memory: Vec<u8>,
     file: Option<SpoolFile>,
+    memory: Vec<u8>,
     read: u64,
+}
+
+/// Unread bytes that lie together.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    Memory(&'a [u8]),
+    /// So many bytes of the file from this offset on; at least one.
+    File(&'a File, u64, u64),
 }
 
 #[derive(Debug)]
@@ -47,7 +59,7 @@ struct SpoolFile {
 
 impl SpoolSpace {
     pub fn new(dir: PathBuf, max: u64) -> Self {
-        Self { dir, max, used: AtomicU64::new(0) }
+        Self { dir, max, used: AtomicU64::new(0), since: Instant::now(), told: AtomicU64::new(0) }
     }
 
     /// Bytes in files now.
@@ -57,18 +69,36 @@ impl SpoolSpace {
 
     /// Whether what one read brings can still be kept.
     pub fn has_room(&self) -> bool {
-        self.used() + 4 * MEMORY as u64 <= self.max
+        self.used() + ONE_READ <= self.max
     }
 
     fn reserve(&self, bytes: u64) -> bool {
         let reserve = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
     }
+
+    /// Says that there is no room: once, and again when it has been so for a while.
+    fn tell(&self, error: &SpoolError) {
+        let (now, told) = (self.since.elapsed().as_secs() + 1, self.told.load(Ordering::Relaxed));
+        let is_due = told == 0 || now >= told + TOLD_PAUSE.as_secs();
+        if is_due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            log::warn!("large bodies: {error}; request bodies are answered 507, responses wait for their clients");
+        }
+    }
+}
+
+impl std::fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SpoolError::Full => f.write_str("server.spool_max is reached"),
+            SpoolError::Disk(error) => write!(f, "temporary file in server.spool_dir: {error}"),
+        }
+    }
 }
 
 impl Spool {
     pub fn len(&self) -> u64 {
-        self.memory.len() as u64 + self.file.as_ref().map_or(0, |file| file.len)
+        self.in_file() + self.memory.len() as u64
     }
 
     pub fn is_empty(&self) -> bool {
@@ -85,44 +115,70 @@ impl Spool {
         self.len() - self.read
     }
 
+    /// More is in memory than belongs there: nothing should be added before it is read.
+    pub fn is_strained(&self) -> bool {
+        self.memory.len() > MEMORY || (self.file.is_some() && !self.memory.is_empty())
+    }
+
     /// Writes at the end. On an error nothing of `bytes` counts as written.
     pub fn append(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
         if self.file.is_none() && self.memory.len() + bytes.len() <= MEMORY {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
-        if self.file.is_none() {
-            let file = crate::sys::open_unlinked_temp(&space.dir).map_err(SpoolError::Disk)?;
-            self.file = Some(SpoolFile { file, len: 0, space: space.clone() });
+        self.spill(bytes, space).inspect_err(|error| space.tell(error))
+    }
+
+    /// Writes at the end whatever happens: what finds no room in a file, or shall go into none, stays in memory.
+    pub fn keep(&mut self, bytes: &[u8], space: Option<&Arc<SpoolSpace>>) {
+        if space.is_none_or(|space| self.append(bytes, space).is_err()) {
+            self.memory.extend_from_slice(bytes);
         }
-        let Some(file) = self.file.as_mut() else { return Ok(()) };
-        if !space.reserve(bytes.len() as u64) {
+    }
+
+    /// Moves what is in memory to the file, and `bytes` behind it.
+    fn spill(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
+        let count = (self.memory.len() + bytes.len()) as u64;
+        if !space.reserve(count) {
             return Err(SpoolError::Full);
         }
-        if let Err(error) = file.file.write_all_at(bytes, file.len) {
-            space.used.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
-            return Err(SpoolError::Disk(error));
+        let written = self.write_file(bytes, space);
+        match written {
+            Ok(()) => self.memory = Vec::new(),
+            Err(_) => {
+                space.used.fetch_sub(count, Ordering::Relaxed);
+            }
         }
-        file.len += bytes.len() as u64;
+        written.map_err(SpoolError::Disk)
+    }
+
+    fn write_file(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(SpoolFile { file: crate::sys::open_unlinked_temp(&space.dir)?, len: 0, space: space.clone() });
+        }
+        let Some(SpoolFile { file, len, .. }) = self.file.as_mut() else { return Ok(()) };
+        // What a failed write leaves behind `len` is overwritten by the next.
+        let mut end = *len;
+        for part in [&self.memory[..], bytes] {
+            file.write_all_at(part, end)?;
+            end += part.len() as u64;
+        }
+        *len = end;
         Ok(())
     }
 
-    /// The next unread bytes, as many as lie together (at most `buffer` from a file); empty when all is read.
-    pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-        let in_memory = self.memory.len() as u64;
-        if self.read < in_memory {
-            return Ok(&self.memory[self.read as usize..]);
-        }
+    fn in_file(&self) -> u64 {
+        self.file.as_ref().map_or(0, |file| file.len)
+    }
+
+    /// The next unread bytes, as many as lie together; None when all is read.
+    pub fn next(&self) -> Option<Piece<'_>> {
         match &self.file {
-            Some(file) if self.read - in_memory < file.len => {
-                let want = buffer.len().min((file.len - (self.read - in_memory)) as usize);
-                let got = file.file.read_at(&mut buffer[..want], self.read - in_memory)?;
-                if got == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                Ok(&buffer[..got])
+            Some(SpoolFile { file, len, .. }) if self.read < *len => Some(Piece::File(file, self.read, len - self.read)),
+            Some(_) | None => {
+                let rest = &self.memory[(self.read - self.in_file()) as usize..];
+                (!rest.is_empty()).then_some(Piece::Memory(rest))
             }
-            Some(_) | None => Ok(&[]),
         }
     }
 
@@ -137,12 +193,18 @@ impl Spool {
         self.read = 0;
     }
 
-    /// Forgets everything; memory of more than a head's size goes back.
-    pub fn clear(&mut self) {
+    /// Forgets everything that is in memory alone, and keeps the memory for what comes next.
+    pub fn reuse(&mut self) {
+        if self.file.is_some() {
+            return self.clear();
+        }
         self.memory.clear();
-        self.memory.shrink_to(0);
-        self.file = None;
         self.read = 0;
+    }
+
+    /// Forgets everything and gives back what it took.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -151,6 +213,11 @@ impl Drop for SpoolFile {
         self.space.used.fetch_sub(self.len, Ordering::Relaxed);
     }
 }
+
+/// What may come before anyone looks again whether there is room: a read of the app's socket with its chunk framing, and what was in memory.
+const ONE_READ: u64 = 512 * 1024;
+/// Between two words about a lack of room.
+const TOLD_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -163,15 +230,20 @@ mod tests {
     }
 
     fn read_all(spool: &mut Spool) -> Vec<u8> {
-        let (mut all, mut buffer) = (Vec::new(), vec![0; 1000]);
-        loop {
-            let piece = spool.peek(&mut buffer).unwrap().to_owned();
-            if piece.is_empty() {
-                return all;
-            }
+        let mut all = Vec::new();
+        while let Some(piece) = spool.next() {
+            let piece = match piece {
+                Piece::Memory(bytes) => bytes.to_owned(),
+                Piece::File(file, at, count) => {
+                    let mut bytes = vec![0; count.min(1000) as usize];
+                    file.read_exact_at(&mut bytes, at).unwrap();
+                    bytes
+                }
+            };
             spool.advance(piece.len());
             all.extend(piece);
         }
+        all
     }
 
     #[test]
@@ -182,7 +254,7 @@ mod tests {
         for piece in bytes.chunks(7_001) {
             spool.append(piece, &space).unwrap();
         }
-        assert!(space.used() > 0);
+        assert_eq!((space.used(), spool.memory.len()), (200_000, 0), "in the file, and nothing in memory");
         assert_eq!(read_all(&mut spool), bytes);
         spool.rewind();
         assert_eq!(read_all(&mut spool), bytes);
@@ -208,5 +280,35 @@ mod tests {
         let (dir, space) = space(1 << 20);
         drop(dir);
         assert!(matches!(Spool::default().append(&vec![0; MEMORY + 1], &space), Err(SpoolError::Disk(_))));
+    }
+
+    #[test]
+    fn what_must_be_kept_and_finds_no_room_stays_in_memory_in_its_order_until_there_is_room() {
+        let (_dir, space) = space(250_000);
+        let bytes: Vec<u8> = (0..400_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        let (mut other, mut spool) = (Spool::default(), Spool::default());
+        other.append(&bytes[..150_000], &space).unwrap();
+        spool.keep(&bytes[..100_000], Some(&space));
+        assert!(!spool.is_strained());
+        spool.keep(&bytes[100_000..110_000], Some(&space));
+        assert!(spool.is_strained() && space.used() == 250_000);
+        drop(other);
+        spool.keep(&bytes[110_000..200_000], Some(&space));
+        assert!(!spool.is_strained() && space.used() == 200_000);
+        spool.keep(&bytes[200_000..], None);
+        assert!(spool.is_strained() && space.used() == 200_000);
+        assert_eq!(read_all(&mut spool), bytes);
+        drop(spool);
+        assert_eq!(space.used(), 0);
+    }
+
+    #[test]
+    fn without_a_directory_what_must_be_kept_is_kept_in_memory() {
+        let (dir, space) = space(1 << 20);
+        drop(dir);
+        let mut spool = Spool::default();
+        spool.keep(&[1; MEMORY + 1], Some(&space));
+        assert!(spool.is_strained());
+        assert_eq!((spool.len(), space.used()), (MEMORY as u64 + 1, 0));
     }
 }

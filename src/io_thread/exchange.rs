@@ -11,7 +11,8 @@ use super::leave::Leave;
 use super::tunnel::WebSocket;
 use super::upstream::{Owner, Upstream};
 use super::{Client, IoThread, Name};
-use crate::conn::{Phase, SendError};
+use crate::conn::spool::Piece;
+use crate::conn::{Flushed, Phase};
 use crate::conn::{intake, static_files};
 use crate::http::chunked;
 use crate::http::event_stream::{self, Events};
@@ -43,8 +44,10 @@ pub struct Exchange {
     interim: u8,
     /// Nothing that came on the app's connection speaks against another request on it.
     reusable: bool,
+    /// Since when the client is waited for, for more of a body that goes to the app as it comes.
+    pub awaits_body: Option<Instant>,
     /// When the app was asked: its time for a final response counts from here.
-    since: Instant,
+    pub since: Instant,
     /// Bytes of the response, with its head.
     pub received: u64,
     /// Of a stream: when it leaves a process that drains.
@@ -132,10 +135,16 @@ impl Exchange {
             begun: false,
             interim: 0,
             reusable: true,
+            awaits_body: None,
             since: now,
             received: 0,
             leave: Leave::Stay,
         }
+    }
+
+    /// There is no other answer any more than the one that is under way.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     pub fn class(&self) -> Class {
@@ -163,7 +172,9 @@ impl IoThread {
             request.is_framed = true;
             let body = match request.facts.body {
                 RequestBody::None => BodyToApp::None,
-                RequestBody::Length(_) | RequestBody::Chunked => BodyToApp::Length(request.body.len()),
+                RequestBody::Length(length) => BodyToApp::Length(length),
+                RequestBody::Chunked if request.is_streamed => BodyToApp::Chunked,
+                RequestBody::Chunked => BodyToApp::Length(request.body.len()),
             };
             rewrite::finish_request(&mut request.head, &request.facts, body);
         }
@@ -174,7 +185,8 @@ impl IoThread {
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
         // request that may be sent twice takes one, and only the first time.
-        let may_reuse = request.facts.idempotent && request.tries == 1;
+        let may_reuse = request.facts.idempotent && request.tries == 1 && !request.is_streamed;
+        self.ask_for_body(key);
         let reused = if may_reuse { self.upstreams.reuse(Owner::Client(key)) } else { None };
         match reused {
             Some(upstream) => {
@@ -210,38 +222,45 @@ impl IoThread {
 
     /// Writes what the app's socket takes of the request.
     pub(super) fn send_request(&mut self, key: usize) {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        let Some(upstream_key) = exchange.upstream else { return };
-        if matches!(exchange.stage, Stage::Tunnel(_)) {
-            return self.tunnel_to_app(key);
-        }
-        let Some(request) = conn.request.as_mut() else { return };
-        let upstream = &mut self.upstreams.all[upstream_key];
-        while exchange.sending {
+        for _ in 0..WRITES {
+            let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+            let Some(upstream_key) = exchange.upstream else { return };
+            if matches!(exchange.stage, Stage::Tunnel(_)) {
+                return self.tunnel_to_app(key);
+            }
+            let upstream = &mut self.upstreams.all[upstream_key];
+            let Some(request) = conn.request.as_mut().filter(|_| exchange.sending) else { return };
             let head = &request.head[exchange.head_sent..];
-            let body = match request.body.peek(&mut self.desk.scratch) {
-                Ok(body) => body,
-                Err(error) => {
-                    log::error!("{}: reading a buffered request body: {error}", self.name);
-                    return self.app_failed(key, Fault::Broken(error));
-                }
-            };
-            let written = match (head.is_empty(), body.is_empty()) {
-                (true, true) => {
+            let written = match (head.is_empty(), request.body.next()) {
+                (true, None) if request.is_to_come() => match self.read_body(key) {
+                    true => continue,
+                    false => return,
+                },
+                (true, None) => {
                     exchange.sending = false;
-                    break;
+                    if request.is_streamed {
+                        self.limit(key);
+                    }
+                    return;
                 }
-                (false, true) => upstream.socket.write(head),
-                (true, false) => upstream.socket.write(body),
-                (false, false) => upstream.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]),
+                (false, None | Some(Piece::File(..))) => upstream.socket.write(head),
+                (false, Some(Piece::Memory(body))) => upstream.socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]),
+                (true, Some(Piece::Memory(body))) => upstream.socket.write(body),
+                (true, Some(Piece::File(file, at, count))) => upstream.socket.write_file(file, at, count),
             };
             match written {
                 Ok(written) => {
                     let of_head = written.min(head.len());
                     exchange.head_sent += of_head;
                     request.body.advance(written - of_head);
+                    if request.is_streamed {
+                        exchange.since = self.desk.now;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if request.is_streamed {
+                        self.limit(key);
+                    }
                     if let Err(error) = self.upstreams.ask_writable(upstream_key, self.poll.registry(), Name::upstream(upstream_key)) {
                         self.app_failed(key, Fault::Broken(error));
                     }
@@ -258,6 +277,7 @@ impl IoThread {
                 }
             }
         }
+        self.later.push_back(key);
     }
 
     /// Reads from the app until there is nothing more, or others should have their turn.
@@ -308,7 +328,8 @@ impl IoThread {
             Some(Exchange { stage: Stage::Tunnel(_), .. }) => true,
             Some(_) | None => false,
         };
-        !client.conn.output.is_drained() && (tunnel || !self.shared.spool.has_room())
+        let output = &client.conn.output;
+        !output.is_drained() && (tunnel || !self.app.buffer.response || output.is_strained() || !self.shared.spool.has_room())
     }
 
     fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
@@ -345,7 +366,8 @@ impl IoThread {
                         Ok(plan) => plan,
                         Err(bad) => break Some(bad.reason()),
                     };
-                    if self.shared.stopping.load(Ordering::Relaxed) {
+                    // A body that is still coming when the answer begins may never be whole.
+                    if self.shared.stopping.load(Ordering::Relaxed) || request.is_to_come() {
                         plan.close_client();
                     }
                     let date = self.desk.date.at(self.desk.now);
@@ -450,14 +472,17 @@ impl IoThread {
         if let Some(reason) = fault {
             return self.app_failed(key, Fault::Bad(reason));
         }
+        let (mut waited, mut moved) = (false, false);
         if !self.desk.out.is_empty() || !tail.is_empty() {
             // Behind interim responses an answer of our own is still possible.
             exchange.begun = !matches!(exchange.stage, Stage::Head);
             if let Some(request) = conn.request.as_mut() {
                 request.entry.heads_sent(heads, status);
             }
-            if let Err(error) = conn.send(&self.desk.out, tail, &self.shared.spool) {
-                return self.client_failed(key, &error);
+            waited = !conn.output.is_drained();
+            match conn.send(&self.desk.out, tail, self.app.buffer.response.then_some(&self.shared.spool)) {
+                Ok(taken) => moved = taken,
+                Err(_) => return self.client_left(key),
             }
         }
         if let Some(end) = end {
@@ -466,7 +491,10 @@ impl IoThread {
         if left {
             return self.say_goodbye(key);
         }
-        self.limit(key);
+        // What the app says wins no time for a client that takes nothing.
+        if moved || !waited {
+            self.limit(key);
+        }
         self.leave_if_late(key);
         if matches!(self.clients.get(key), Some(Client { exchange: Some(Exchange { stage: Stage::Tunnel(_), .. }), .. })) {
             self.tunnel_to_app(key);
@@ -475,6 +503,9 @@ impl IoThread {
 
     /// The limit of an exchange: the client's if something waits for it, else the app's; of a stream that drains, no later than the drain's.
     pub(super) fn limit(&mut self, key: usize) {
+        if self.awaits_body(key) {
+            return;
+        }
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         let is_drained = conn.output.is_drained();
         let mut at = match (is_drained, &exchange.stage) {
@@ -509,6 +540,7 @@ impl IoThread {
             self.upstreams.close(upstream_key);
         }
         let conn = &mut client.conn;
+        conn.unread = conn.request.as_ref().is_some_and(|request| request.is_to_come());
         intake::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
         if plan.keep_client && !conn.has_output() && !self.draining {
             conn.phase = Phase::Head;
@@ -533,10 +565,8 @@ impl IoThread {
             Stage::Head => self.app_failed(key, Fault::Ended),
             Stage::Body { plan, reader, .. } => match reader.eof() {
                 Ok(()) => {
-                    if plan.to_client == ClientBody::Chunked
-                        && let Err(error) = conn.send(chunked::LAST_CHUNK, &[], &self.shared.spool)
-                    {
-                        return self.client_failed(key, &error);
+                    if plan.to_client == ClientBody::Chunked && conn.send(chunked::LAST_CHUNK, &[], Some(&self.shared.spool)).is_err() {
+                        return self.client_left(key);
                     }
                     self.finish(key, upstream_key, End::Whole);
                 }
@@ -560,7 +590,9 @@ impl IoThread {
             self.upstreams.close(upstream);
         }
         let Some(request) = conn.request.as_ref() else { return };
-        let (line, idempotent, tries) = (request.line(), request.facts.idempotent, request.tries);
+        // What was passed on of a body is not here any more.
+        let idempotent = request.facts.idempotent && !request.is_streamed;
+        let (line, tries) = (request.line(), request.tries);
         let never_reached = matches!(fault, Fault::Refused(_));
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
         let again = closed && exchange::may_retry(seen, never_reached, idempotent);
@@ -627,24 +659,19 @@ impl IoThread {
         self.give_back(exchange.claim, Ended::Cut);
     }
 
-    pub(super) fn client_failed(&mut self, key: usize, error: &SendError) {
-        match error {
-            SendError::Client(_) => {}
-            SendError::Spool(error) => log::error!("{}: response buffer: {error:?}; a client's connection is cut", self.name),
-        }
-        self.client_left(key);
-    }
-
     /// An event at the client of an exchange: it takes bytes again, or has sent some.
     pub(super) fn client_moved(&mut self, key: usize) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        let (upstream, tunnel) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel(_)));
+        let (upstream, tunnel, sending) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel(_)), exchange.sending);
         if !conn.output.is_drained() {
             let mut moved = false;
-            match conn.flush(&mut self.desk.scratch, &mut moved) {
-                Ok(_) if moved => self.limit(key),
-                Ok(_) => {}
+            match conn.flush(&mut moved) {
+                Ok(Flushed::Part) => self.later.push_back(key),
+                Ok(Flushed::All | Flushed::Blocked) => {}
                 Err(_) => return self.client_left(key),
+            }
+            if moved {
+                self.limit(key);
             }
             if let Some(upstream) = upstream {
                 self.read_app(upstream);
@@ -652,6 +679,8 @@ impl IoThread {
         }
         if tunnel {
             self.tunnel_to_app(key);
+        } else if sending {
+            self.send_request(key);
         }
     }
 
@@ -659,6 +688,9 @@ impl IoThread {
     pub(super) fn exchange_expired(&mut self, key: usize) {
         if self.stream_expired(key) {
             return;
+        }
+        if self.awaits_body(key) {
+            return self.refuse_body(key, &Refusal::BodyTimeout);
         }
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return };
         match exchange.stage {
@@ -699,6 +731,8 @@ fn is_refusal(error: &io::Error) -> bool {
 
 /// Reads from one connection before others have their turn: 512 KiB.
 const READS: usize = 8;
+/// Writes to one connection before others have their turn, of 256 KiB at most.
+const WRITES: usize = 16;
 /// How often a request is sent when the app may have begun on it, and when it never reached one.
 const TRIES: u8 = 2;
 const TRIES_NEVER_REACHED: u8 = 10;

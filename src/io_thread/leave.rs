@@ -127,10 +127,8 @@ impl IoThread {
     fn end_events(&mut self, key: usize, end: End) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         let (Stage::Body { plan, .. }, Some(upstream)) = (&exchange.stage, exchange.upstream) else { return };
-        if plan.to_client == ClientBody::Chunked
-            && let Err(error) = conn.send(chunked::LAST_CHUNK, &[], &self.shared.spool)
-        {
-            return self.client_failed(key, &error);
+        if plan.to_client == ClientBody::Chunked && conn.send(chunked::LAST_CHUNK, &[], Some(&self.shared.spool)).is_err() {
+            return self.client_left(key);
         }
         self.finish(key, upstream, end);
     }

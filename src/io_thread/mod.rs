@@ -10,6 +10,7 @@ mod leave;
 pub mod output;
 mod probe;
 mod tunnel;
+mod upload;
 mod upstream;
 
 use std::collections::VecDeque;
@@ -99,7 +100,7 @@ struct IoThread {
     todo: VecDeque<usize>,
     /// Connections to the app with more to read than one turn takes.
     more: VecDeque<usize>,
-    /// Tunnels whose client has more to say than one turn takes.
+    /// Clients with more to say or to take than one turn moves.
     later: VecDeque<usize>,
     /// Clients whose connection to the app met a full backlog.
     backlog: Vec<usize>,

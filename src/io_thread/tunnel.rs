@@ -209,8 +209,8 @@ impl IoThread {
         websocket.goodbye = Some(Goodbye { app_told, app_gone: false, until: None });
         let mut frame = Vec::new();
         websocket::write_close(&mut frame, websocket::SERVICE_RESTART, REASON, None);
-        if let Err(error) = conn.send(&frame, &[], &self.shared.spool) {
-            return self.client_failed(key, &error);
+        if conn.send(&frame, &[], Some(&self.shared.spool)).is_err() {
+            return self.client_left(key);
         }
         self.limit(key);
         self.tunnel_to_app(key);

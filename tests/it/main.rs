@@ -18,6 +18,7 @@ mod wrk;
 mod access_log;
 mod asked;
 mod broken_release;
+mod buffers;
 mod census;
 mod cli;
 mod deployments;

@@ -71,7 +71,10 @@ fn every_key_is_in_rota_toml() {
     let settings: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix('#')).map(str::trim_start).filter(|l| is_setting(l)).collect();
     let tables = |key: &str| {
-        matches!(key, "queue" | "ready" | "drain" | "stop" | "bake" | "access_log" | "timeouts" | "limits" | "errors" | "server" | "app")
+        matches!(
+            key,
+            "queue" | "ready" | "drain" | "stop" | "bake" | "access_log" | "timeouts" | "buffer" | "limits" | "errors" | "server" | "app"
+        )
     };
     let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());
     // Of a listener that is more than its address the text tells in a sentence: the key can stand there but once.

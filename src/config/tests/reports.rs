@@ -290,6 +290,7 @@ fn each_wrong_value_has_its_sentence() {
         ("restart_file = \"tmp/\"", "restart_file is a directory: \"tmp/\""),
         ("restart_file = \"..\"", "restart_file is a directory: \"..\""),
         ("watch = \"true\"", "watch is true or false, not a text"),
+        ("buffer.request = \"no\"", "buffer.request is true or false, not a text"),
         ("watch = 1", "watch is true or false, not a whole number"),
         ("public = true", "public is a directory, or false"),
         ("public = \".\"", "public is no directory of public files: \".\""),

@@ -54,6 +54,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         watch: false,
         access_log: None,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
+        buffer: BufferConfig { request: true, response: true },
         max_body: 1 << 30,
         errors: Pages::new(),
         friendly_errors: false,
@@ -108,6 +109,7 @@ restart_file = "tmp/restart.txt"
 watch = true
 access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
+buffer = { request = false, response = false }
 limits.body = "64K"
 friendly_errors = true
 public = "/srv/static"
@@ -171,6 +173,7 @@ sendfile_root = "/srv/files"
         watch: true,
         access_log: Some(AccessLogConfig::On { format: LogFormat::Combined, file: Some("/srv/blog/access.log".into()) }),
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
+        buffer: BufferConfig { request: false, response: false },
         max_body: 64 << 10,
         errors: Pages::new(),
         friendly_errors: true,

@@ -1,0 +1,64 @@
+//! A request body that goes to the app as it comes (`buffer.request = false`). It holds a slot while it is under way, so the client has the
+//! same limits as with a body that is buffered: `timeouts.body` and `limits.body_rate`, in which only time that the app waits for it counts.
+
+use super::exchange::{Exchange, Stage};
+use super::{Client, IoThread};
+use crate::conn::intake::{self, Came};
+use crate::http::refusal::Refusal;
+use crate::pool::Ended;
+
+impl IoThread {
+    /// The client may send: an answer to its `Expect: 100-continue` (RFC 9110 10.1.1).
+    pub(super) fn ask_for_body(&mut self, key: usize) {
+        let conn = &mut self.clients[key].conn;
+        if let Some(request) = conn.request.as_mut().filter(|request| request.is_streamed && request.facts.expects_continue) {
+            request.facts.expects_continue = false;
+            // If the client does not take this, it will not take the answer either.
+            let _ = conn.send(intake::CONTINUE, &[], None);
+        }
+    }
+
+    /// All that has come of a body is with the app: reads on. False: nothing more is to be done with it for now.
+    pub(super) fn read_body(&mut self, key: usize) -> bool {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return false };
+        if let Some(request) = conn.request.as_mut() {
+            request.body.reuse();
+            if let Some(since) = exchange.awaits_body.take() {
+                request.waited += self.desk.now.saturating_duration_since(since);
+            }
+        }
+        let mut turn = self.desk.turn(&self.shared, key);
+        match intake::read_more(conn, &mut turn) {
+            Ok(Came::Bytes) => return true,
+            Ok(Came::Nothing) => {
+                exchange.awaits_body = Some(turn.now);
+                intake::limit_body(conn, &mut turn);
+            }
+            // RFC 9112 8: the app sees that it was cut.
+            Ok(Came::End) => self.client_left(key),
+            Err(refusal) => self.refuse_body(key, &refusal),
+        }
+        false
+    }
+
+    /// What the client sends of a body is refused, or nothing comes any more.
+    pub(super) fn refuse_body(&mut self, key: usize, refusal: &Refusal) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        // Behind the beginning of an answer there is no other.
+        if client.exchange.as_ref().is_none_or(Exchange::has_begun) {
+            return self.client_left(key);
+        }
+        let Some(Exchange { claim, upstream, .. }) = client.exchange.take() else { return };
+        if let Some(upstream) = upstream {
+            self.upstreams.close(upstream);
+        }
+        self.refuse(key, refusal);
+        self.give_back(claim, Ended::Cut);
+    }
+
+    /// Whether it is the client that is waited for: for more of its body, and not for it to take an answer.
+    pub(super) fn awaits_body(&self, key: usize) -> bool {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return false };
+        exchange.awaits_body.is_some() && conn.output.is_drained() && !matches!(exchange.stage, Stage::Tunnel(_))
+    }
+}
