@@ -463,10 +463,10 @@ pub enum Came {
 /// Reads on in a body: what was read before, else one read of the socket.
 pub fn read_more(conn: &mut Conn, turn: &mut Turn<'_>) -> Result<Came, Refusal> {
     if !conn.input.is_empty() {
-        let mut input = std::mem::take(&mut conn.input);
+        let input = std::mem::take(&mut conn.input);
         let used = store(conn, &input, turn)?;
-        input.drain(..used);
-        conn.input = input;
+        // A new one, so that the memory of what was read with the head is not kept.
+        conn.input.extend_from_slice(&input[used..]);
         return Ok(Came::Bytes);
     }
     let buffer = std::mem::take(&mut turn.buffer);

@@ -6,6 +6,7 @@
 pub mod file_body;
 pub mod folders;
 pub mod intake;
+mod pages;
 pub mod socket;
 pub mod spool;
 pub mod static_files;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::pages::Pages;
+
 /// What one spool keeps in memory before it takes a file (bytes).
 pub const MEMORY: usize = 64 * 1024;
 
@@ -38,7 +40,7 @@ pub enum SpoolError {
 #[derive(Debug, Default)]
 pub struct Spool {
     file: Option<SpoolFile>,
-    memory: Vec<u8>,
+    memory: Pages,
     read: u64,
 }
 
@@ -117,13 +119,13 @@ impl Spool {
 
     /// More is in memory than belongs there: nothing should be added before it is read.
     pub fn is_strained(&self) -> bool {
-        self.memory.len() > MEMORY || (self.file.is_some() && !self.memory.is_empty())
+        self.memory.len() > MEMORY || (self.file.is_some() && self.memory.len() > 0)
     }
 
     /// Writes at the end. On an error nothing of `bytes` counts as written.
     pub fn append(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
         if self.file.is_none() && self.memory.len() + bytes.len() <= MEMORY {
-            self.memory.extend_from_slice(bytes);
+            self.memory.add(bytes);
             return Ok(());
         }
         self.spill(bytes, space).inspect_err(|error| space.tell(error))
@@ -132,7 +134,7 @@ impl Spool {
     /// Writes at the end whatever happens: what finds no room in a file, or shall go into none, stays in memory.
     pub fn keep(&mut self, bytes: &[u8], space: Option<&Arc<SpoolSpace>>) {
         if space.is_none_or(|space| self.append(bytes, space).is_err()) {
-            self.memory.extend_from_slice(bytes);
+            self.memory.add(bytes);
         }
     }
 
@@ -144,7 +146,7 @@ impl Spool {
         }
         let written = self.write_file(bytes, space);
         match written {
-            Ok(()) => self.memory = Vec::new(),
+            Ok(()) => self.memory = Pages::default(),
             Err(_) => {
                 space.used.fetch_sub(count, Ordering::Relaxed);
             }
@@ -159,7 +161,7 @@ impl Spool {
         let Some(SpoolFile { file, len, .. }) = self.file.as_mut() else { return Ok(()) };
         // What a failed write leaves behind `len` is overwritten by the next.
         let mut end = *len;
-        for part in [&self.memory[..], bytes] {
+        for part in [self.memory.bytes(), bytes] {
             file.write_all_at(part, end)?;
             end += part.len() as u64;
         }
@@ -176,7 +178,7 @@ impl Spool {
         match &self.file {
             Some(SpoolFile { file, len, .. }) if self.read < *len => Some(Piece::File(file, self.read, len - self.read)),
             Some(_) | None => {
-                let rest = &self.memory[(self.read - self.in_file()) as usize..];
+                let rest = &self.memory.bytes()[(self.read - self.in_file()) as usize..];
                 (!rest.is_empty()).then_some(Piece::Memory(rest))
             }
         }
@@ -198,7 +200,7 @@ impl Spool {
         if self.file.is_some() {
             return self.clear();
         }
-        self.memory.clear();
+        self.memory.reuse();
         self.read = 0;
     }
 

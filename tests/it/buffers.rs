@@ -106,6 +106,35 @@ fn a_slow_upload_and_a_slow_download_leave_the_only_slot_to_others_and_cost_no_m
     expect_room_given_back(&site);
 }
 
+#[test]
+fn memory_comes_back_after_a_peak_of_bodies_in_memory() {
+    let site = site("queue.max = 1000");
+    let peak = || {
+        let mut wires: Vec<Wire> = (0..200).map(|_| Wire::connect(site.addr).unwrap()).collect();
+        for wire in &mut wires {
+            wire.send(&head_of_upload("/echo", 64 * 1024)).unwrap();
+            wire.send(&pattern(0, 60 * 1024)).unwrap();
+        }
+        let full = 200 * 60;
+        let start = memory(&site, "VmRSS");
+        wait::until("all of it is in memory", secs(10), || memory(&site, "VmRSS") > start.max(full));
+        for wire in &mut wires {
+            wire.send(&pattern(60 * 1024, 4 * 1024)).unwrap();
+        }
+        for wire in &mut wires {
+            assert_eq!(wire.reply(false).unwrap().text(), receipt(&pattern(0, 64 * 1024)));
+        }
+    };
+    let before = memory(&site, "VmRSS");
+    peak();
+    let mut now = 0;
+    let came_back = wait::becomes_so(secs(10), &mut || {
+        now = memory(&site, "VmRSS");
+        now < before + 3 * 1024
+    });
+    assert!(came_back, "{before} KiB before the peak, {now} KiB after it");
+}
+
 /// A small disk of its own as the spool directory: a tmpfs where the test may mount one, else the quota of the same size.
 struct SmallDisk {
     site: Site,
@@ -197,11 +226,9 @@ fn without_descriptors_for_a_file_uploads_are_507_and_answers_wait() {
         assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
     }
     let pid = Pid::from_raw(site.pid() as i32).unwrap();
-    let open = || fs::read_dir(format!("/proc/{}/fd", site.pid())).unwrap();
-    let highest = open().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u64>().ok()).max().unwrap();
-    let limit = |soft| rustix::process::prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(soft), maximum: before(pid).maximum });
-    // Numbers below the highest that are free: closed by taking them away too is not possible, so the limit is the lowest free one.
-    let free = (0..=highest + 1).find(|number| !Path::new(&format!("/proc/{}/fd/{number}", site.pid())).exists()).unwrap();
+    let limit = |soft| rustix::process::prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(soft), maximum: limit_of_files(pid) });
+    // A new descriptor gets the lowest free number, and numbers are below the limit.
+    let free = (0..).find(|number| !Path::new(&format!("/proc/{}/fd/{number}", site.pid())).exists()).unwrap();
     let old = limit(free).unwrap();
     let bytes = 20 * MIB;
     wires[0].send(kept(&format!("/bytes?n={bytes}")).as_bytes()).unwrap();
@@ -213,11 +240,11 @@ fn without_descriptors_for_a_file_uploads_are_507_and_answers_wait() {
     assert_eq!(upload(site.addr, MIB).map(|reply| reply.status), Ok(200));
 }
 
-fn before(pid: Pid) -> Rlimit {
+/// The hard limit; None: there is none.
+fn limit_of_files(pid: Pid) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).unwrap();
     let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    let words: Vec<&str> = line.split_whitespace().collect();
-    Rlimit { current: words[3].parse().ok(), maximum: words[4].parse().ok() }
+    line.split_whitespace().nth(4).unwrap().parse().ok()
 }
 
 #[test]
