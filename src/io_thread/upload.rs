@@ -13,6 +13,7 @@ impl IoThread {
         let conn = &mut self.clients[key].conn;
         if let Some(request) = conn.request.as_mut().filter(|request| request.is_streamed && request.facts.expects_continue) {
             request.facts.expects_continue = false;
+            request.entry.heads_sent(intake::CONTINUE.len(), None);
             // If the client does not take this, it will not take the answer either.
             let _ = conn.send(intake::CONTINUE, &[], None);
         }
