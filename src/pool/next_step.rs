@@ -358,7 +358,8 @@ impl<W> Group<W> {
         self.at(number).all(Process::is_leaving)
     }
 
-    fn any_serving(&self) -> bool {
+    /// A process takes requests.
+    pub fn any_serving(&self) -> bool {
         self.processes.iter().any(Process::is_serving)
     }
 

@@ -208,7 +208,10 @@ impl Restart {
     }
 
     fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<io_thread::Process, Failure> {
-        let release = self.shared.table.lock().releases.get(&(id.group, name.generation)).cloned();
+        let (release, aside) = {
+            let state = self.shared.table.lock();
+            (state.releases.get(&(id.group, name.generation)).cloned(), state.pool.group(id.group).any_serving())
+        };
         let Some(release) = release else {
             return Err(Failure { kind: FailureKind::Release(format!("{} has no release", name.generation)), output: Vec::new() });
         };
@@ -219,6 +222,7 @@ impl Restart {
             run_dir: &self.shared.server.run_dir,
             serial: id.serial,
             nofile: self.nofile,
+            aside,
         };
         let Launched { pid, endpoint, stdout, stderr, report, dir } = spawn::launch(&request)?;
         if let Some(keeper) = &mut self.keeper

@@ -92,7 +92,9 @@ fn become_app(parent: &UnixStream) -> ShimError {
 fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimError> {
     let (mut order, socket) = receive_order(parent).map_err(|error| other("orders", &error))?;
     rustix::process::setsid().map_err(|error| other("setsid", &error.into()))?;
-    sys::step_back(std::process::id());
+    if order.aside {
+        sys::step_back(std::process::id());
+    }
     reset_signals().map_err(|error| other("signals", &error))?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum;

@@ -44,6 +44,8 @@ pub struct LaunchRequest<'a> {
     pub serial: u32,
     /// Soft limit of descriptors for the app.
     pub nofile: u64,
+    /// Others serve meanwhile, and go before it on the processor.
+    pub aside: bool,
 }
 
 /// A process that has been started. Nobody waits for it but [`crate::sys::reap_any`].
@@ -78,6 +80,7 @@ pub(super) struct ShimOrder {
     pub nofile: u64,
     /// A socket comes with the order; the app gets it as descriptor 3. Else it is only held until the app is executed.
     pub pass_socket: bool,
+    pub aside: bool,
 }
 
 /// Starts a process; returns when the shim has its orders.
@@ -109,6 +112,7 @@ fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
         user: release.user.as_ref().map(|user| (user.name.clone(), user.uid, user.gid)),
         nofile: request.nofile,
         pass_socket: release.bind == Bind::Fd,
+        aside: request.aside,
     };
     let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let (report, childs) = UnixStream::pair().map_err(step("socketpair"))?;

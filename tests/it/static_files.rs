@@ -514,7 +514,7 @@ fn what_lies_outside_is_missing_or_named_without_leave_is_a_502() {
         "X-Accel-Redirect: http://other/\r\n".to_owned(),
     ] {
         let reply = site.get(&answer(&fields, "secret"), "");
-        assert_eq!((reply.status, reply.text().as_str()), (502, "502 Bad Gateway\n"), "{fields}");
+        assert!(reply.status == 502 && reply.text().starts_with("502 Bad Gateway\n") && !reply.text().contains("secret"), "{fields}");
         assert!(!reply.head.contains(&root) && !reply.head.contains("passwd"), "{}", reply.head);
     }
     let log = site.log();

@@ -62,7 +62,15 @@ impl Stage {
     pub fn launch(&self, release: &Release) -> Result<Launched, Failure> {
         self.serial.set(self.serial.get() + 1);
         let name = ProcessName { app: AppName::new("blog").unwrap(), number: Number(2), generation: Generation(7) };
-        launch(&LaunchRequest { program: &self.program, name, release, run_dir: &self.run_dir, serial: self.serial.get(), nofile: NOFILE })
+        launch(&LaunchRequest {
+            program: &self.program,
+            name,
+            release,
+            run_dir: &self.run_dir,
+            serial: self.serial.get(),
+            nofile: NOFILE,
+            aside: false,
+        })
     }
 }
 

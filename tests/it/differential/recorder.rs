@@ -218,6 +218,7 @@ fn is_expected(name: &str, value: &str, host: &str) -> bool {
         "x-forwarded-for" => value == "127.0.0.1",
         "x-forwarded-host" => value == host,
         "x-forwarded-proto" => value == "http",
+        "forwarded" => value.replace('"', "") == format!("host={host};proto=http;for=127.0.0.1"),
         "x-request-id" => value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_hexdigit()),
         "via" => ["1.1 rota", "1.0 rota"].contains(&value),
         "connection" => ["close", "keep-alive"].contains(&value),
