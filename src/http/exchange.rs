@@ -3,7 +3,7 @@
 use super::chunked::ChunkReader;
 use super::fields::Field;
 use super::framing::{self, RequestBody, ResponseBody};
-use super::head::{BadResponse, RequestHead, ResponseHead, Version, list};
+use super::head::{BadResponse, RequestHead, ResponseHead, Version, is_token, list};
 use super::refusal::Refusal;
 
 /// What the rest of the exchange depends on.
@@ -75,7 +75,7 @@ pub fn facts(head: &RequestHead<'_, '_>) -> Result<RequestFacts, Refusal> {
     let mut upgrade = Vec::new();
     // RFC 9110 7.8: only in 1.1 and named by Connection; with a body behind it nobody could say where the new protocol begins.
     if connection.upgrade && http11 && body == RequestBody::None {
-        let offers = head.fields.values(Field::Upgrade).flat_map(list).filter(|offer| !offer.is_empty());
+        let offers = head.fields.values(Field::Upgrade).flat_map(list).filter(|offer| is_protocol(offer));
         upgrade.extend(offers.map(|offer| String::from_utf8_lossy(offer).to_ascii_lowercase()));
         // HTTP of any version would put requests past us.
         upgrade.retain(|offer| !matches!(offer.split('/').next(), Some("h2c" | "h2" | "http")));
@@ -97,6 +97,11 @@ pub fn facts(head: &RequestHead<'_, '_>) -> Result<RequestFacts, Refusal> {
         upgrade,
         body,
     })
+}
+
+/// `protocol-name [ "/" protocol-version ]` (RFC 9110 7.8). Nothing else is offered: who knows what an app makes of `h2c x` or `"h2c"`.
+fn is_protocol(offer: &[u8]) -> bool {
+    offer.splitn(2, |byte| *byte == b'/').all(|word| !word.is_empty() && word.iter().all(|byte| is_token(*byte)))
 }
 
 /// What follows from a response's head.
@@ -236,13 +241,21 @@ mod tests {
     use super::*;
     use crate::http::head::{HeadLimits, HeaderRoom, parse_request, parse_response};
 
-    #[test]
-    fn http_is_not_offered_to_the_app() {
-        let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c, H2, HTTP/2.0, websocket, h2x\r\n\r\n";
+    fn offered(upgrade: &str) -> Vec<String> {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n");
         let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
         let mut room = HeaderRoom::new();
-        let facts = facts(&parse_request(text.as_bytes(), &limits, &mut room).unwrap().unwrap().0).unwrap();
-        assert_eq!(facts.upgrade, ["websocket", "h2x"]);
+        facts(&parse_request(text.as_bytes(), &limits, &mut room).unwrap().unwrap().0).unwrap().upgrade
+    }
+
+    #[test]
+    fn http_is_not_offered_to_the_app() {
+        assert_eq!(offered("h2c, H2, HTTP/2.0, websocket, h2x"), ["websocket", "h2x"]);
+    }
+
+    #[test]
+    fn what_is_no_protocol_is_not_offered_to_the_app() {
+        assert_eq!(offered("h2c x, \"h2c\", http /2, a/, /b, a/b/c, \u{a0}h2c, a:b, foo/1"), ["foo/1"]);
     }
 
     fn keeps_app(method: &str, response: &str) -> bool {
