@@ -6,7 +6,7 @@ mod targets;
 
 use std::sync::LazyLock;
 
-static CHECK: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static CHECK: LazyLock<targets::Check> = LazyLock::new(|| {
     let wanted = std::env::var("ROTA_FUZZ_TARGET").expect("ROTA_FUZZ_TARGET names a target");
     targets::find(&wanted).unwrap_or_else(|| panic!("no target named {wanted}"))
 });

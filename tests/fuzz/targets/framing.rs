@@ -22,7 +22,7 @@ pub fn check(bytes: &[u8]) {
 
 fn asked(kind: usize) -> String {
     let method = ["GET", "HEAD", "POST", "PUT"][kind & 3];
-    let (version, keep) = [("1.1", ""), ("1.0", ""), ("1.0", "Connection: keep-alive\r\n"), ("1.1", UPGRADE)][kind / 4 & 3];
+    let (version, keep) = [("1.1", ""), ("1.0", ""), ("1.0", "Connection: keep-alive\r\n"), ("1.1", UPGRADE)][(kind / 4) & 3];
     format!("{method} / HTTP/{version}\r\nHost: a\r\n{keep}")
 }
 

@@ -18,8 +18,11 @@ mod second_reader;
 use rota::http::head::HeadLimits;
 use rota::http::rewrite::ForwardContext;
 
+/// Panics when something does not hold.
+pub type Check = fn(&[u8]);
+
 /// By name, in the order in which they are run.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("head", head::check),
     ("framing", framing::check),
     ("chunked", chunked::check),
@@ -31,7 +34,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 9] = [
     ("control", control::check),
 ];
 
-pub fn find(name: &str) -> Option<fn(&[u8])> {
+pub fn find(name: &str) -> Option<Check> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, check)| *check)
 }
 
