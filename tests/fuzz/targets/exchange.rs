@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 
+use rota::http::accept::Form;
 use rota::http::chunked::{LAST_CHUNK, write_chunk};
 use rota::http::exchange::{self, BodyReader, ClientBody, Kind, RequestFacts};
 use rota::http::head::{self, HeaderRoom, Version};
-use rota::http::refusal::Refusal;
+use rota::http::refusal::{self, Refusal};
 use rota::http::rewrite;
 
 use super::second_reader::{self, Body, Reading};
@@ -156,7 +157,10 @@ impl<'a> Talk<'a> {
 
     fn own_answer(&mut self, refusal: &Refusal, head_only: bool, http11: bool, keep: bool) {
         let start = self.output.len();
-        refusal.write(&mut self.output, "Sun, 06 Nov 1994 08:49:37 GMT", head_only, keep);
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let answer = refusal::Answer { date, head_only, keep, request_id: None, form: Form::Plain, page: None, plight: None };
+        let behind = refusal.write(&mut self.output, &answer);
+        self.output.extend_from_slice(behind);
         let head = self.output[start..].windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an empty line") + 4;
         let body = self.output[start + head..].to_vec();
         self.answers.push(Answer { status: refusal.status(), body, head_only, http11 });

@@ -55,7 +55,7 @@ fn request(bytes: &[u8]) {
     let written = Said::of(&out);
     let (lengths, codings) = (written.lengths.as_slice(), written.codings.as_slice());
     match facts.body {
-        RequestBody::None => assert!(codings.is_empty() && (lengths.is_empty() || (lengths == ["0"] && facts.has_content_semantics))),
+        RequestBody::None => assert!(codings.is_empty() && (lengths.is_empty() || (lengths == ["0"] && facts.says_empty))),
         RequestBody::Length(length) => assert!(codings.is_empty() && lengths == [length.to_string()]),
         RequestBody::Chunked => assert!(codings == ["chunked"] && lengths.is_empty()),
     }

@@ -288,7 +288,7 @@ static ASKED: LazyLock<Vec<RequestFacts>> = LazyLock::new(|| {
 });
 
 /// Fields that rota writes itself, whatever the client said.
-const WRITTEN: [&str; 9] = [
+const WRITTEN: [&str; 10] = [
     "host",
     "connection",
     "upgrade",
@@ -296,10 +296,11 @@ const WRITTEN: [&str; 9] = [
     "transfer-encoding",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "forwarded",
     "x-request-id",
     "via",
 ];
-const NEVER_FORWARDED: [&str; 13] = [
+const NEVER_FORWARDED: [&str; 12] = [
     "te",
     "trailer",
     "keep-alive",
@@ -307,7 +308,6 @@ const NEVER_FORWARDED: [&str; 13] = [
     "http2-settings",
     "expect",
     "proxy",
-    "forwarded",
     "x-real-ip",
     "x-client-ip",
     "true-client-ip",

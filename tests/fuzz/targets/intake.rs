@@ -9,10 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use mio::{Poll, Token};
+use rota::access_log::AccessLog;
 use rota::config::{self, SourceFile};
 use rota::conn::intake::{self, Desk, Next};
 use rota::conn::socket::Socket;
-use rota::conn::{Conn, Request};
+use rota::conn::spool::Piece;
+use rota::conn::{Conn, Phase, Request};
 use rota::handoff::{Inbox, mailbox};
 use rota::table::{Shared, ToMaster};
 
@@ -115,7 +117,8 @@ impl Server {
         let poll = Poll::new().expect("a poll");
         let (master, inbox) = mailbox(poll.registry(), Token(0)).expect("a mailbox");
         let watch = poll.registry().try_clone().expect("a registry");
-        let shared = Arc::new(Shared::new(loaded.config.server, loaded.config.apps, master, watch));
+        let log = Arc::new(AccessLog::open(&loaded.config).expect("it is off"));
+        let shared = Arc::new(Shared::new(loaded.config.server, loaded.config.apps, master, watch, log));
         Self { shared, _poll: poll, _inbox: inbox }
     }
 
@@ -124,7 +127,7 @@ impl Server {
         let (mut client, socket) = UnixStream::pair().expect("two sockets");
         client.set_nonblocking(true).and_then(|()| socket.set_nonblocking(true)).expect("two sockets");
         let socket = Socket::Unix(mio::net::UnixStream::from_std(socket));
-        let mut conn = Some(Conn::new(socket, None, &self.shared.connections, None));
+        let mut conn = Some(Conn::new(socket, None, Phase::Head, &self.shared.connections, None, self.shared.access_log.clone()));
         let (mut taken, mut output) = (Vec::new(), Vec::new());
         let mut is_shut = false;
         while let Some(open) = &mut conn {
@@ -135,10 +138,11 @@ impl Server {
                     taken.push(Taken { line: request.line(), body: body(request) });
                     let keep = request.facts.keep_alive;
                     let answer = format!("{ANSWER}Content-Length: 2\r\n\r\n{}", if request.facts.head_only { "" } else { "ok" });
-                    open.send(answer.as_bytes(), &[], &self.shared.spool).expect("room");
-                    intake::request_done(open, turn.spare, keep);
+                    open.send(answer.as_bytes(), &[], Some(&self.shared.spool)).expect("an open socket");
+                    intake::request_done(open, turn.spare, keep, turn.now);
                 }
                 Next::Again => {}
+                Next::Introduced(_) => panic!("no listener of proxies: {open:?}"),
                 Next::Wait | Next::Body if is_shut => panic!("it waits on a client that has ended: {open:?}"),
                 Next::Wait | Next::Body if bytes.is_empty() => {
                     client.shutdown(std::net::Shutdown::Write).expect("an open socket");
@@ -160,13 +164,11 @@ impl Server {
 }
 
 fn body(request: &mut Request) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), [0; 256]);
-    while !request.body.is_drained() {
-        let count = {
-            let piece = request.body.peek(&mut buffer).expect("memory");
-            all.extend_from_slice(piece);
-            piece.len()
-        };
+    let mut all = Vec::new();
+    while let Some(piece) = request.body.next() {
+        let Piece::Memory(bytes) = piece else { panic!("so small a body is in memory") };
+        let count = bytes.len();
+        all.extend_from_slice(bytes);
         request.body.advance(count);
     }
     all

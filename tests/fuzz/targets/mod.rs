@@ -10,11 +10,13 @@ mod exchange;
 mod framing;
 mod head;
 mod intake;
+mod proxy_header;
 mod websocket;
 
 #[path = "../../framing/second_reader.rs"]
 mod second_reader;
 
+use rota::http::forwarded::Origin;
 use rota::http::head::HeadLimits;
 use rota::http::rewrite::ForwardContext;
 
@@ -22,12 +24,13 @@ use rota::http::rewrite::ForwardContext;
 pub type Check = fn(&[u8]);
 
 /// By name, in the order in which they are run.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("head", head::check),
     ("framing", framing::check),
     ("chunked", chunked::check),
     ("exchange", exchange::check),
     ("intake", intake::check),
+    ("proxy_header", proxy_header::check),
     ("websocket", websocket::check),
     ("event_stream", event_stream::check),
     ("config", config::check),
@@ -68,8 +71,9 @@ fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
 const JOINT: u8 = 0x1e;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 8192, headers: 128, target: 4096 };
-const FORWARD: ForwardContext<'static> =
-    ForwardContext { peer: None, is_trusted: false, scheme: "http", default_host: "default.example", request_id: 1 };
+const FORWARD: ForwardContext<'static> = ForwardContext { origin: &ORIGIN, default_host: "default.example", request_id: 1 };
+const ORIGIN: Origin<'static> =
+    Origin { peer: None, is_trusted: false, before: Vec::new(), client: None, scheme: "http", host: None, port: None };
 const ALL_CUTS: usize = 24;
 const SOME_CUTS: u64 = 9;
 const FNV: u64 = 0x0100_0000_01b3;
