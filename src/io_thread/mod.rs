@@ -54,6 +54,8 @@ pub struct Process {
     pub stderr: OwnedFd,
     /// End of file: the program was executed. A message: why it was not.
     pub report: std::os::unix::net::UnixStream,
+    /// It was started aside of those that serve ([`crate::sys::step_back`]).
+    pub aside: bool,
 }
 
 /// Starts the thread. It ends after [`ToThread::Gone`].
@@ -127,7 +129,7 @@ impl IoThread {
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
         Ok(Self {
             upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled),
-            probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, desk.now)),
+            probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, process.aside, desk.now)),
             app,
             id: process.id,
             name: process.name,

@@ -54,7 +54,7 @@ pub struct Report {
 }
 
 impl Probe {
-    pub fn new(app: &AppConfig, host: &str, endpoint: &Endpoint, now: Instant) -> Self {
+    pub fn new(app: &AppConfig, host: &str, endpoint: &Endpoint, aside: bool, now: Instant) -> Self {
         let path = app.ready.path.clone();
         let (port, last) = match endpoint {
             Endpoint::Tcp(addr) => (Some(addr.port()), format!("nothing listens on $PORT {}", addr.port())),
@@ -71,7 +71,7 @@ impl Probe {
             port,
             began: now,
             until: now + app.ready.timeout,
-            aside: Some(now + ASIDE),
+            aside: aside.then_some(now + ASIDE),
             next: now + FIRST_TRY,
             pause: FIRST_TRY,
             upstream: None,
@@ -295,7 +295,9 @@ impl IoThread {
 
     fn is_ready(&mut self) {
         let Some(probe) = self.probe.take() else { return };
-        sys::step_up(self.pid);
+        if probe.aside.is_some() {
+            sys::step_up(self.pid);
+        }
         self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.desk.now);
         self.shared.table.notify();
         log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());

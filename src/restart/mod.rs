@@ -232,7 +232,7 @@ impl Restart {
             self.keep();
         }
         self.living.insert(id, Living { pid, name: name.clone(), _dir: dir });
-        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report })
+        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report, aside })
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
