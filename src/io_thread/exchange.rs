@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::leave::Leave;
 use super::tunnel::WebSocket;
 use super::upstream::{Owner, Upstream};
-use super::{Client, IoThread, Name};
+use super::{BUFFER, Client, IoThread, Name};
 use crate::conn::spool::Piece;
 use crate::conn::{Flushed, Phase};
 use crate::conn::{intake, static_files};
@@ -272,7 +272,7 @@ impl IoThread {
                 // It reads no more. It may have answered before: look.
                 Err(_) => {
                     upstream.readable = true;
-                    self.more.push_back(upstream_key);
+                    self.read_later(upstream_key);
                     return;
                 }
             }
@@ -280,11 +280,24 @@ impl IoThread {
         self.later.push_back(key);
     }
 
+    /// The app has written something. What has just begun, as every small answer has, is read before what is long already.
+    pub(super) fn app_speaks(&mut self, upstream_key: usize, client: usize) {
+        let received = self.clients.get(client).and_then(|client| client.exchange.as_ref()).map_or(0, |exchange| exchange.received);
+        match self.more.len() >= LONG_READS && received >= BUFFER as u64 {
+            true => self.read_later(upstream_key),
+            false => self.read_app(upstream_key),
+        }
+    }
+
     /// Reads from the app until there is nothing more, or others should have their turn.
     pub(super) fn read_app(&mut self, upstream_key: usize) {
+        self.read_app_up_to(upstream_key, if self.more.len() < LONG_READS { READS } else { 1 });
+    }
+
+    fn read_app_up_to(&mut self, upstream_key: usize, most: usize) {
         // Called from within itself (an answer freed a slot, whose next request failed at once): later.
         if self.buffer.is_empty() {
-            return self.more.push_back(upstream_key);
+            return self.read_later(upstream_key);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut reads = 0;
@@ -292,8 +305,8 @@ impl IoThread {
             if self.is_held_back(key) {
                 break;
             }
-            if reads == READS {
-                self.more.push_back(upstream_key);
+            if reads == most {
+                self.read_later(upstream_key);
                 break;
             }
             reads += 1;
@@ -317,6 +330,26 @@ impl IoThread {
             }
         }
         self.buffer = buffer;
+    }
+
+    /// The app's socket is read when those that were put off before it have been.
+    fn read_later(&mut self, upstream_key: usize) {
+        if let Some(upstream) = self.upstreams.all.get_mut(upstream_key).filter(|upstream| !upstream.is_put_off) {
+            upstream.is_put_off = true;
+            self.more.push_back(upstream_key);
+        }
+    }
+
+    /// A few of the long answers: a thousand of them must not hold up what is small.
+    pub(super) fn read_more(&mut self) {
+        let turns = self.more.len().min(LONG_READS);
+        for _ in 0..turns {
+            let Some(key) = self.more.pop_front() else { break };
+            if let Some(upstream) = self.upstreams.all.get_mut(key) {
+                upstream.is_put_off = false;
+            }
+            self.read_app_up_to(key, READS / turns);
+        }
     }
 
     /// The client takes less than the app gives and there is no room for more: the app waits.
@@ -731,6 +764,8 @@ fn is_refusal(error: &io::Error) -> bool {
 
 /// Reads from one connection before others have their turn: 512 KiB.
 const READS: usize = 8;
+/// Connections that share so many reads in one turn of the loop, half a millisecond. When more wait, each other has one read.
+const LONG_READS: usize = 4;
 /// Writes to one connection before others have their turn, of 256 KiB at most.
 const WRITES: usize = 16;
 /// How often a request is sent when the app may have begun on it, and when it never reached one.

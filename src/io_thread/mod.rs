@@ -100,7 +100,7 @@ struct IoThread {
     upstreams: Upstreams,
     /// Clients that can go on without an event.
     todo: VecDeque<usize>,
-    /// Connections to the app with more to read than one turn takes.
+    /// Connections to the app with more to read than one turn takes, once each.
     more: VecDeque<usize>,
     /// Clients with more to say or to take than one turn moves.
     later: VecDeque<usize>,
@@ -244,7 +244,7 @@ impl IoThread {
                 if event.is_writable() {
                     self.send_request(client);
                 }
-                self.read_app(key);
+                self.app_speaks(key, client);
             }
             upstream::Owner::Probe => self.probe_event(key),
         }
@@ -497,10 +497,7 @@ impl IoThread {
                 self.advance(key);
             }
         }
-        for _ in 0..self.more.len() {
-            let Some(key) = self.more.pop_front() else { break };
-            self.read_app(key);
-        }
+        self.read_more();
         for _ in 0..self.later.len() {
             let Some(key) = self.later.pop_front() else { break };
             self.client_moved(key);

@@ -21,6 +21,8 @@ pub struct Upstream {
     pub owner: Owner,
     /// The socket may have bytes (edge-triggered).
     pub readable: bool,
+    /// It is to be read after others.
+    pub is_put_off: bool,
     /// The end of the app's stream was announced.
     pub closing: bool,
     /// An event for writability is asked for.
@@ -104,6 +106,7 @@ impl Upstreams {
             socket,
             owner,
             readable: false,
+            is_put_off: false,
             closing: false,
             wants_write,
             reused: false,
