@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::exchange::{Class, End, Exchange, Stage};
+use super::answer::End;
+use super::exchange::{Class, Exchange, Stage};
 use super::{Client, IoThread};
 use crate::http::chunked;
 use crate::http::exchange::ClientBody;

@@ -4,7 +4,9 @@
 //! the pool and done by the restart thread. It starts and signals nothing. A panic here costs the connections that it holds, and its
 //! process is replaced.
 
+mod answer;
 mod exchange;
+mod fault;
 mod in_hand;
 mod leave;
 pub mod output;
@@ -38,7 +40,8 @@ use crate::plight;
 use crate::pool::{Claim, Ended, Exit, FailureKind};
 use crate::restart::spawn::Endpoint;
 use crate::table::{Shared, ToMaster, ToThread};
-use exchange::{Exchange, Fault};
+use exchange::Exchange;
+use fault::Fault;
 use output::Pipes;
 use probe::Probe;
 use upstream::Upstreams;

@@ -1,0 +1,366 @@
+//! The response of an exchange: what the app sends is read, understood, and written to the client.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::exchange::{Exchange, Stage};
+use super::fault::Fault;
+use super::leave::Leave;
+use super::tunnel::WebSocket;
+use super::upstream::{Owner, Upstream};
+use super::{BUFFER, Client, IoThread};
+use crate::conn::intake::{self, Desk};
+use crate::conn::{Conn, Phase, static_files};
+use crate::http::chunked;
+use crate::http::event_stream::{self, Events};
+use crate::http::exchange::{self, BodyReader, ClientBody, Kind};
+use crate::http::fields::Field;
+use crate::http::head::{self, HeaderRoom};
+use crate::http::rewrite;
+use crate::http::websocket;
+use crate::pool::Ended;
+use crate::table::Shared;
+
+/// How a response ended, for `finish`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The app sent all of it.
+    Whole,
+    /// The app sent all of it, and more behind it that nobody asked for.
+    WithMore,
+    /// An event stream that left a draining process behind an event.
+    Left,
+    /// An event stream that had to be ended where it stood.
+    Cut,
+}
+
+impl IoThread {
+    /// The app has written something. What has just begun, as every small answer has, is read before what is long already.
+    pub(super) fn app_speaks(&mut self, upstream_key: usize, client: usize) {
+        let received = self.clients.get(client).and_then(|client| client.exchange.as_ref()).map_or(0, |exchange| exchange.received);
+        match self.more.len() >= LONG_READS && received >= BUFFER as u64 {
+            true => self.read_later(upstream_key),
+            false => self.read_app(upstream_key),
+        }
+    }
+
+    /// Reads from the app until there is nothing more, or others should have their turn.
+    pub(super) fn read_app(&mut self, upstream_key: usize) {
+        self.read_app_up_to(upstream_key, if self.more.len() < LONG_READS { READS } else { 1 });
+    }
+
+    fn read_app_up_to(&mut self, upstream_key: usize, most: usize) {
+        // Called from within itself (an answer freed a slot, whose next request failed at once): later.
+        if self.buffer.is_empty() {
+            return self.read_later(upstream_key);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut reads = 0;
+        while let Some(&Upstream { owner: Owner::Client(key), readable: true, .. }) = self.upstreams.all.get(upstream_key) {
+            if self.is_held_back(key) {
+                break;
+            }
+            if reads == most {
+                self.read_later(upstream_key);
+                break;
+            }
+            reads += 1;
+            let upstream = &mut self.upstreams.all[upstream_key];
+            match upstream.socket.read(&mut buffer) {
+                Ok(0) => {
+                    upstream.readable = false;
+                    self.app_ended(key, upstream_key);
+                }
+                Ok(count) => {
+                    // A short read means empty, unless the end was announced with it.
+                    upstream.readable = count == buffer.len() || upstream.closing;
+                    self.app_bytes(key, upstream_key, &buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    upstream.readable = false;
+                    self.app_failed(key, Fault::Broken(error));
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// The app's socket is read when those that were put off before it have been.
+    pub(super) fn read_later(&mut self, upstream_key: usize) {
+        if let Some(upstream) = self.upstreams.all.get_mut(upstream_key).filter(|upstream| !upstream.is_put_off) {
+            upstream.is_put_off = true;
+            self.more.push_back(upstream_key);
+        }
+    }
+
+    /// A few of the long answers: a thousand of them must not hold up what is small.
+    pub(super) fn read_more(&mut self) {
+        let turns = self.more.len().min(LONG_READS);
+        for _ in 0..turns {
+            let Some(key) = self.more.pop_front() else { break };
+            if let Some(upstream) = self.upstreams.all.get_mut(key) {
+                upstream.is_put_off = false;
+            }
+            self.read_app_up_to(key, READS / turns);
+        }
+    }
+
+    /// The client takes less than the app gives and there is no room for more: the app waits.
+    fn is_held_back(&self, key: usize) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        let tunnel = match &client.exchange {
+            // What the app still says goes nowhere.
+            Some(Exchange { stage: Stage::Tunnel(Some(websocket)), .. }) if websocket.has_left() => return false,
+            Some(Exchange { stage: Stage::Tunnel(_), .. }) => true,
+            Some(_) | None => false,
+        };
+        let output = &client.conn.output;
+        !output.is_drained() && (tunnel || !self.app.buffer.response || output.is_strained() || !self.shared.spool.has_room())
+    }
+
+    fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        exchange.seen = true;
+        exchange.received += bytes.len() as u64;
+        let upstream = &mut self.upstreams.all[upstream_key];
+        let joined;
+        let bytes = if upstream.input.is_empty() {
+            bytes
+        } else {
+            upstream.input.extend_from_slice(bytes);
+            joined = std::mem::take(&mut upstream.input);
+            &joined[..]
+        };
+        self.desk.out.clear();
+        let (mut at, mut heads, mut status) = (0, 0, None);
+        while matches!(exchange.stage, Stage::Head) {
+            match take_head(conn, exchange, &bytes[at..], &mut self.desk, &self.shared) {
+                Ok(Some(taken)) => {
+                    at += taken.used;
+                    status = taken.status;
+                    heads = self.desk.out.len();
+                }
+                Ok(None) => {
+                    upstream.input.extend_from_slice(&bytes[at..]);
+                    break;
+                }
+                Err(reason) => return self.app_failed(key, Fault::Bad(reason)),
+            }
+        }
+        let (rest, leaves) = (&bytes[at..], exchange.leave == Leave::Now);
+        let (mut tail, mut end, mut left) = (&rest[..0], None, false);
+        match &mut exchange.stage {
+            Stage::Head => {}
+            Stage::Body { reader, plan, events } => {
+                match take_body(reader, plan.to_client, events.as_mut(), rest, leaves, &mut self.desk.out) {
+                    Ok(taken) => (tail, end) = taken,
+                    Err(reason) => return self.app_failed(key, Fault::Bad(reason)),
+                }
+            }
+            Stage::Tunnel(None) => tail = rest,
+            Stage::Tunnel(Some(websocket)) => {
+                let passed;
+                (passed, left) = websocket.take_from_app(rest, leaves);
+                tail = &rest[..passed];
+            }
+        }
+        let (mut waited, mut moved) = (false, false);
+        if !self.desk.out.is_empty() || !tail.is_empty() {
+            // Behind interim responses an answer of our own is still possible.
+            exchange.begun = !matches!(exchange.stage, Stage::Head);
+            if let Some(request) = conn.request.as_mut() {
+                request.entry.heads_sent(heads, status);
+            }
+            waited = !conn.output.is_drained();
+            match conn.send(&self.desk.out, tail, self.app.buffer.response.then_some(&self.shared.spool)) {
+                Ok(taken) => moved = taken,
+                Err(_) => return self.client_left(key),
+            }
+        }
+        if let Some(end) = end {
+            return self.finish(key, upstream_key, end);
+        }
+        if left {
+            return self.say_goodbye(key);
+        }
+        // What the app says wins no time for a client that takes nothing.
+        if moved || !waited {
+            self.limit(key);
+        }
+        self.leave_if_late(key);
+        if matches!(self.clients.get(key), Some(Client { exchange: Some(Exchange { stage: Stage::Tunnel(_), .. }), .. })) {
+            self.tunnel_to_app(key);
+        }
+    }
+
+    /// The response is whole: the slot is free, the client may still have to take the rest.
+    pub(super) fn finish(&mut self, key: usize, upstream_key: usize, end: End) {
+        let client = &mut self.clients[key];
+        let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. }) = client.exchange.take() else { return };
+        let upstream = &mut self.upstreams.all[upstream_key];
+        // A rest of the response or bytes behind it (also unread ones, of which no event will tell again), an unsent rest of the request,
+        // an announced end: not to be used again.
+        let is_quiet = end == End::Whole && !sending && !upstream.closing && !upstream.readable;
+        if reusable && is_quiet && !self.draining {
+            self.upstreams.keep(upstream_key, self.desk.now);
+        } else {
+            // At once: an app's thread may be waiting for this end before it takes the next request.
+            self.upstreams.close(upstream_key);
+        }
+        let conn = &mut client.conn;
+        conn.unread = conn.request.as_ref().is_some_and(|request| request.is_to_come());
+        intake::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
+        if plan.keep_client && !conn.has_output() && !self.draining {
+            conn.phase = Phase::Head;
+            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);
+            if conn.readable || !conn.input.is_empty() {
+                self.todo.push_back(key);
+            }
+        } else {
+            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
+            self.todo.push_back(key);
+        }
+        let ended = match end {
+            End::Whole | End::WithMore | End::Left => Ended::Answered(plan.status),
+            End::Cut => Ended::Cut,
+        };
+        self.give_back(claim, ended);
+    }
+
+    fn app_ended(&mut self, key: usize, upstream_key: usize) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        match &mut exchange.stage {
+            Stage::Head => self.app_failed(key, Fault::Ended),
+            Stage::Body { plan, reader, .. } => match reader.eof() {
+                Ok(()) => {
+                    if plan.to_client == ClientBody::Chunked && conn.send(chunked::LAST_CHUNK, &[], Some(&self.shared.spool)).is_err() {
+                        return self.client_left(key);
+                    }
+                    self.finish(key, upstream_key, End::Whole);
+                }
+                Err(_) => self.app_failed(key, Fault::Ended),
+            },
+            Stage::Tunnel(Some(websocket)) if websocket.has_left() => {
+                websocket.app_is_gone();
+                self.goodbye_heard(key);
+            }
+            Stage::Tunnel(_) => self.tunnel_ended(key),
+        }
+    }
+}
+
+/// A head of the app's, for the client behind what `desk.out` has.
+struct Head {
+    /// Bytes of it.
+    used: usize,
+    /// Of the final response, or of a switch.
+    status: Option<u16>,
+}
+
+/// None: it is not whole yet. An error: what is wrong with it.
+fn take_head(
+    conn: &mut Conn,
+    exchange: &mut Exchange,
+    bytes: &[u8],
+    desk: &mut Desk,
+    shared: &Shared,
+) -> Result<Option<Head>, &'static str> {
+    let Some(request) = conn.request.as_ref() else { return Ok(None) };
+    let mut room = HeaderRoom::new();
+    let Some((head, used)) = head::parse_response(bytes, &mut room).map_err(|bad| bad.reason())? else { return Ok(None) };
+    let mut plan = exchange::plan_response(&request.facts, &head).map_err(|bad| bad.reason())?;
+    // A body that is still coming when the answer begins may never be whole.
+    if shared.stopping.load(Ordering::Relaxed) || request.is_to_come() {
+        plan.close_client();
+    }
+    let date = desk.date.at(desk.now);
+    if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
+        desk.folders.refresh(shared);
+        let folders = desk.folders.of(request.group).map(|folders| &**folders);
+        static_files::of_app(conn, &head, &mut plan, folders, date, &mut desk.out)?;
+    } else {
+        rewrite::response(&head, &plan, &request.facts, date, &mut desk.out);
+    }
+    exchange.reusable &= plan.keep_app;
+    let status = match plan.kind {
+        Kind::Interim | Kind::Dropped => {
+            exchange.interim += 1;
+            if exchange.interim > exchange::INTERIM_MAX {
+                return Err("more than 16 interim responses before the final one");
+            }
+            None
+        }
+        Kind::Final => {
+            let (reader, events) = (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
+            let status = plan.status;
+            exchange.stage = Stage::Body { reader, plan, events };
+            Some(status)
+        }
+        Kind::Switch => {
+            exchange.stage = Stage::Tunnel(websocket::is_chosen(&head).then(|| Box::new(WebSocket::new())));
+            Some(plan.status)
+        }
+    };
+    Ok(Some(Head { used, status }))
+}
+
+/// Bytes of a body: what is sent of them as it is, behind what `out` has got, and how the response has ended with them. `leaves`: an event
+/// stream ends behind the event that is under way.
+fn take_body<'a>(
+    reader: &mut BodyReader,
+    to_client: ClientBody,
+    mut events: Option<&mut Events>,
+    bytes: &'a [u8],
+    leaves: bool,
+    out: &mut Vec<u8>,
+) -> Result<(&'a [u8], Option<End>), &'static str> {
+    let (mut at, mut tail) = (0, &bytes[..0]);
+    let end = loop {
+        if reader.is_done() {
+            break Some(if at < bytes.len() { End::WithMore } else { End::Whole });
+        }
+        if at == bytes.len() {
+            break None;
+        }
+        let (used, data) = reader.read(&bytes[at..]).map_err(|bad| bad.reason())?;
+        at += used;
+        if data.is_empty() {
+            if used == 0 {
+                break None;
+            }
+            continue;
+        }
+        let to_end = match &mut events {
+            Some(events) if leaves => events.pass_to_end(data),
+            Some(events) => {
+                events.pass(data);
+                None
+            }
+            None => None,
+        };
+        let data = to_end.map_or(data, |passed| &data[..passed]);
+        match to_client {
+            ClientBody::None => {}
+            ClientBody::Chunked if data.is_empty() => {}
+            ClientBody::Chunked => chunked::write_chunk(out, data),
+            ClientBody::Length(_) | ClientBody::UntilClose => {
+                out.extend_from_slice(tail);
+                tail = data;
+            }
+        }
+        if to_end.is_some() {
+            break Some(End::Left);
+        }
+    };
+    if end.is_some() && to_client == ClientBody::Chunked {
+        out.extend_from_slice(chunked::LAST_CHUNK);
+    }
+    Ok((tail, end))
+}
+
+/// Reads from one connection before others have their turn: 512 KiB.
+const READS: usize = 8;
+/// Connections that share so many reads in one turn of the loop, half a millisecond. When more wait, each other has one read.
+const LONG_READS: usize = 4;

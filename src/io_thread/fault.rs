@@ -1,0 +1,131 @@
+//! What an app can do wrong, and what becomes of the request: sent again, answered by us, or cut off.
+
+use std::io;
+use std::time::Duration;
+
+use super::exchange::Exchange;
+use super::{Client, IoThread};
+use crate::http::exchange;
+use crate::http::refusal::Refusal;
+use crate::pool::{Ended, FailureKind};
+
+/// What an app can do wrong.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nobody listens (any more): nothing of the request reached it.
+    Refused(io::Error),
+    /// We could not open a connection (no descriptors, no memory): nothing of the request reached it, and it is not to blame.
+    Local(io::Error),
+    /// It closed before the response was whole.
+    Ended,
+    Broken(io::Error),
+    /// What it sent is no response.
+    Bad(&'static str),
+    Timeout,
+    /// The drain limit has passed.
+    DrainLimit,
+}
+
+impl IoThread {
+    /// The app did not answer, or not to the end. The request goes to an app again when that is safe; else the client is told, or, when part of
+    /// an answer is out, cut off so that it sees that the answer is not whole.
+    pub(super) fn app_failed(&mut self, key: usize, fault: Fault) {
+        let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
+        let Some(Exchange { claim, upstream, begun, seen, .. }) = exchange.take() else { return };
+        let reused = upstream.is_some_and(|upstream| self.upstreams.all[upstream].reused);
+        if let Some(upstream) = upstream {
+            self.upstreams.close(upstream);
+        }
+        let Some(request) = conn.request.as_ref() else { return };
+        // What was passed on of a body is not here any more.
+        let idempotent = request.facts.idempotent && !request.is_streamed;
+        let (line, tries) = (request.line(), request.tries);
+        let never_reached = matches!(fault, Fault::Refused(_));
+        let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
+        let again = closed && exchange::may_retry(seen, never_reached, idempotent);
+        if again && reused {
+            // It was closed while it was idle, or the process is gone: the others say no more.
+            self.upstreams.close_idle();
+        }
+        if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
+            log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);
+            if never_reached {
+                self.todo.push_back(key);
+            } else {
+                // Not at once: a process that is dying closes its connections before its listener, and would take this one with it.
+                self.desk.deadlines.set(&mut self.clients[key].conn.deadline, key, self.desk.now + RETRY_PAUSE);
+            }
+            // First, so that the slot is not given to the next one that waits, which would find the same.
+            if let Fault::Refused(error) = &fault {
+                self.refuses_connections(error);
+            }
+            return self.give_back(claim, if never_reached { Ended::Unused } else { Ended::AppFailed });
+        }
+        let ended = match fault {
+            Fault::DrainLimit => Ended::Cut,
+            Fault::Local(_) => Ended::Unused,
+            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Timeout => Ended::AppFailed,
+        };
+        let refusal = match fault {
+            Fault::Timeout | Fault::DrainLimit => Refusal::AppTimeout,
+            Fault::Bad(reason) => Refusal::BadGateway(reason),
+            Fault::Local(_) => Refusal::NoProcess,
+            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) => Refusal::BadGateway("the app closed the connection"),
+        };
+        if begun {
+            log::info!("{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response", self.name, self.pid);
+            let conn = &mut self.clients[key].conn;
+            conn.socket.reset_on_close();
+            if let Some(request) = conn.request.as_mut() {
+                request.entry.cause = Some(refusal.reason());
+            }
+            self.clients.remove(key);
+        } else {
+            log::info!("{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
+            self.refuse(key, &refusal);
+        }
+        self.give_back(claim, ended);
+    }
+
+    /// A process that refuses connections is dead or as good as dead: the pool must not choose it again.
+    fn refuses_connections(&mut self, error: &io::Error) {
+        let mut state = self.shared.table.lock();
+        let what = format!("it refuses connections: {error}");
+        state.pool.group_mut(self.id.group).broken(self.id, FailureKind::Refused(what), self.desk.now);
+        drop(state);
+        self.shared.table.notify();
+    }
+
+    /// Ends every exchange, for the same reason.
+    pub(super) fn fail_all(&mut self, fault: impl Fn() -> Fault) {
+        let attached: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_some()).map(|(key, _)| key).collect();
+        for key in attached {
+            self.app_failed(key, fault());
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Refused(error) => write!(f, "the app refuses connections: {error}"),
+            Fault::Local(error) => write!(f, "no connection to the app could be opened: {error}"),
+            Fault::Ended => f.write_str("the app closed the connection before its response was whole"),
+            Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
+            Fault::Bad(reason) => write!(f, "the app's response is malformed: {reason}"),
+            Fault::Timeout => f.write_str("the app did not answer, or not go on, within timeouts.app"),
+            Fault::DrainLimit => f.write_str("it was not done at the drain limit"),
+        }
+    }
+}
+
+/// Nobody listens at the process's address.
+pub fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+}
+
+/// How often a request is sent when the app may have begun on it, and when it never reached one.
+const TRIES: u8 = 2;
+const TRIES_NEVER_REACHED: u8 = 10;
+/// By then the end of a process that was killed is known.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
