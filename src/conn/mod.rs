@@ -3,10 +3,13 @@
 //! Whichever event loop holds it owns it whole. [`intake`] drives it as long as it needs no app (heads, request bodies, refusals, the rest
 //! of an answer); the exchange with an app stands in `io_thread`.
 
+pub mod answering;
+pub mod desk;
 pub mod file_body;
 pub mod folders;
 pub mod intake;
 mod pages;
+pub mod request_body;
 pub mod socket;
 pub mod spool;
 pub mod static_files;

@@ -6,9 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use super::Conn;
+use super::answering;
+use super::desk::Turn;
 use super::file_body::FileBody;
 use super::folders::{AppFolders, Folder, Found};
-use super::intake::{self, Turn};
 use crate::http::exchange::{ClientBody, RequestFacts, ResponsePlan};
 use crate::http::fields::Field;
 use crate::http::framing::RequestBody;
@@ -49,7 +50,7 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     }
     conn.file = if facts.head_only { None } else { body(turn.out, file, decided.body(about.len)) };
     conn.answered_for = Some(group);
-    intake::answered(conn, keep, &[], turn);
+    answering::answered(conn, keep, &[], turn);
     true
 }
 

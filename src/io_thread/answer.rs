@@ -9,8 +9,8 @@ use super::leave::Leave;
 use super::tunnel::WebSocket;
 use super::upstream::{Owner, Upstream};
 use super::{BUFFER, Client, IoThread};
-use crate::conn::intake::{self, Desk};
-use crate::conn::{Conn, Phase, static_files};
+use crate::conn::desk::Desk;
+use crate::conn::{Conn, Phase, answering, static_files};
 use crate::http::chunked;
 use crate::http::event_stream::{self, Events};
 use crate::http::exchange::{self, BodyReader, ClientBody, Kind};
@@ -211,7 +211,7 @@ impl IoThread {
         }
         let conn = &mut client.conn;
         conn.unread = conn.request.as_ref().is_some_and(|request| request.is_to_come());
-        intake::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
+        answering::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
         if plan.keep_client && !conn.has_output() && !self.draining {
             conn.phase = Phase::Head;
             self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);

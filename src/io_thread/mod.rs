@@ -28,7 +28,9 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::config::AppConfig;
-use crate::conn::intake::{self, Desk, Next};
+use crate::conn::answering;
+use crate::conn::desk::Desk;
+use crate::conn::intake::{self, Next};
 use crate::conn::{Conn, Phase};
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox};
@@ -335,7 +337,7 @@ impl IoThread {
         let Some(client) = self.clients.get_mut(key) else { return };
         let plight = plight::of(&self.shared, &client.conn, refusal, self.desk.now);
         let mut turn = self.desk.turn(&self.shared, key);
-        intake::refuse(&mut client.conn, refusal, plight.as_ref(), &mut turn);
+        answering::refuse(&mut client.conn, refusal, plight.as_ref(), &mut turn);
         self.todo.push_back(key);
     }
 

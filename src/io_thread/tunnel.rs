@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Stage;
 use super::{Client, IoThread, Name};
-use crate::conn::intake;
+use crate::conn::answering;
 use crate::http::websocket::{self, Boundary, Frames};
 
 /// What is known of a tunnel that is a WebSocket.
@@ -228,7 +228,7 @@ impl IoThread {
     pub(super) fn tunnel_ended(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(exchange) = client.exchange.take() else { return };
-        intake::request_done(&mut client.conn, &mut self.desk.spare, false, self.desk.now);
+        answering::request_done(&mut client.conn, &mut self.desk.spare, false, self.desk.now);
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
         self.todo.push_back(key);
         if let Some(upstream) = exchange.upstream {

@@ -3,7 +3,7 @@
 
 use super::exchange::{Exchange, Stage};
 use super::{Client, IoThread};
-use crate::conn::intake::{self, Came};
+use crate::conn::request_body::{self, Came};
 use crate::http::refusal::Refusal;
 use crate::pool::Ended;
 
@@ -13,9 +13,9 @@ impl IoThread {
         let conn = &mut self.clients[key].conn;
         if let Some(request) = conn.request.as_mut().filter(|request| request.is_streamed && request.facts.expects_continue) {
             request.facts.expects_continue = false;
-            request.entry.heads_sent(intake::CONTINUE.len(), None);
+            request.entry.heads_sent(request_body::CONTINUE.len(), None);
             // If the client does not take this, it will not take the answer either.
-            let _ = conn.send(intake::CONTINUE, &[], None);
+            let _ = conn.send(request_body::CONTINUE, &[], None);
         }
     }
 
@@ -29,11 +29,11 @@ impl IoThread {
             }
         }
         let mut turn = self.desk.turn(&self.shared, key);
-        match intake::read_more(conn, &mut turn) {
+        match request_body::read_more(conn, &mut turn) {
             Ok(Came::Bytes) => return true,
             Ok(Came::Nothing) => {
                 exchange.awaits_body = Some(turn.now);
-                intake::limit_body(conn, &mut turn);
+                request_body::limit(conn, &mut turn);
             }
             // RFC 9112 8: the app sees that it was cut.
             Ok(Came::End) => self.client_left(key),

@@ -23,7 +23,9 @@ use slab::Slab;
 
 use crate::access_log::AccessLog;
 use crate::config::Config;
-use crate::conn::intake::{self, Desk, Next};
+use crate::conn::answering;
+use crate::conn::desk::Desk;
+use crate::conn::intake::{self, Next};
 use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
@@ -322,7 +324,7 @@ impl Master {
         // A request that is there already: unread it would turn the close into a reset, which may destroy the answer (RFC 9112 9.6).
         if let Ok(count @ 1..) = socket.read(&mut self.desk.scratch) {
             let seen = &self.desk.scratch[..count.min(SEEN)];
-            let sent = written.saturating_sub(intake::head_len(&self.desk.out)) as u64;
+            let sent = written.saturating_sub(answering::head_len(&self.desk.out)) as u64;
             self.shared.access_log.write_refused(seen, peer, &Refusal::TooManyConnections, sent);
         }
     }
@@ -338,7 +340,7 @@ impl Master {
         let Some(held) = self.conns.get_mut(key) else { return };
         let plight = plight::of(&self.shared, &held.conn, refusal, self.desk.now);
         let mut turn = self.desk.turn(&self.shared, key);
-        intake::refuse(&mut held.conn, refusal, plight.as_ref(), &mut turn);
+        answering::refuse(&mut held.conn, refusal, plight.as_ref(), &mut turn);
         self.todo.push_back(key);
     }
 

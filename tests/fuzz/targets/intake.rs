@@ -11,7 +11,9 @@ use std::sync::Arc;
 use mio::{Poll, Token};
 use rota::access_log::AccessLog;
 use rota::config::{self, SourceFile};
-use rota::conn::intake::{self, Desk, Next};
+use rota::conn::answering;
+use rota::conn::desk::Desk;
+use rota::conn::intake::{self, Next};
 use rota::conn::socket::Socket;
 use rota::conn::spool::Piece;
 use rota::conn::{Conn, Phase, Request};
@@ -139,7 +141,7 @@ impl Server {
                     let keep = request.facts.keep_alive;
                     let answer = format!("{ANSWER}Content-Length: 2\r\n\r\n{}", if request.facts.head_only { "" } else { "ok" });
                     open.send(answer.as_bytes(), &[], Some(&self.shared.spool)).expect("an open socket");
-                    intake::request_done(open, turn.spare, keep, turn.now);
+                    answering::request_done(open, turn.spare, keep, turn.now);
                 }
                 Next::Again => {}
                 Next::Introduced(_) => panic!("no listener of proxies: {open:?}"),
