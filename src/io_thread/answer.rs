@@ -110,7 +110,7 @@ impl IoThread {
     /// The client takes less than the app gives and there is no room for more: the app waits.
     fn is_held_back(&self, key: usize) -> bool {
         let Some(client) = self.clients.get(key) else { return false };
-        let tunnel = match &client.exchange {
+        let tunnel = match client.exchange.as_deref() {
             // What the app still says goes nowhere.
             Some(Exchange { stage: Stage::Tunnel(Some(websocket)), .. }) if websocket.has_left() => return false,
             Some(Exchange { stage: Stage::Tunnel(_), .. }) => true,
@@ -190,7 +190,8 @@ impl IoThread {
             self.limit(key);
         }
         self.leave_if_late(key);
-        if matches!(self.clients.get(key), Some(Client { exchange: Some(Exchange { stage: Stage::Tunnel(_), .. }), .. })) {
+        let exchange = self.clients.get(key).and_then(|client| client.exchange.as_ref());
+        if exchange.is_some_and(|exchange| matches!(exchange.stage, Stage::Tunnel(_))) {
             self.tunnel_to_app(key);
         }
     }
@@ -198,7 +199,8 @@ impl IoThread {
     /// The response is whole: the slot is free, the client may still have to take the rest.
     pub(super) fn finish(&mut self, key: usize, upstream_key: usize, end: End) {
         let client = &mut self.clients[key];
-        let Some(Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. }) = client.exchange.take() else { return };
+        let Some(exchange) = client.exchange.take() else { return };
+        let Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. } = *exchange else { return };
         let upstream = &mut self.upstreams.all[upstream_key];
         // A rest of the response or bytes behind it (also unread ones, of which no event will tell again), an unsent rest of the request,
         // an announced end: not to be used again.

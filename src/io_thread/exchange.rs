@@ -147,7 +147,7 @@ impl IoThread {
         request.tries += 1;
         request.entry.begins(self.name.number, self.name.generation, self.desk.now);
         request.body.rewind();
-        client.exchange = Some(Exchange::new(claim, self.desk.now));
+        client.exchange = Some(Box::new(Exchange::new(claim, self.desk.now)));
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
         // request that may be sent twice takes one, and only the first time.

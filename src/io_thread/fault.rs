@@ -31,7 +31,8 @@ impl IoThread {
     /// an answer is out, cut off so that it sees that the answer is not whole.
     pub(super) fn app_failed(&mut self, key: usize, fault: Fault) {
         let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
-        let Some(Exchange { claim, upstream, begun, seen, .. }) = exchange.take() else { return };
+        let Some(exchange) = exchange.take() else { return };
+        let Exchange { claim, upstream, begun, seen, .. } = *exchange;
         let reused = upstream.is_some_and(|upstream| self.upstreams.all[upstream].reused);
         if let Some(upstream) = upstream {
             self.upstreams.close(upstream);

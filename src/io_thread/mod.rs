@@ -90,7 +90,8 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
 #[derive(Debug)]
 struct Client {
     conn: Box<Conn>,
-    exchange: Option<Exchange>,
+    /// In a box: most connections are idle, and have none.
+    exchange: Option<Box<Exchange>>,
 }
 
 struct IoThread {

@@ -46,10 +46,11 @@ impl IoThread {
     pub(super) fn refuse_body(&mut self, key: usize, refusal: &Refusal) {
         let Some(client) = self.clients.get_mut(key) else { return };
         // Behind the beginning of an answer there is no other.
-        if client.exchange.as_ref().is_none_or(Exchange::has_begun) {
+        if client.exchange.as_ref().is_none_or(|exchange| exchange.has_begun()) {
             return self.client_left(key);
         }
-        let Some(Exchange { claim, upstream, .. }) = client.exchange.take() else { return };
+        let Some(exchange) = client.exchange.take() else { return };
+        let Exchange { claim, upstream, .. } = *exchange;
         if let Some(upstream) = upstream {
             self.upstreams.close(upstream);
         }
