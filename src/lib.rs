@@ -48,7 +48,7 @@
 //!
 //! # Layers
 //!
-//! `ids ← core ← shell ← main`. Core (no sockets, no threads, no clock, no log): [`config`], [`http`], [`pool`], [`records`], [`router`],
+//! `ids ← core ← shell ← main`. Core (no sockets, no threads, no clock, no log): [`config`], [`detect`], [`http`], [`pool`], [`records`], [`router`],
 //! [`deadlines`], [`control::proto`]. A test reads the `use` lines and fails when an arrow turns round.
 //!
 //! # In scope, out of scope
@@ -62,6 +62,7 @@ pub mod conn;
 pub mod control;
 mod date;
 pub mod deadlines;
+pub mod detect;
 pub mod dispatch;
 pub mod handoff;
 pub mod http;

@@ -56,7 +56,9 @@ fn tell<'r>(refusal: &Refusal, app: &AppConfig, view: &GroupView, release: impl 
     }
     let mut say = |word, what: String| plight.facts.push((word, what));
     let known = about.and_then(release);
-    say("command", shell_words::join(known.map_or(&app.start.command, |release| &release.command)));
+    if let Some(command) = known.map(|release| &release.command).or(app.start.command.as_ref()) {
+        say("command", shell_words::join(command));
+    }
     say("release", known.map_or(&app.start.root, |release| &release.root).display().to_string());
     let told = view.last_failure.as_ref().map(|(_, failure, _)| failure);
     if let Some(resists) = view.resists.as_ref().filter(|resists| Some(&resists.failure) != told) {

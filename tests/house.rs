@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where core stands, relative to src/.
-const CORE: [&str; 9] = ["ids.rs", "config", "http", "pool", "records", "router.rs", "deadlines.rs", "control/proto.rs", "control/proto"];
+const CORE: [&str; 10] =
+    ["ids.rs", "config", "detect", "http", "pool", "records", "router.rs", "deadlines.rs", "control/proto.rs", "control/proto"];
 
 /// Modules of the crate that core may use.
-const CORE_MAY_USE: [&str; 7] = ["ids", "config", "http", "pool", "records", "router", "deadlines"];
+const CORE_MAY_USE: [&str; 8] = ["ids", "config", "detect", "http", "pool", "records", "router", "deadlines"];
 
 /// What core must not touch. `config::load` reads files, so files are not in the list.
 const NOT_IN_CORE: [&str; 12] = [

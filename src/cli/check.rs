@@ -15,15 +15,18 @@ use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Exit;
+use super::table::harmless;
 use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
+use crate::detect::{Detected, disk};
 use crate::ids::AppName;
 
-/// Prints everything that is wrong or odd on stderr, or one line that says what would be run on stdout; fails when there is an error.
+/// Prints everything that is wrong or odd on stderr, and on stdout a line for each detected command and one that says what would be run;
+/// fails when there is an error.
 pub fn run(path: &Path, colour: bool) -> Exit {
     let outcome = check(path, colour);
     // A reader that has gone away has seen what it wanted: the exit code still says the rest.
     let _ = io::stderr().write_all(outcome.complaints.as_bytes());
-    let _ = writeln!(io::stdout(), "{}", outcome.summary);
+    let _ = writeln!(io::stdout(), "{}{}", outcome.detected, outcome.summary);
     if outcome.errors == 0 { Exit::Done } else { Exit::Bad }
 }
 
@@ -52,17 +55,7 @@ impl fmt::Display for Finding {
 /// Users, directories and commands, as they are now and as the user that asks: root can do more.
 pub fn machine_findings(config: &Config) -> Vec<Finding> {
     let mut findings = user_findings(config, Uid::effective().is_root());
-    for app in &config.apps {
-        let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
-        match directory_problem("root", &app.start.root) {
-            Some(problem) => findings.push(concerns(problem)),
-            // Without its directory nothing can be said about a command in it.
-            None => findings.extend(command_problem(app).map(concerns)),
-        }
-        findings.extend(app.access_log.as_ref().and_then(log_problem).map(concerns));
-        let sendfile_root = app.files.sendfile_root.as_deref();
-        findings.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)).map(concerns));
-    }
+    findings.extend(config.apps.iter().flat_map(app_findings));
     findings.extend(
         config
             .server
@@ -74,6 +67,20 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
     findings.extend(log_problem(&config.server.access_log).map(server_finding));
     findings
+}
+
+/// What an app names, but for its user.
+pub fn app_findings(app: &AppConfig) -> Vec<Finding> {
+    let mut problems: Vec<Problem> = match directory_problem("root", &app.start.root) {
+        Some(problem) => vec![problem],
+        // Without its directory nothing can be said about a command in it.
+        None => command_problems(app),
+    };
+    problems.extend(app.access_log.as_ref().and_then(log_problem));
+    let sendfile_root = app.files.sendfile_root.as_deref();
+    problems.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)));
+    let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
+    problems.into_iter().map(concerns).collect()
 }
 
 /// What makes rota refuse to serve: as root each app names a user that exists, so that no app runs as root by an omission.
@@ -121,6 +128,7 @@ type Problem = (Severity, String);
 
 struct Outcome {
     complaints: String,
+    detected: String,
     summary: String,
     errors: usize,
 }
@@ -143,7 +151,20 @@ fn check(path: &Path, colour: bool) -> Outcome {
         Some(config) if errors.is_empty() => format!("ok, {}: {}", count(warnings.len(), "warning"), describe(config)),
         Some(_) | None => format!("{}, {}", count(errors.len(), "error"), count(warnings.len(), "warning")),
     };
-    Outcome { complaints, summary, errors: errors.len() }
+    let detected = config.map_or_else(String::new, |config| config.apps.iter().filter_map(detected_line).collect());
+    Outcome { complaints, detected, summary, errors: errors.len() }
+}
+
+/// What an app without a command would execute now.
+fn detected_line(app: &AppConfig) -> Option<String> {
+    let found = detected(app)?.ok()?;
+    let Detected { command, why, .. } = found;
+    Some(format!("app {}: runs {}, by {why}\n", app.name, harmless(&shell_words::join(command))))
+}
+
+/// In the directory that root names now. None: the configuration has a command.
+fn detected(app: &AppConfig) -> Option<Result<Detected, String>> {
+    app.start.command.is_none().then(|| disk::look(&app.start.root, app.start.bind))
 }
 
 fn describe(config: &Config) -> String {
@@ -168,9 +189,22 @@ fn directory_problem(what: &str, path: &Path) -> Option<Problem> {
     }
 }
 
-fn command_problem(app: &AppConfig) -> Option<Problem> {
+/// Of the command in the configuration, or of the one that is detected.
+fn command_problems(app: &AppConfig) -> Vec<Problem> {
+    match (&app.start.command, detected(app)) {
+        (Some(command), _) => command_problem(app, command).into_iter().collect(),
+        (None, Some(Ok(found))) => {
+            let warnings = found.warnings.iter().map(|text| (Severity::Warning, harmless(text)));
+            command_problem(app, &found.command).into_iter().chain(warnings).collect()
+        }
+        (None, Some(Err(missing))) => vec![(Severity::Error, harmless(&missing))],
+        (None, None) => Vec::new(),
+    }
+}
+
+fn command_problem(app: &AppConfig, command: &[String]) -> Option<Problem> {
     let root = &app.start.root;
-    let word = app.start.command.first()?;
+    let word = command.first()?;
     let root_text = root.to_string_lossy();
     let program = word.replace("${ROOT}", &root_text).replace("$ROOT", &root_text);
     if program.contains('$') {

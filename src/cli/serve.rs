@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::config::{self, AppConfig, Config, Severity};
+use crate::config::{self, AppConfig, CONCURRENCY, Config, Severity};
 use crate::master::Master;
 use crate::pool::Settings;
 use crate::records::Record;
@@ -83,7 +83,7 @@ fn remembered(store: Option<&Store>, app: &AppConfig) -> Record {
 fn settings(app: &AppConfig) -> Settings {
     Settings {
         processes: app.processes,
-        concurrency: app.concurrency,
+        concurrency: app.start.concurrency.unwrap_or(CONCURRENCY),
         queue_max: app.queue.max,
         queue_timeout: app.queue.timeout,
         ready_timeout: app.ready.timeout,

@@ -30,17 +30,17 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         section.source.note(Mistake::error(section.place.clone(), bad.to_string()));
     }
     let (routes, route_places) = routes::routes(section).into_iter().unzip::<Route, Place, Vec<_>, Vec<_>>();
+    let stops = section.table("stop", &APP_STOP);
     let config = AppConfig {
-        start: start(name, section),
+        start: start(name, section, &stops),
         routes,
         processes: section.number("processes", 1..=PROCESSES_MAX, 1),
-        concurrency: section.number("concurrency", 1..=10_000, 100),
         queue: queue(&section.table("queue", &APP_QUEUE)),
         ready: section.get("ready").map_or_else(ReadyConfig::default, |value| ready(&value)),
         warmup: section.get("warmup").map_or_else(Vec::new, |value| value.one_or_more().iter().filter_map(probe_path).collect()),
         probation: section.duration("probation", Zero::Allowed, Duration::from_secs(2)),
         drain: drain(&section.table("drain", &APP_DRAIN)),
-        stop: stop(&section.table("stop", &APP_STOP)),
+        stop: stop(&stops),
         on_failure: section.choice("on_failure", &POLICIES, OnFailure::Resist),
         surge: section.number("surge", 0..=PROCESSES_MAX, 1),
         bake: section.get("bake").and_then(|value| bake(&value)),
@@ -62,8 +62,9 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
 /// The mistake of an app whose sockets would have paths that no address can hold: `run_dir/APP/NUMBER-SERIAL/app.sock`.
 pub fn long_socket_paths(app: &AppConfig, run_dir: &Path, place: &Place) -> Option<Mistake> {
     match app.start.bind {
-        Bind::Port => return None,
-        Bind::Unix | Bind::Fd => {}
+        // Where none is said, the start finds out, and checks what it got.
+        Some(Bind::Port) | None => return None,
+        Some(Bind::Unix | Bind::Fd) => {}
     }
     let process = format!("{PROCESSES_MAX}-{}", u32::MAX);
     let longest: PathBuf = run_dir.join(app.name.as_str()).join(process).join("app.sock");
@@ -76,13 +77,11 @@ pub fn long_socket_paths(app: &AppConfig, run_dir: &Path, place: &Place) -> Opti
     Some(Mistake::error(place.clone(), message).help(format!("shorten the app's name or server.run_dir by {surplus}")))
 }
 
-fn start(name: &str, section: &Section<'_>) -> StartConfig {
+fn start(name: &str, section: &Section<'_>, stop: &Section<'_>) -> StartConfig {
     let (command, bind) = command::command_and_bind(section);
-    for (key, example) in [("command", "gunicorn -b unix:$SOCKET wsgi:app"), ("root", "/srv/blog/current")] {
-        if section.get(key).is_none() {
-            let mistake = Mistake::error(section.place.clone(), format!("app {name:?} has no {key}"));
-            section.source.note(mistake.help(format!("add it, for example: {key} = {example:?}")));
-        }
+    if section.get("root").is_none() {
+        let mistake = Mistake::error(section.place.clone(), format!("app {name:?} has no root"));
+        section.source.note(mistake.help("add it, for example: root = \"/srv/blog/current\""));
     }
     StartConfig {
         command,
@@ -91,6 +90,8 @@ fn start(name: &str, section: &Section<'_>) -> StartConfig {
         env: command::env(section, bind),
         user: section.get("user").and_then(|value| value.text()).map(str::to_owned),
         group: section.get("group").and_then(|value| value.text()).map(str::to_owned),
+        concurrency: section.get("concurrency").and_then(|value| value.number(1..=10_000)),
+        stop_signal: stop.get("signal").and_then(|value| value.choice(&SIGNALS)),
     }
 }
 
@@ -156,10 +157,7 @@ fn drain(section: &Section<'_>) -> DrainConfig {
 }
 
 fn stop(section: &Section<'_>) -> StopConfig {
-    StopConfig {
-        signal: section.choice("signal", &SIGNALS, StopSignal::Term),
-        timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(10)),
-    }
+    StopConfig { timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(10)) }
 }
 
 /// The name of a file: what ends in a slash or in dots is a directory, whose changes say nothing.
@@ -218,14 +216,10 @@ fn buffer(section: &Section<'_>) -> BufferConfig {
 const POLICIES: [(&str, OnFailure); 3] =
     [("resist", OnFailure::Resist), ("rollback", OnFailure::Rollback), ("continue", OnFailure::Continue)];
 
-const SIGNALS: [(&str, StopSignal); 6] = [
-    ("TERM", StopSignal::Term),
-    ("INT", StopSignal::Int),
-    ("QUIT", StopSignal::Quit),
-    ("HUP", StopSignal::Hup),
-    ("USR1", StopSignal::Usr1),
-    ("USR2", StopSignal::Usr2),
-];
+const SIGNALS: [(&str, StopSignal); 6] = {
+    use StopSignal::{Hup, Int, Quit, Term, Usr1, Usr2};
+    [(Term.word(), Term), (Int.word(), Int), (Quit.word(), Quit), (Hup.word(), Hup), (Usr1.word(), Usr1), (Usr2.word(), Usr2)]
+};
 
 /// Each has a thread and memory of its own: more than this on one machine is a slip of the pen.
 const PROCESSES_MAX: u64 = 100;

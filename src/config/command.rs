@@ -4,26 +4,31 @@ use super::Bind;
 use super::report::Mistake;
 use super::section::{Section, Value};
 
-/// Program and arguments, and the bind that they ask for or that is asked for by name. Empty after a mistake.
-pub fn command_and_bind(app: &Section<'_>) -> (Vec<String>, Bind) {
-    let value = app.get("command");
-    let words = value.as_ref().and_then(words).unwrap_or_default();
+/// Program and arguments, and the bind that they ask for or that is asked for by name. Without a command only what is asked for. The words
+/// are empty after a mistake.
+pub(super) fn command_and_bind(app: &Section<'_>) -> (Option<Vec<String>>, Option<Bind>) {
     let asked = app.get("bind").and_then(|value| Some((value.choice(&BINDS)?, value)));
+    let asked_bind = asked.as_ref().map(|(bind, _)| *bind);
+    let Some(command) = app.get("command") else { return (None, asked_bind) };
+    let words = words(&command).unwrap_or_default();
     let names_port = names(&words, "PORT");
     let names_socket = names(&words, "SOCKET");
-    let bind = asked.as_ref().map_or(if names_socket { Bind::Unix } else { Bind::Port }, |(bind, _)| *bind);
-    if let Some(command) = &value {
-        if names_port && names_socket {
-            command.note(command.error("the command names both $PORT and $SOCKET").help("a process listens in one place: keep one"));
-        } else if let Some((bind, value)) = &asked {
-            note_contradiction(*bind, value, names_port, names_socket, command);
-        }
+    if names_port && names_socket {
+        command.note(command.error("the command names both $PORT and $SOCKET").help("a process listens in one place: keep one"));
+    } else if let Some((bind, value)) = &asked {
+        note_contradiction(*bind, value, names_port, names_socket, &command);
     }
-    (words, bind)
+    let bind = asked_bind.unwrap_or(bind_of(&words));
+    (Some(words), Some(bind))
+}
+
+/// What a command asks for.
+pub fn bind_of(words: &[String]) -> Bind {
+    if names(words, "SOCKET") { Bind::Unix } else { Bind::Port }
 }
 
 /// Names and values in the order of the file.
-pub fn env(app: &Section<'_>, bind: Bind) -> Vec<(String, String)> {
+pub(super) fn env(app: &Section<'_>, bind: Option<Bind>) -> Vec<(String, String)> {
     let mut env = Vec::new();
     for (name, place, value) in app.get("env").map_or_else(Vec::new, |value| value.entries()) {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -106,13 +111,14 @@ fn note_contradiction(bind: Bind, value: &Value<'_>, names_port: bool, names_soc
 }
 
 /// Variables that would tell a process to listen elsewhere, or that rota is another.
-fn is_ours(name: &str, bind: Bind) -> bool {
-    let tells_where = match bind {
+fn is_ours(name: &str, bind: Option<Bind>) -> bool {
+    let tells_where = |bind| match bind {
         Bind::Port => name == "PORT",
         Bind::Unix => name == "SOCKET",
         Bind::Fd => matches!(name, "LISTEN_FDS" | "LISTEN_PID"),
     };
-    tells_where || name.starts_with("ROTA_")
+    // Where nothing is said the detected command may come to mean any.
+    bind.map_or_else(|| BINDS.iter().any(|(_, bind)| tells_where(*bind)), tells_where) || name.starts_with("ROTA_")
 }
 
 const BINDS: [(&str, Bind); 3] = [("port", Bind::Port), ("unix", Bind::Unix), ("fd", Bind::Fd)];

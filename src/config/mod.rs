@@ -6,7 +6,7 @@
 
 mod access;
 mod app;
-mod command;
+pub mod command;
 mod errors;
 mod keys;
 mod load;
@@ -164,8 +164,6 @@ pub struct AppConfig {
     pub routes: Vec<Route>,
     /// How many processes; at least 1.
     pub processes: u16,
-    /// Sessions per process; at least 1.
-    pub concurrency: u32,
     pub queue: QueueConfig,
     pub ready: ReadyConfig,
     /// Paths that a new process is asked for, once each, before it serves.
@@ -210,18 +208,26 @@ impl AppConfig {
 /// All that a start of a process depends on; pinned with the generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StartConfig {
-    /// Program and arguments, not yet substituted.
-    pub command: Vec<String>,
+    /// Program and arguments, not yet substituted. None: detected in each release ([`crate::detect`]).
+    pub command: Option<Vec<String>>,
     /// Working directory, not yet resolved.
     pub root: PathBuf,
-    pub bind: Bind,
+    /// None: as the detected command has it.
+    pub bind: Option<Bind>,
     /// Set in this order, after rota's own variables.
     pub env: Vec<(String, String)>,
     /// None: the user that rota runs as.
     pub user: Option<String>,
     /// None: the user's own group.
     pub group: Option<String>,
+    /// Sessions per process; at least 1. None: as many as suit the server that is detected, else [`CONCURRENCY`].
+    pub concurrency: Option<u32>,
+    /// None: the one that the detected server ends cleanly at, else TERM.
+    pub stop_signal: Option<StopSignal>,
 }
+
+/// Sessions of a process of which neither the configuration nor its kind says how many it can have.
+pub const CONCURRENCY: u32 = 100;
 
 /// What is sent from files.
 #[derive(Clone, Debug, PartialEq)]
@@ -297,7 +303,6 @@ pub struct DrainConfig {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct StopConfig {
-    pub signal: StopSignal,
     /// From the signal to KILL.
     pub timeout: Duration,
 }
@@ -310,6 +315,20 @@ pub enum StopSignal {
     Hup,
     Usr1,
     Usr2,
+}
+
+impl StopSignal {
+    /// As `stop.signal` has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Term => "TERM",
+            Self::Int => "INT",
+            Self::Quit => "QUIT",
+            Self::Hup => "HUP",
+            Self::Usr1 => "USR1",
+            Self::Usr2 => "USR2",
+        }
+    }
 }
 
 /// What a walk does when a process of the new generation does not start.

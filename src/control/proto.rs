@@ -318,8 +318,12 @@ pub struct AppStatus {
     pub release: Option<String>,
     /// It was chosen by command, and root names this one.
     pub passed_over: Option<String>,
+    /// What its processes execute, as a shell would read it; before there is an accepted generation, what is being tried.
+    pub command: Option<String>,
+    /// By what the command was found in the release. None: the configuration has it.
+    pub detected: Option<String>,
     pub processes_wanted: u16,
-    /// Sessions that each process takes.
+    /// Sessions that each process takes; of the newest release that there is a process of.
     pub concurrency: u32,
     /// By number; a replacement stands beside the one that it replaces.
     pub processes: Vec<ProcessStatus>,
@@ -353,6 +357,9 @@ pub struct ProcessStatus {
     pub state_seconds: f64,
     /// Since it was spawned.
     pub age: f64,
+    /// Requests that it takes at a time.
+    #[serde(default)]
+    pub slots: u32,
     /// Requests in hand.
     pub sessions: u32,
     pub processed: u64,

@@ -57,7 +57,7 @@ impl Operations {
                     process.state,
                     process.state_seconds,
                     process.sessions,
-                    app.concurrency,
+                    process.slots,
                     process.processed,
                     process.errors
                 );
@@ -147,8 +147,18 @@ impl Operator for Operations {
         let recorded: Vec<(Option<PathBuf>, Option<String>)> = views.iter().map(recorded).collect();
         drop(state);
         let directory = |group, generation| releases.get(&(group, generation)).map(|release| release.root.display().to_string());
+        // What serves, or what is being tried where nothing does.
+        let newest = |(group, view): &(GroupId, GroupView)| {
+            let generations = view.good.into_iter().chain(view.walk.as_ref().map(|walk| walk.generation));
+            generations.into_iter().find_map(|generation| releases.get(&(*group, generation)).cloned())
+        };
+        let started: Vec<_> = views.iter().map(newest).collect();
         let mut apps: Vec<AppStatus> =
             views.into_iter().map(|(group, view)| AppStatus::new(view, |generation| directory(group, generation))).collect();
+        for (app, release) in apps.iter_mut().zip(started) {
+            app.command = release.as_ref().map(|release| shell_words::join(&release.command));
+            app.detected = release.and_then(|release| release.detected.clone());
+        }
         for (app, (passed_over, not_written)) in apps.iter_mut().zip(recorded) {
             app.passed_over = passed_over.map(|path| path.display().to_string());
             app.not_written = not_written;

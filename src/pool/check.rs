@@ -26,7 +26,7 @@ impl<W> Group<W> {
             if process.number.0 == 0 || usize::from(process.number.0) > wanted || process.generation > self.last_generation {
                 return say("a number or generation that nobody gave");
             }
-            if process.sessions > self.settings.concurrency {
+            if process.sessions > process.slots {
                 return say("more sessions than slots");
             }
             if process.is_coming() && process.sessions > 0 {
@@ -41,7 +41,7 @@ impl<W> Group<W> {
             if target && boots.count() > self.boots_at_once(process.generation) {
                 return say("too many processes of one generation boot at once");
             }
-            if process.has_room(self.settings.concurrency) && !self.queue.is_empty() && self.pause.is_none() {
+            if process.has_room() && !self.queue.is_empty() && self.pause.is_none() {
                 return say("a slot is free while requests wait");
             }
         }

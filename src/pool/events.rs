@@ -6,6 +6,13 @@ use super::*;
 impl<W> Group<W> {
     // ── processes (restart thread, and the process's own I/O thread) ──
 
+    /// Its release says how many sessions it can have at a time. To be told before it serves.
+    pub fn has_slots(&mut self, id: ProcessId, slots: u32) {
+        if let Some(process) = self.find_mut(id).filter(|process| process.is_coming()) {
+            process.slots = slots;
+        }
+    }
+
     pub fn spawned(&mut self, id: ProcessId, pid: u32, now: Instant) {
         let _ = now;
         if let Some(process) = self.find_mut(id) {

@@ -1,7 +1,6 @@
 //! One running app: its processes, its queue and the books of its restarts. Here: the table itself and what requests ask of it; `events`
 //! takes in what happened to processes, `walk` keeps the books of restarts, `next_step` says what is to be done.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::backoff::{Backoff, Place};
@@ -137,9 +136,8 @@ impl<W> Group<W> {
         if self.pause.is_some() {
             return None;
         }
-        let concurrency = self.settings.concurrency;
-        let at_home = self.processes.iter().position(|process| Some(process.id) == home && process.has_room(concurrency));
-        let chosen = at_home.or_else(|| self.best(|process| process.has_room(concurrency)))?;
+        let at_home = self.processes.iter().position(|process| Some(process.id) == home && process.has_room());
+        let chosen = at_home.or_else(|| self.best(Process::has_room))?;
         let claim = self.take(chosen, now);
         self.checked();
         Some(claim)
@@ -212,14 +210,16 @@ impl<W> Group<W> {
 
     // ── the table ──
 
-    /// The one that is used least, the newest of those, each of those in turn. All have the same number of slots, so the number of
-    /// sessions compares their shares. Ties to the newest: ties to the oldest would keep a bad release out of sight.
+    /// The one of which the smallest share is used, the newest of those, each of those in turn. Ties to the newest: ties to the oldest would
+    /// keep a bad release out of sight.
     fn best(&mut self, usable: impl Fn(&Process) -> bool) -> Option<usize> {
         let count = self.processes.len();
-        let index = (0..count)
-            .map(|offset| (self.turn + offset) % count)
-            .filter(|index| usable(&self.processes[*index]))
-            .min_by_key(|index| (self.processes[*index].sessions, Reverse(self.processes[*index].generation)))?;
+        let index = (0..count).map(|offset| (self.turn + offset) % count).filter(|index| usable(&self.processes[*index])).min_by(
+            |one, other| {
+                let (one, other) = (&self.processes[*one], &self.processes[*other]);
+                one.compare_share(other).then(other.generation.cmp(&one.generation))
+            },
+        )?;
         self.turn = index + 1;
         Some(index)
     }
@@ -233,7 +233,7 @@ impl<W> Group<W> {
     /// A free slot goes to the first of the queue in the same critical section in which it became free: no newcomer can overtake, and
     /// nothing waits while a slot is free.
     pub(super) fn grant(&mut self, index: usize, now: Instant) -> Option<(Claim, W)> {
-        if self.pause.is_some() || !self.processes[index].has_room(self.settings.concurrency) {
+        if self.pause.is_some() || !self.processes[index].has_room() {
             return None;
         }
         let first = self.queue.pop()?;

@@ -45,6 +45,7 @@ pub struct Pool<W> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub processes: u16,
+    /// Slots of a process whose release says nothing of its own.
     pub concurrency: u32,
     pub queue_max: usize,
     pub queue_timeout: Duration,
@@ -135,6 +136,8 @@ pub enum FailureKind {
     Release(String),
     /// rota could not start a process: step and reason (`"fork: Resource temporarily unavailable (os error 11)"`).
     Spawn(String),
+    /// Nothing says how the app is started, or its server is missing: what to do about it.
+    NoCommand(String),
     /// No such program, or it may not be executed.
     Command(String),
     /// No such user or group, or not allowed to become it.

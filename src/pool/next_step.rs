@@ -231,7 +231,7 @@ impl<W> Group<W> {
         let (number, generation) = self.to_fill(now).or_else(replaces)?;
         self.last_serial += 1;
         let id = ProcessId { group: self.id, serial: self.last_serial };
-        self.processes.push(Process::new(id, number, generation, now));
+        self.processes.push(Process::new(id, number, generation, self.settings.concurrency, now));
         Some(Step::Spawn { id, name: self.name(number, generation) })
     }
 

@@ -1,5 +1,6 @@
 //! One line of the table: a process, how far its life has come, and what it has in hand.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Ended, SignalTo, State};
@@ -18,6 +19,8 @@ pub struct Process {
     pub proven: bool,
     /// It is to be replaced by one of the same release.
     pub recycled: bool,
+    /// Sessions that it can have at a time; at least 1.
+    pub slots: u32,
     pub sessions: u32,
     pub processed: u64,
     pub errors: u64,
@@ -25,7 +28,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(id: ProcessId, number: Number, generation: Generation, now: Instant) -> Self {
+    pub fn new(id: ProcessId, number: Number, generation: Generation, slots: u32, now: Instant) -> Self {
         Self {
             id,
             number,
@@ -35,6 +38,7 @@ impl Process {
             state: State::Starting { since: now },
             proven: false,
             recycled: false,
+            slots,
             sessions: 0,
             processed: 0,
             errors: 0,
@@ -79,8 +83,14 @@ impl Process {
         }
     }
 
-    pub fn has_room(&self, concurrency: u32) -> bool {
-        self.is_serving() && self.sessions < concurrency
+    pub fn has_room(&self) -> bool {
+        self.is_serving() && self.sessions < self.slots
+    }
+
+    /// Less: it uses a smaller share of its slots. Releases may differ in how many they have.
+    pub fn compare_share(&self, other: &Self) -> Ordering {
+        let share = |used: &Self, of: &Self| u64::from(used.sessions) * u64::from(of.slots);
+        share(self, other).cmp(&share(other, self))
     }
 
     /// Nothing holds it back from being stopped any more.

@@ -9,6 +9,7 @@ use super::*;
 pub struct GroupView {
     pub app: AppName,
     pub processes_wanted: u16,
+    /// Slots of a process, of the newest release that there is one of.
     pub concurrency: u32,
     /// The last generation that was accepted; None: none yet.
     pub good: Option<Generation>,
@@ -53,6 +54,8 @@ pub struct ProcessView {
     pub state_for: Duration,
     /// Since it was spawned.
     pub age: Duration,
+    /// Sessions that it can have at a time.
+    pub slots: u32,
     pub sessions: u32,
     pub processed: u64,
     pub errors: u64,
@@ -87,7 +90,11 @@ impl<W> Group<W> {
         GroupView {
             app: self.app.clone(),
             processes_wanted: self.settings.processes,
-            concurrency: self.settings.concurrency,
+            concurrency: self
+                .processes
+                .iter()
+                .max_by_key(|process| process.generation)
+                .map_or(self.settings.concurrency, |process| process.slots),
             good: self.good,
             processes: self.processes.iter().map(|process| self.view_process(process, now)).collect(),
             queue_len: self.queue.len(),
@@ -121,6 +128,7 @@ impl<W> Group<W> {
             },
             state_for: now.saturating_duration_since(process.since()),
             age: now.saturating_duration_since(process.created),
+            slots: process.slots,
             sessions: process.sessions,
             processed: process.processed,
             errors: process.errors,

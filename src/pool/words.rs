@@ -24,6 +24,7 @@ impl fmt::Display for FailureKind {
         match self {
             FailureKind::Release(why) => write!(f, "no release to start: {why}"),
             FailureKind::Spawn(why) => write!(f, "could not be started: {why}"),
+            FailureKind::NoCommand(why) => write!(f, "no command to start it: {why}"),
             FailureKind::Command(why) => write!(f, "its command cannot be run: {why}"),
             FailureKind::User(why) => write!(f, "its user cannot be taken: {why}"),
             FailureKind::Exited { exit, after, in_probation: false } => {

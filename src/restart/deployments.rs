@@ -26,6 +26,9 @@ impl Restart {
                     }
                     Some(_) | None => log::info!("{app} {}: from {}", ask.generation, release.root.display()),
                 }
+                if let Some(why) = &release.detected {
+                    log::info!("{app} {}: by {why}: {}", ask.generation, shell_words::join(&release.command));
+                }
                 self.write_down(group, |record| record.begin(ask.generation, &release.root));
                 self.shared.table.lock().releases.insert((group, ask.generation), Arc::new(release));
                 self.open_folders(group);

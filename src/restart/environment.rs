@@ -121,11 +121,22 @@ fn substitute(word: &str, values: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StopSignal;
     use crate::ids::{AppName, Generation, Number};
 
     fn release(bind: Bind, command: &[&str]) -> Release {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        Release { root: "/srv/blog/7".into(), named: None, command, bind, env: vec![("RAILS_ENV".into(), "staging".into())], user: None }
+        Release {
+            root: "/srv/blog/7".into(),
+            named: None,
+            command,
+            detected: None,
+            bind,
+            stop: StopSignal::Term,
+            concurrency: 1,
+            env: vec![("RAILS_ENV".into(), "staging".into())],
+            user: None,
+        }
     }
 
     fn last<'a>(env: &'a [(String, String)], key: &str) -> Option<&'a str> {

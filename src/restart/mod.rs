@@ -51,6 +51,7 @@ struct Restart {
 struct Living {
     pid: u32,
     name: ProcessName,
+    stop: StopSignal,
     /// Its socket's directory, removed with this.
     _dir: PrivateDir,
 }
@@ -170,13 +171,17 @@ impl Restart {
         if !self.has_memory(id, &name) {
             return;
         }
-        let process = match self.launch(id, &name) {
-            Ok(process) => process,
+        let (process, slots) = match self.launch(id, &name) {
+            Ok(launched) => launched,
             Err(failure) => return self.not_started(id, &name, failure),
         };
         let pid = process.pid;
         // Before its thread runs: what that reports is of a process that the table knows.
-        self.shared.table.lock().pool.group_mut(id.group).spawned(id, pid, Instant::now());
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(id.group);
+        group.has_slots(id, slots);
+        group.spawned(id, pid, Instant::now());
+        drop(state);
         match io_thread::start(self.shared.clone(), process) {
             Ok(thread) => {
                 self.shared.table.lock().threads.insert(id, thread);
@@ -207,7 +212,8 @@ impl Restart {
         self.shared.table.lock().pool.group_mut(id.group).start_failed(id, failure, Instant::now());
     }
 
-    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<io_thread::Process, Failure> {
+    /// The process, and how many slots it has.
+    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<(io_thread::Process, u32), Failure> {
         let (release, aside) = {
             let state = self.shared.table.lock();
             (state.releases.get(&(id.group, name.generation)).cloned(), state.pool.group(id.group).any_serving())
@@ -231,8 +237,9 @@ impl Restart {
             log::error!("keeper: {error}; starting another");
             self.keep();
         }
-        self.living.insert(id, Living { pid, name: name.clone(), _dir: dir });
-        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report, aside })
+        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, _dir: dir });
+        let process = io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report, aside };
+        Ok((process, release.concurrency))
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
@@ -266,7 +273,7 @@ impl Restart {
 
     fn signal(&mut self, id: ProcessId, pid: u32, to: SignalTo, what: Signal) {
         let signal = match what {
-            Signal::Stop => stop_signal(self.shared.app(id.group).stop.signal),
+            Signal::Stop => stop_signal(self.living.get(&id).map_or(StopSignal::Term, |living| living.stop)),
             Signal::Kill => sys::KILL,
         };
         if what == Signal::Stop && to == SignalTo::Leader {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User};
 
-use crate::config::{Bind, StartConfig};
+use crate::config::{Bind, CONCURRENCY, StartConfig, StopSignal};
+use crate::detect::{Detected, disk};
 use crate::pool::{Failure, FailureKind};
 
 /// What processes of one generation are started from.
@@ -18,7 +19,12 @@ pub struct Release {
     /// What the app's root named when this was resolved; None: nothing.
     pub named: Option<PathBuf>,
     pub command: Vec<String>,
+    /// By what the command was found; None: the configuration says it.
+    pub detected: Option<String>,
     pub bind: Bind,
+    pub stop: StopSignal,
+    /// Sessions of each process.
+    pub concurrency: u32,
     pub env: Vec<(String, String)>,
     /// None: the user that rota runs as.
     pub user: Option<Identity>,
@@ -47,7 +53,26 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
         return Err(failed(format!("root {}: not a directory", root.display())));
     }
     let user = user(start).map_err(|text| Failure { kind: FailureKind::User(text), output: Vec::new() })?;
-    Ok(Release { root, named: named.ok(), command: start.command.clone(), bind: start.bind, env: start.env.clone(), user })
+    let (command, detected) = match &start.command {
+        Some(command) => (command.clone(), None),
+        None => {
+            let found = disk::look(&root, start.bind).map_err(|text| Failure { kind: FailureKind::NoCommand(text), output: Vec::new() })?;
+            (found.command.clone(), Some(found))
+        }
+    };
+    // What the configuration says wins; what it leaves open suits what was detected.
+    let of_detected = detected.as_ref();
+    Ok(Release {
+        root,
+        named: named.ok(),
+        bind: start.bind.or(of_detected.map(|found| found.bind)).unwrap_or(Bind::Port),
+        stop: start.stop_signal.or(of_detected.map(|found| found.stop)).unwrap_or(StopSignal::Term),
+        concurrency: start.concurrency.or(of_detected.map(|found| found.concurrency)).unwrap_or(CONCURRENCY),
+        env: start.env.clone(),
+        user,
+        command,
+        detected: detected.map(|Detected { why, .. }| why),
+    })
 }
 
 /// A group without a user is that group for rota's own user.
@@ -84,9 +109,11 @@ pub fn identity(user: &str, group: Option<&str>) -> Result<Identity, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{SourceFile, parse};
 
-    fn start(root: &std::path::Path) -> StartConfig {
-        StartConfig { command: vec!["x".to_owned()], root: root.to_owned(), bind: Bind::Unix, env: Vec::new(), user: None, group: None }
+    fn start(root: &Path, more: &str) -> StartConfig {
+        let text = format!("[app.blog]\nroot = {root:?}\n{more}");
+        parse(&[SourceFile { path: "rota.toml".into(), text }]).unwrap().config.apps.remove(0).start
     }
 
     #[test]
@@ -96,26 +123,44 @@ mod tests {
         fs::create_dir(&one).unwrap();
         fs::create_dir(&two).unwrap();
         std::os::unix::fs::symlink(&one, &current).unwrap();
-        let release = resolve(&start(&current), Path::to_owned).unwrap();
+        let release = resolve(&start(&current, "command = \"x\""), Path::to_owned).unwrap();
         fs::remove_file(&current).unwrap();
         std::os::unix::fs::symlink(&two, &current).unwrap();
         assert_eq!(release.root, fs::canonicalize(&one).unwrap());
     }
 
     #[test]
+    fn a_command_is_detected_in_the_release_and_what_the_configuration_says_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("Procfile"), "web: bundle exec unicorn -p $PORT\n").unwrap();
+        let settings = |more: &str| {
+            let Release { command, detected, bind, stop, concurrency, .. } = resolve(&start(dir.path(), more), Path::to_owned).unwrap();
+            (command.join(" "), detected, bind, stop, concurrency)
+        };
+        let command = "bundle exec unicorn -p $PORT".to_owned();
+        let why = Some("the web line of the Procfile".to_owned());
+        assert_eq!(settings(""), (command.clone(), why.clone(), Bind::Port, StopSignal::Quit, 1));
+        assert_eq!(settings("stop.signal = \"INT\"\nconcurrency = 7"), (command, why, Bind::Port, StopSignal::Int, 7));
+        assert_eq!(settings("command = \"run $SOCKET\""), ("run $SOCKET".to_owned(), None, Bind::Unix, StopSignal::Term, 100));
+        fs::remove_file(dir.path().join("Procfile")).unwrap();
+        let failure = resolve(&start(dir.path(), ""), Path::to_owned).unwrap_err();
+        assert!(matches!(&failure.kind, FailureKind::NoCommand(text) if text.starts_with("nothing in ")), "{failure:?}");
+    }
+
+    #[test]
     fn a_group_without_a_user_is_for_rota_s_own_user() {
         let dir = tempfile::tempdir().unwrap();
-        let daemon = StartConfig { group: Some("daemon".to_owned()), ..start(dir.path()) };
+        let daemon = start(dir.path(), "command = \"x\"\ngroup = \"daemon\"");
         let user = resolve(&daemon, Path::to_owned).unwrap().user.unwrap();
         assert_eq!((user.uid, user.gid), (nix::unistd::geteuid().as_raw(), Group::from_name("daemon").unwrap().unwrap().gid.as_raw()));
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let missing = resolve(&start(Path::new("/nowhere/at/all")), Path::to_owned).unwrap_err();
+        let missing = resolve(&start(Path::new("/nowhere/at/all"), ""), Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::Release(text) if text.starts_with("root /nowhere/at/all: ")), "{missing:?}");
         let dir = tempfile::tempdir().unwrap();
-        let nobody = StartConfig { user: Some("no-such-user-here".to_owned()), ..start(dir.path()) };
+        let nobody = start(dir.path(), "user = \"no-such-user-here\"");
         let missing = resolve(&nobody, Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::User(text) if text.contains("no-such-user-here")), "{missing:?}");
     }

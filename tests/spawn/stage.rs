@@ -48,10 +48,17 @@ impl Stage {
     }
 
     pub fn release_of(&self, command: &[&str], bind: Bind, user: Option<&str>) -> Release {
-        let command = command.iter().map(|word| (*word).to_owned()).collect();
-        let user = user.map(str::to_owned);
-        release::resolve(&StartConfig { command, root: self.path("root"), bind, env: Vec::new(), user, group: None }, Path::to_owned)
-            .unwrap()
+        let start = StartConfig {
+            command: Some(command.iter().map(|word| (*word).to_owned()).collect()),
+            root: self.path("root"),
+            bind: Some(bind),
+            env: Vec::new(),
+            user: user.map(str::to_owned),
+            group: None,
+            concurrency: None,
+            stop_signal: None,
+        };
+        release::resolve(&start, Path::to_owned).unwrap()
     }
 
     pub fn start(&self, release: &Release) -> App {

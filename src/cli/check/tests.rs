@@ -100,8 +100,8 @@ fn a_command_is_looked_for_where_it_will_be_executed() {
     let dir = machine();
     let problem = |command: &str, path: &str| {
         let text = format!("[app.a]\ncommand = {command:?}\nroot = \"DIR/app\"\nenv.PATH = {path:?}\n");
-        let problem = command_problem(&config(&dir, &text).apps[0]);
-        problem.map(|(_, text)| text.replace(dir.path().to_str().unwrap(), "DIR"))
+        let problem = command_problems(&config(&dir, &text).apps[0]);
+        problem.first().map(|(_, text)| text.replace(dir.path().to_str().unwrap(), "DIR"))
     };
     assert_eq!(problem("bin/run", ""), None);
     assert_eq!(problem("$ROOT/bin/run", ""), None);

@@ -40,6 +40,9 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
     for (generation, directory) in other_releases(app) {
         line(&format!("with processes of {}", release(generation, directory)), None);
     }
+    if let (Some(command), Some(why)) = (&app.command, &app.detected) {
+        line(&format!("runs {command}, by {why}"), None);
+    }
     if let Some(Pause { seconds, left_seconds }) = &app.pause {
         let (held, left) = (span(*seconds), span(*left_seconds));
         let what = format!("HELD for {held}: requests wait; ends by itself in {left}, or by: rota resume {}", app.app);
@@ -68,7 +71,7 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
     if app.processes.is_empty() {
         text.push_str("  no processes\n");
     } else {
-        let rows: Vec<Vec<String>> = app.processes.iter().map(|process| row(app, process, paint)).collect();
+        let rows: Vec<Vec<String>> = app.processes.iter().map(|process| row(process, paint)).collect();
         text.push_str(&table(&HEADING, &rows, 2));
     } // Below the table, so that a long output does not push it off the screen.
     if let Some(resists) = &app.resists {
@@ -137,7 +140,7 @@ fn walk_line(walk: &Progress) -> String {
     format!("{what} for {}: {} for {}{left}", span(*seconds), place(walk), span(*phase_seconds))
 }
 
-fn row(app: &AppStatus, process: &ProcessStatus, paint: Paint) -> Vec<String> {
+fn row(process: &ProcessStatus, paint: Paint) -> Vec<String> {
     let state = match process.state.as_str() {
         "serving" => paint.good("serving"),
         state => paint.warn(&harmless(state)),
@@ -148,7 +151,7 @@ fn row(app: &AppStatus, process: &ProcessStatus, paint: Paint) -> Vec<String> {
         process.generation.to_string(),
         or_none(process.pid.map(|pid| pid.to_string())),
         format!("{state} {}", brief_span(process.state_seconds)),
-        format!("{}/{}", process.sessions, app.concurrency),
+        format!("{}/{}", process.sessions, process.slots),
         count(process.processed),
         count(process.errors),
         or_none(process.cpu.map(|cpu| format!("{cpu:.0}%"))),
@@ -177,6 +180,7 @@ mod tests {
             backoff: None,
             last_failure: None,
             passed_over: None,
+            detected: None,
             not_written: None,
             pause: None,
             ..troubled()
@@ -207,6 +211,7 @@ blog  g7 /srv/blog/releases/41
   chosen by command; root names /srv/blog/releases/40, which a restart ignores
     until root names something new
   with processes of g9 /srv/blog/releases/43
+  runs bundle exec puma, by config.ru, puma in Gemfile.lock
   HELD for 5.2 s: requests wait; ends by itself in 14 s, or by: rota resume blog
   NOT WRITTEN DOWN: /state/blog.json.new: write: No space left; a start of rota
     would not know what serves
@@ -270,6 +275,7 @@ blog  g7 /srv/blog/releases/41
             pid: Some(4_194_303),
             state: "draining".to_owned(),
             state_seconds: 59.0,
+            slots: 100,
             sessions: 100,
             processed: 123_456,
             errors: 9999,
@@ -278,7 +284,7 @@ blog  g7 /srv/blog/releases/41
             memory: Some(1023 << 20),
             ..process(1, 7, "serving")
         };
-        let app = AppStatus { concurrency: 100, processes: vec![widest], ..troubled() };
+        let app = AppStatus { processes: vec![widest], ..troubled() };
         let page = render(&StatusReply { apps: vec![app], ..server() }, 80, Paint(false));
         let longest = page.lines().max_by_key(|line| line.chars().count()).unwrap();
         assert!(longest.chars().count() <= 80, "{longest}");
@@ -344,6 +350,8 @@ blog  g7 /srv/blog/releases/41
             generation: Some(Generation(7)),
             release: Some("/srv/blog/releases/41".to_owned()),
             passed_over: Some("/srv/blog/releases/40".to_owned()),
+            command: Some("bundle exec puma".to_owned()),
+            detected: Some("config.ru, puma in Gemfile.lock".to_owned()),
             not_written: Some("/state/blog.json.new: write: No space left".to_owned()),
             processes_wanted: 2,
             concurrency: 5,
@@ -397,6 +405,7 @@ blog  g7 /srv/blog/releases/41
             state: state.to_owned(),
             state_seconds: 192.0,
             age: 200.0,
+            slots: 5,
             sessions: 2,
             processed: 1204,
             errors: 3,

@@ -80,14 +80,6 @@ error: "Shop" is no app name: 1 to 32 of a-z, 0-9, - and _, beginning with a let
 8 | [app.Shop]
   |      ^^^^
 
-error: app "Shop" has no command
- --> /etc/rota/rota.toml:8:6
-  |
-8 | [app.Shop]
-  |      ^^^^
-  |
-  = help: add it, for example: command = "gunicorn -b unix:$SOCKET wsgi:app"
-
 error: root must be an absolute path
  --> /etc/rota/rota.toml:9:8
   |

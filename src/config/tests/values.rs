@@ -31,22 +31,23 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
     let expected = AppConfig {
         name: AppName::new("blog").unwrap(),
         start: StartConfig {
-            command: vec!["bin/run".into(), "a b".into()],
+            command: Some(vec!["bin/run".into(), "a b".into()]),
             root: "/srv/blog".into(),
-            bind: Bind::Port,
+            bind: Some(Bind::Port),
             env: Vec::new(),
             user: None,
             group: None,
+            concurrency: None,
+            stop_signal: None,
         },
         routes: vec![Route { host: HostPattern::Any, path: "/".into() }],
         processes: 1,
-        concurrency: 100,
         queue: QueueConfig { max: 100, timeout: seconds(30) },
         ready: ReadyConfig { path: "/".into(), status: None, timeout: seconds(60) },
         warmup: Vec::new(),
         probation: seconds(2),
         drain: DrainConfig { timeout: seconds(30), upgraded: seconds(10) },
-        stop: StopConfig { signal: StopSignal::Term, timeout: seconds(10) },
+        stop: StopConfig { timeout: seconds(10) },
         on_failure: OnFailure::Resist,
         surge: 1,
         bake: None,
@@ -143,12 +144,14 @@ sendfile_root = "/srv/files"
     let app = AppConfig {
         name: AppName::new("blog").unwrap(),
         start: StartConfig {
-            command: vec!["bin/run".into(), String::new(), "$SOCKET".into()],
+            command: Some(vec!["bin/run".into(), String::new(), "$SOCKET".into()]),
             root: "/srv/blog".into(),
-            bind: Bind::Unix,
+            bind: Some(Bind::Unix),
             env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             user: Some("blog".into()),
             group: Some("www".into()),
+            concurrency: Some(1),
+            stop_signal: Some(StopSignal::Quit),
         },
         routes: vec![
             exact("example.org", "/a"),
@@ -159,13 +162,12 @@ sendfile_root = "/srv/files"
             exact("[::1]", "/b"),
         ],
         processes: 100,
-        concurrency: 1,
         queue: QueueConfig { max: 0, timeout: seconds(1) },
         ready: ReadyConfig { path: "/up?x=1".into(), status: Some(204), timeout: seconds(300) },
         warmup: vec!["/".into(), "/a?b".into()],
         probation: seconds(0),
         drain: DrainConfig { timeout: seconds(1), upgraded: seconds(2) },
-        stop: StopConfig { signal: StopSignal::Quit, timeout: seconds(3) },
+        stop: StopConfig { timeout: seconds(3) },
         on_failure: OnFailure::Rollback,
         surge: 0,
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
@@ -201,10 +203,17 @@ fn run_dir_follows_the_control_socket() {
 }
 
 #[test]
+fn without_a_command_only_what_is_said_is_known() {
+    let start = |more: &str| good(&format!("[app.a]\nroot = \"/\"\n{more}")).apps.remove(0).start;
+    assert_eq!((start("").command, start("").bind), (None, None));
+    assert_eq!(start("bind = \"unix\"").bind, Some(Bind::Unix));
+}
+
+#[test]
 fn bind_is_what_the_command_names() {
     let bind = |command: &str, more: &str| {
         let text = format!("[app.a]\ncommand = {command:?}\nroot = \"/\"\n{more}");
-        good(&text).apps[0].start.bind
+        good(&text).apps[0].start.bind.unwrap()
     };
     assert_eq!(bind("run", ""), Bind::Port);
     assert_eq!(bind("run $PORT", ""), Bind::Port);

@@ -7,7 +7,8 @@ use crate::ids::{AppName, Generation};
 use crate::pool::{BackoffView, Failure, GroupView, Outcome, ProcessView, ResistView, WalkView};
 
 impl AppStatus {
-    /// `release` names the directory of a generation. Processor share and memory are None: only the system knows them.
+    /// `release` names the directory of a generation. Processor share and memory are None, for only the system knows
+    /// them; the command too, which is the release's.
     pub fn new(view: GroupView, release: impl Fn(Generation) -> Option<String>) -> Self {
         let walk = view.walk.as_ref().map(|walk| Progress::new(&view.app, walk));
         let mut processes: Vec<_> = view.processes.into_iter().map(|process| ProcessStatus::new(process, &release)).collect();
@@ -17,6 +18,8 @@ impl AppStatus {
             generation: view.good,
             release: view.good.and_then(&release),
             passed_over: None,
+            command: None,
+            detected: None,
             processes_wanted: view.processes_wanted,
             concurrency: view.concurrency,
             processes,
@@ -53,6 +56,7 @@ impl ProcessStatus {
             state: view.state.to_owned(),
             state_seconds: seconds(view.state_for),
             age: seconds(view.age),
+            slots: view.slots,
             sessions: view.sessions,
             processed: view.processed,
             errors: view.errors,

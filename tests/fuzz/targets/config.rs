@@ -54,7 +54,11 @@ fn keeps_its_promises(config: &Config) {
     assert!(names.is_sorted() && names.iter().collect::<HashSet<_>>().len() == names.len());
     let mut routes = HashSet::new();
     for (index, app) in config.apps.iter().enumerate() {
-        assert!(app.processes >= 1 && app.concurrency >= 1 && !app.start.command.is_empty());
+        assert!(
+            app.processes >= 1
+                && app.start.concurrency.is_none_or(|slots| slots >= 1)
+                && app.start.command.as_ref().is_none_or(|words| !words.is_empty())
+        );
         assert!(app.ready.path.starts_with('/') && app.warmup.iter().all(|path| path.starts_with('/')));
         assert!(app.ready.path.bytes().chain(app.default_host().bytes()).all(|byte| (0x21..0x7f).contains(&byte)), "it goes into a head");
         for route in &app.routes {

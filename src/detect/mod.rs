@@ -1,0 +1,98 @@
+//! How an app is started, seen from what is in its root. Core: asks a [`Tree`] and decides; [`disk`] is the tree of a directory.
+//!
+//! One file for each kind of app, in the order of [`KINDS`]; `servers` knows the app servers with their flags and stop signals, `line` reads
+//! the command lines of others (Procfile, package.json). A kind that recognises the app and cannot start it says what is missing; nothing
+//! that comes later is then tried, for it would be a guess.
+
+mod binary;
+pub mod disk;
+mod line;
+mod node;
+mod procfile;
+mod python;
+mod ruby;
+mod servers;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::config::{Bind, StopSignal};
+
+/// What is in the root of an app, as far as it is asked for. Paths are seen from the root.
+pub trait Tree {
+    /// A file's text; None: it is not there, is too large to be looked at, or is no text.
+    fn text(&self, path: &str) -> Option<String>;
+    /// It is a file that can be executed.
+    fn is_program(&self, path: &str) -> bool;
+    /// Names of the directories in the root, sorted; hidden ones are left out.
+    fn directories(&self) -> Vec<String>;
+}
+
+/// How an app is started, and why so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detected {
+    /// As the key `command` would have it, `$SOCKET` and `$PORT` not yet replaced.
+    pub command: Vec<String>,
+    pub bind: Bind,
+    pub stop: StopSignal,
+    pub concurrency: u32,
+    /// What it was seen by, as "manage.py, mysite/wsgi.py, gunicorn in .venv/bin".
+    pub why: String,
+    pub reasons: Reasons,
+    /// What will or may go wrong, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Why the settings are what they are, in half a sentence each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reasons {
+    pub command: &'static str,
+    pub stop: &'static str,
+    pub concurrency: &'static str,
+}
+
+/// Why there is no command, and what to do about it. `$ROOT` in it stands for the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing(pub String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Looks for all kinds of apps. `asked`: how the configuration wants it to listen, whatever suits it.
+pub fn detect(tree: &dyn Tree, asked: Option<Bind>) -> Result<Detected, Missing> {
+    let found = KINDS.iter().find_map(|kind| kind(tree, asked));
+    found.unwrap_or_else(|| Err(nothing(tree)))
+}
+
+/// None: it is no app of this kind.
+type Kind = fn(&dyn Tree, Option<Bind>) -> Option<Result<Detected, Missing>>;
+
+/// What the app says itself comes first. A package.json comes after the frameworks of other languages: theirs builds assets.
+const KINDS: [Kind; 7] = [procfile::find, python::django, ruby::find, python::find, node::find, node::without_package, binary::find];
+
+/// A program of the app's own, where package managers and people put them.
+fn own_program(tree: &dyn Tree, name: &str) -> Option<String> {
+    PROGRAM_DIRECTORIES.iter().map(|directory| format!("{directory}/{name}")).find(|path| tree.is_program(path))
+}
+
+fn nothing(tree: &dyn Tree) -> Missing {
+    let found = if let Some(framework) = python::named_framework(tree) {
+        let (file, name) = framework;
+        format!("{file} names {name}, and no file has its app ({}); ", python::PLACES)
+    } else if tree.text("index.php").is_some() {
+        "index.php: rota speaks HTTP and no FastCGI, and PHP needs a server such as FrankenPHP; ".to_owned()
+    } else {
+        String::new()
+    };
+    Missing(format!(
+        "{found}nothing in $ROOT says how the app is started: no Procfile with a web line, manage.py, config.ru, app.py, main.py, wsgi.py, \
+         package.json or bin/server; say it, for example: command = \"bin/serve --port $PORT\""
+    ))
+}
+
+/// Where package managers put the programs of an app; the first that has one is taken.
+const PROGRAM_DIRECTORIES: [&str; 3] = [".venv/bin", "venv/bin", "node_modules/.bin"];

@@ -1,0 +1,170 @@
+//! Python: Django by its manage.py, others by the file that makes the app. The server is the one that is installed in the app's own
+//! environment.
+
+use super::servers::{DAPHNE, GUNICORN, HYPERCORN, Server, UVICORN, WAITRESS};
+use super::{Detected, Missing, Tree};
+use crate::config::Bind;
+
+/// How an app is called by its server (PEP 3333; the ASGI specification).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interface {
+    Wsgi,
+    Asgi,
+}
+
+pub(super) fn django(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detected, Missing>> {
+    let manage = tree.text("manage.py")?;
+    let settings = manage.split("DJANGO_SETTINGS_MODULE").nth(1)?;
+    let module = settings.split(['"', '\'']).nth(2).unwrap_or_default();
+    let package = module.split('.').next().unwrap_or_default();
+    let named = [package.to_owned()].into_iter().filter(|package| !package.is_empty());
+    let packages: Vec<String> = named.chain(tree.directories()).collect();
+    let with = |file: &str| packages.iter().find(|package| tree.text(&format!("{package}/{file}")).is_some());
+    let (wsgi, asgi) = (with("wsgi.py"), with("asgi.py"));
+    // startproject makes both files: who installed a server for ASGI means that one.
+    let found = match (asgi.filter(|_| wsgi.is_none() || installed(tree, Interface::Asgi).is_some()), wsgi) {
+        (Some(package), _) => (package, Interface::Asgi),
+        (None, Some(package)) => (package, Interface::Wsgi),
+        (None, None) => {
+            return Some(Err(Missing("$ROOT/manage.py is Django's, and no wsgi.py or asgi.py stands in a directory beside it".to_owned())));
+        }
+    };
+    let (package, interface) = found;
+    let file = match interface {
+        Interface::Wsgi => "wsgi",
+        Interface::Asgi => "asgi",
+    };
+    Some(start(tree, &format!("{package}.{file}:application"), interface, asked, &format!("manage.py, {package}/{file}.py")))
+}
+
+/// An app that a file makes.
+pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detected, Missing>> {
+    let is_package = |name: &String| name == "app" || tree.text(&format!("{name}/__init__.py")).is_some();
+    let inner = tree.directories().into_iter().filter(is_package).flat_map(|package| {
+        let of = |file: &&str| format!("{package}/{file}");
+        ["main.py", "app.py", "wsgi.py", "asgi.py", "__init__.py"].iter().map(of).collect::<Vec<_>>()
+    });
+    let files = FILES.iter().map(|file| (*file).to_owned()).chain(inner);
+    files.into_iter().find_map(|file| {
+        let (name, interface, what) = app_in(&tree.text(&file)?, &file)?;
+        let module = file.trim_end_matches(".py").trim_end_matches("/__init__").replace('/', ".");
+        Some(start(tree, &format!("{module}:{name}"), interface, asked, &format!("{what} in {file}")))
+    })
+}
+
+/// What a server is told to serve of a module, how, and by what that was seen.
+fn app_in(text: &str, file: &str) -> Option<(String, Interface, String)> {
+    for (class, interface) in CLASSES {
+        if let Some(name) = text.lines().find_map(|line| made_by(line, class)) {
+            return Some((name.to_owned(), interface, format!("{name} = {class}()")));
+        }
+    }
+    let by_name = match file {
+        "wsgi.py" | "passenger_wsgi.py" => Some(Interface::Wsgi),
+        "asgi.py" => Some(Interface::Asgi),
+        _ => None,
+    };
+    if let Some(interface) = by_name
+        && let Some(name) = ["application", "app"].into_iter().find(|name| text.lines().any(|line| binds(line, name)))
+    {
+        return Some((name.to_owned(), interface, name.to_owned()));
+    }
+    let factory = ["create_app", "make_app"].into_iter().find(|name| text.lines().any(|line| line.starts_with(&format!("def {name}("))));
+    let factory = factory.filter(|_| text.contains("Flask("))?;
+    Some((format!("{factory}()"), Interface::Wsgi, format!("def {factory}")))
+}
+
+/// The name that a line at the top of a module gives to a new object of a class: `app = flask.Flask(__name__)`.
+fn made_by<'t>(line: &'t str, class: &str) -> Option<&'t str> {
+    let (left, mut right) = line.split_once('=')?;
+    let name = left.split(':').next()?.trim_end();
+    // app = application = Flask(...)
+    while let Some((next, rest)) = right.split_once('=').filter(|(next, _)| is_name(next.trim())) {
+        debug_assert!(next.len() < right.len());
+        right = rest;
+    }
+    let callee = right.split_once('(')?.0.trim();
+    (is_name(name) && callee.rsplit('.').next() == Some(class)).then_some(name)
+}
+
+/// A line at the top of a module gives this name to something: by assignment, import or definition.
+fn binds(line: &str, name: &str) -> bool {
+    let assigned = line.split_once('=').is_some_and(|(left, _)| left.split(':').next().unwrap_or_default().trim_end() == name);
+    let imported = line.starts_with("from ")
+        && line.split_once(" import ").is_some_and(|(_, names)| {
+            names.split(',').any(|part| part.trim().trim_matches(['(', ')']).rsplit(" as ").next().is_some_and(|last| last.trim() == name))
+        });
+    assigned || imported || line.starts_with(&format!("def {name}(")) || line.starts_with(&format!("async def {name}("))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
+fn start(tree: &dyn Tree, app: &str, interface: Interface, asked: Option<Bind>, seen: &str) -> Result<Detected, Missing> {
+    let found = installed(tree, interface).filter(|(server, _)| !app.ends_with(')') || server.program == GUNICORN.program);
+    match found {
+        Some((server, directory)) => {
+            let program = format!("{directory}/{}", server.program);
+            server.start(&[&program], &[app], asked, format!("{seen}, {} in {directory}", server.program))
+        }
+        None => Err(no_server(tree, interface, seen)),
+    }
+}
+
+/// The server for an interface that the app has in its environment, and the directory.
+fn installed(tree: &dyn Tree, interface: Interface) -> Option<(&'static Server, &'static str)> {
+    let servers: &[&Server] = match interface {
+        Interface::Wsgi => &[&GUNICORN, &WAITRESS],
+        Interface::Asgi => &[&UVICORN, &HYPERCORN, &DAPHNE],
+    };
+    let place = |server: &'static Server| {
+        let directory = ENVIRONMENTS.into_iter().find(|directory| tree.is_program(&format!("{directory}/{}", server.program)))?;
+        Some((server, directory))
+    };
+    servers.iter().find_map(|server| place(server))
+}
+
+fn no_server(tree: &dyn Tree, interface: Interface, seen: &str) -> Missing {
+    let server = match interface {
+        Interface::Wsgi => GUNICORN.program,
+        Interface::Asgi => UVICORN.program,
+    };
+    let environment = ENVIRONMENTS.into_iter().find(|directory| tree.is_program(&format!("{directory}/python")));
+    let requirements = if tree.text("requirements.txt").is_some() { "-r $ROOT/requirements.txt " } else { "" };
+    let (what, install) = match environment {
+        _ if tree.text("uv.lock").is_some() => (format!("{server} is not installed"), format!("uv --directory $ROOT add {server}")),
+        Some(directory) if tree.is_program(&format!("{directory}/pip")) => {
+            (format!("{server} is not installed in {directory}"), format!("$ROOT/{directory}/pip install {server}"))
+        }
+        Some(directory) => {
+            let python = format!("$ROOT/{directory}/python");
+            (format!("{server} is not installed in {directory}"), format!("uv pip install --python {python} {server}"))
+        }
+        None => {
+            let install = format!("python3 -m venv $ROOT/.venv && $ROOT/.venv/bin/pip install {requirements}{server}");
+            ("there is no .venv with its packages".to_owned(), install)
+        }
+    };
+    Missing(format!("{seen}: {what}; run: {install}"))
+}
+
+/// The file that names a framework, and the framework: for an app that was not found.
+pub(super) fn named_framework(tree: &dyn Tree) -> Option<(&'static str, &'static str)> {
+    ["requirements.txt", "pyproject.toml"].into_iter().find_map(|file| {
+        let text = tree.text(file)?.to_lowercase();
+        let framework = ["django", "flask", "fastapi", "starlette", "quart"].into_iter().find(|name| text.contains(name))?;
+        Some((file, framework))
+    })
+}
+
+const CLASSES: [(&str, Interface); 4] =
+    [("Flask", Interface::Wsgi), ("FastAPI", Interface::Asgi), ("Starlette", Interface::Asgi), ("Quart", Interface::Asgi)];
+
+/// The order is that in which people mean them: a file that is named after the interface is for the server.
+const FILES: [&str; 7] = ["wsgi.py", "asgi.py", "app.py", "main.py", "application.py", "server.py", "passenger_wsgi.py"];
+
+/// As an error names them.
+pub(super) const PLACES: &str = "app = Flask(...), FastAPI(...) or Starlette(...) in wsgi.py, asgi.py, app.py, main.py or a package";
+
+const ENVIRONMENTS: [&str; 2] = [".venv/bin", "venv/bin"];
