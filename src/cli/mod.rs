@@ -8,6 +8,7 @@ mod detach;
 mod exit;
 mod hear;
 mod history;
+mod init;
 mod man;
 mod pause;
 mod requests;
@@ -42,6 +43,10 @@ pub fn run() -> u8 {
         Verb::Demo { seconds } => return status_of(demo::run(*seconds)),
         Verb::Serve => serve::run(&cli.config),
         Verb::Check => check::run(&cli.config, cli.colour(std::io::stderr().is_terminal())),
+        Verb::Init { directory, name, output, force } => {
+            let (name, output) = (name.as_deref(), output.as_deref());
+            init::run(&init::Wish { directory, name, output, force: *force, config: &cli.config })
+        }
         Verb::Status { app, json, blocking, watch, interval } => {
             let look = status::Look { app: app.clone(), json: *json, blocking: *blocking, every: watch.then_some(*interval) };
             cli.with_socket(|socket| status::run(socket, &look, cli.paint()))

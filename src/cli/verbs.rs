@@ -42,6 +42,25 @@ pub enum Verb {
     /// Say what is wrong with the configuration and with what it names
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Check,
+    /// Look at an app and write its file for apps.d, with the reason for each line
+    ///
+    /// It finds out how the app is started by what is in its directory (Procfile, manage.py, config.ru, package.json, app.py and the
+    /// like) and which server it has. Where that is not enough it says what to do, and writes nothing.
+    #[command(after_help = statuses(&Exit::OF_A_LOOK))]
+    Init {
+        /// Root of the app
+        #[arg(value_name = "DIR", default_value = ".")]
+        directory: PathBuf,
+        /// Of the app, if not the directory's
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Where to; - is standard output; by default apps.d/NAME.toml beside the configuration
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Replace the file if there is one
+        #[arg(long)]
+        force: bool,
+    },
     /// Show every process, the queues, where a restart stands, and what went wrong
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     Status {

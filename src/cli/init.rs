@@ -1,0 +1,238 @@
+//! `rota init`: looks at an app and writes its file for apps.d. Shell, on the main thread. Asks nothing, and replaces no file unless told.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+
+use super::Exit;
+use super::check;
+use super::say::{complain, print};
+use super::table::harmless;
+use crate::config::{Bind, SourceFile, StopSignal, parse};
+use crate::detect::{Detected, disk};
+use crate::ids::AppName;
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish<'a> {
+    /// Root of the app.
+    pub directory: &'a Path,
+    /// None: the directory's.
+    pub name: Option<&'a str>,
+    /// None: `apps.d/NAME.toml` beside the configuration. `-`: standard output.
+    pub output: Option<&'a Path>,
+    /// A file that is there is replaced.
+    pub force: bool,
+    pub config: &'a Path,
+}
+
+/// Writes the file and says what is to be done next; writes nothing where the app cannot be started.
+pub fn run(wish: &Wish<'_>) -> Exit {
+    let draft = match draft(wish) {
+        Ok(draft) => draft,
+        Err(why) => return complain(&why, Exit::Bad),
+    };
+    for warning in &draft.warnings {
+        complain(&format!("warning: {warning}"), Exit::Done);
+    }
+    if wish.output == Some(Path::new("-")) {
+        return print(&draft.text);
+    }
+    let output = match wish.output {
+        Some(output) => output.to_owned(),
+        None => wish.config.parent().unwrap_or(Path::new("")).join(format!("apps.d/{}.toml", draft.name)),
+    };
+    if let Err(why) = write(&output, &draft.text, wish.force) {
+        return complain(&why, Exit::Bad);
+    }
+    let next = if wish.output.is_none() { after(wish.config, &draft.name) } else { (String::new(), Exit::Done) };
+    let said = print(&format!("{} is written: {}\n{}", output.display(), harmless(&draft.summary), next.0));
+    if said == Exit::Done { next.1 } else { said }
+}
+
+struct Draft {
+    name: AppName,
+    text: String,
+    /// The command, and by what it was found.
+    summary: String,
+    warnings: Vec<String>,
+}
+
+fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
+    // As it was named: `current` is to stay the symlink that it is.
+    let root = std::path::absolute(wish.directory).map_err(|error| format!("{}: {error}", wish.directory.display()))?;
+    let metadata = fs::metadata(&root).map_err(|error| format!("{}: {error}", root.display()))?;
+    if !metadata.is_dir() {
+        return Err(format!("{} is no directory", root.display()));
+    }
+    let Some(root_text) = root.to_str() else {
+        return Err(format!("{}: a configuration is UTF-8, and this path is not", root.display()));
+    };
+    let name = match wish.name {
+        Some(name) => AppName::new(name).map_err(|bad| bad.to_string())?,
+        None => name_of(&root)?,
+    };
+    let found = disk::look(&root, None)?;
+    let user = user(metadata.uid(), Uid::effective());
+    let text = text(&name, root_text, &found, user.as_ref());
+    // What could not be read back would only be found out at the next start.
+    let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };
+    let main = SourceFile { path: PathBuf::from("rota.toml"), text: String::new() };
+    let config = parse(&[main, file]).map_err(|report| format!("this app needs a file written by hand:\n{report}"))?.config;
+    let machine = config.apps.iter().flat_map(check::app_findings).map(|finding| finding.text);
+    let warnings = found.warnings.iter().cloned().chain(machine.filter(|text| !found.warnings.contains(text)));
+    let summary = format!("runs {}, by {}", shell_words::join(&found.command), found.why);
+    Ok(Draft { name, text, summary, warnings: warnings.collect() })
+}
+
+/// Of the directory, or of the one above where it is called as deployment tools call it: /srv/blog/current, /srv/blog/releases/42.
+fn name_of(root: &Path) -> Result<AppName, String> {
+    let mut parts = root.iter().rev().filter_map(|part| part.to_str());
+    let mut part = parts.next().unwrap_or_default();
+    let mut above = parts.next();
+    if above == Some("releases") {
+        (part, above) = ("releases", parts.next());
+    }
+    if ["current", "app", "src", "releases", "www", "htdocs"].contains(&part)
+        && let Some(above) = above
+    {
+        part = above;
+    }
+    let lower = part.to_lowercase();
+    let letters = lower.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' });
+    let name: String = letters.collect::<String>().trim_matches(['-', '_']).chars().take(32).collect();
+    AppName::new(&name).map_err(|_| format!("{} gives no name for the app: say it with --name", root.display()))
+}
+
+/// Whom the processes are to run as, and why; None: rota does not run as root and needs none.
+fn user(owner: u32, me: Uid) -> Option<(String, &'static str)> {
+    if !me.is_root() {
+        return None;
+    }
+    let named = |name: &str| User::from_name(name).ok().flatten().map(|user| user.name);
+    if owner != 0
+        && let Some(user) = User::from_uid(Uid::from_raw(owner)).ok().flatten()
+    {
+        return Some((user.name, "to whom the directory belongs"));
+    }
+    let unprivileged = named("www-data").or_else(|| named("nobody"))?;
+    Some((unprivileged, "the directory is root's, and no app should run as root; better a user of its own"))
+}
+
+/// The file. Each setting has its reason above it.
+fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &str)>) -> String {
+    let Detected { command, bind, stop, concurrency, why, reasons, warnings } = found;
+    let mut text = format!("# App {name}, as `rota init` found it. `rota check` says what is wrong; all keys are in rota.toml.\n\n");
+    let mut put = |comment: &str, line: &str| {
+        for comment in wrapped(comment) {
+            text.push_str(&format!("# {comment}\n"));
+        }
+        text.push_str(&format!("{line}\n\n"));
+    };
+    let hints: String = warnings.iter().map(|warning| format!(" Note: {warning}.")).collect();
+    put(&format!("Found by {why}: {}.{hints}", reasons.command), &format!("command = {}", command_value(command)));
+    match bind {
+        // What the command names says it.
+        Bind::Unix | Bind::Port => {}
+        Bind::Fd => put("It takes the socket that rota opened.", "bind = \"fd\""),
+    }
+    put("The directory of the release; a symlink in it is followed once per restart.", &format!("root = {}", quoted(root)));
+    match user {
+        Some((user, why)) => put(&format!("Who it runs as: {why}."), &format!("user = {}", quoted(user))),
+        None => put("Who it runs as; needed where rota runs as root.", "# user = \"NAME\""),
+    }
+    put("Which requests are for it; without this line all that no other app takes.", &format!("# hosts = [\"{name}.example.org\"]"));
+    put("With two, one serves while the other is replaced or has died.", "processes = 2");
+    put(&format!("Requests that each handles at a time: {}.", reasons.concurrency), &format!("concurrency = {concurrency}"));
+    let signal = match stop {
+        StopSignal::Term => "# stop.signal = \"TERM\"".to_owned(),
+        other => format!("stop.signal = \"{}\"", other.word()),
+    };
+    put(&format!("How it is told to stop: {}.", reasons.stop), &signal);
+    put("The path that a new process must answer below 500 before it gets requests.", "# ready = \"/up\"");
+    text.truncate(text.trim_end().len() + 1);
+    text
+}
+
+/// As one text where a shell would split it into the same words again, else as a list.
+fn command_value(command: &[String]) -> String {
+    let joined = command.join(" ");
+    let is_same = shell_words::split(&joined).is_ok_and(|words| words == command);
+    if is_same {
+        return quoted(&joined);
+    }
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// A basic string (TOML 1.0).
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Lines of a comment, without controls.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in harmless(text).split_whitespace() {
+        let last = lines.last_mut().expect("it begins with one");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.len() + word.len() < COMMENT_WIDTH {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+fn write(path: &Path, text: &str, force: bool) -> Result<(), String> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{} is there already: --force replaces it, -o - prints to the terminal", path.display()),
+        io::ErrorKind::PermissionDenied => {
+            format!("{} cannot be written ({error}): as root, or name another file with -o", path.display())
+        }
+        _ => format!("{}: {error}", path.display()),
+    };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let mut file = options.open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+/// What the whole configuration is like with the new file in it, and what to do next.
+fn after(config: &Path, name: &AppName) -> (String, Exit) {
+    if matches!(config.try_exists(), Ok(false)) {
+        return (format!("next: make {}, which may be empty; then rota check\n", config.display()), Exit::Done);
+    }
+    match crate::config::load(config) {
+        Ok(_) => (format!("next: rota check, then start rota, or stop and start it, to serve {name}\n"), Exit::Done),
+        Err(report) => (format!("{report}next: mend this, then rota check\n"), Exit::Bad),
+    }
+}
+
+const COMMENT_WIDTH: usize = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The file of `rota init`, read back.
+
+use super::*;
+use crate::config::AppConfig;
+
+/// The only app of a file as it was written.
+fn read_back(text: &str) -> AppConfig {
+    let files =
+        [SourceFile { path: "rota.toml".into(), text: String::new() }, SourceFile { path: "blog.toml".into(), text: text.to_owned() }];
+    let loaded = parse(&files).unwrap_or_else(|report| panic!("{report}\n{text}"));
+    assert!(loaded.warnings.is_empty(), "{}\n{text}", loaded.warnings);
+    loaded.config.apps.into_iter().next().unwrap()
+}
+
+fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn drafted(dir: &Path) -> Draft {
+    draft(&Wish { directory: dir, name: Some("blog"), output: None, force: false, config: Path::new("rota.toml") }).unwrap()
+}
+
+#[test]
+fn the_file_says_what_detection_found_and_reads_back_as_that() {
+    let long = "web: sh -c 'echo \"a b\" \\; exec serve'\n";
+    for procfile in ["web: bundle exec unicorn -p $PORT\n", "web: ./serve --title 'a \"b\"  c' $PORT\n", long, "web: serve && other\n"] {
+        let dir = app(&[("Procfile", procfile)]);
+        let found = disk::look(dir.path(), None).unwrap();
+        let start = read_back(&drafted(dir.path()).text).start;
+        assert_eq!((start.command, start.bind), (Some(found.command), Some(found.bind)), "{procfile}");
+        assert_eq!((start.concurrency, start.stop_signal.unwrap_or(StopSignal::Term)), (Some(found.concurrency), found.stop), "{procfile}");
+        assert_eq!(start.root, dir.path());
+    }
+}
+
+#[test]
+fn every_line_has_its_reason() {
+    let dir = app(&[("Procfile", "web: bundle exec unicorn -p $PORT\n")]);
+    let text = drafted(dir.path()).text;
+    let blocks: Vec<&str> = text.trim_end().split("\n\n").skip(1).collect();
+    for block in &blocks {
+        let (comments, setting) = block.rsplit_once('\n').unwrap_or_else(|| panic!("no comment above {block:?}"));
+        assert!(comments.lines().all(|line| line.starts_with("# ")) && setting.contains(" = "), "{block}");
+    }
+    assert!(
+        text.contains("# Found by the web line of the Procfile: as it stands there.\ncommand = \"bundle exec unicorn -p $PORT\"\n"),
+        "{text}"
+    );
+    assert!(text.contains("# How it is told to stop: at TERM it cuts what it has in hand.\nstop.signal = \"QUIT\"\n"), "{text}");
+}
+
+#[test]
+fn what_is_commented_out_can_be_taken_in() {
+    let dir = app(&[("app.js", "")]);
+    let text = drafted(dir.path()).text;
+    let is_setting =
+        |line: &&str| line.strip_prefix("# ").is_some_and(|rest| rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')));
+    let all: String = text.lines().map(|line| if is_setting(&line) { format!("{}\n", &line[2..]) } else { format!("{line}\n") }).collect();
+    let app = read_back(&all);
+    assert_eq!((app.ready.path.as_str(), app.routes.len(), app.start.stop_signal), ("/up", 1, Some(StopSignal::Term)));
+}
+
+#[test]
+fn a_name_is_made_of_the_path() {
+    let name = |path: &str| name_of(Path::new(path)).map(|name| name.to_string());
+    assert_eq!(name("/srv/blog"), Ok("blog".to_owned()));
+    assert_eq!(name("/srv/blog/current"), Ok("blog".to_owned()));
+    assert_eq!(name("/srv/blog/releases/20260101"), Ok("blog".to_owned()));
+    assert_eq!(name("/var/www/My.Shop_2"), Ok("my-shop_2".to_owned()));
+    assert_eq!(name("/srv/a.very.long.name.that.goes.on.and.on"), Ok("a-very-long-name-that-goes-on-an".to_owned()));
+    for none in ["/", "/srv/-", "/srv/ä"] {
+        assert!(name(none).unwrap_err().ends_with("say it with --name"), "{none}");
+    }
+}
+
+#[test]
+fn root_runs_no_app_as_root() {
+    let root = Uid::from_raw(0);
+    assert_eq!(user(0, Uid::from_raw(1000)), None, "rota as another user needs no user");
+    assert_ne!(user(0, root).unwrap().0, "root");
+    let daemon = User::from_name("daemon").unwrap().unwrap();
+    assert_eq!(user(daemon.uid.as_raw(), root).unwrap().0, "daemon");
+}
+
+#[test]
+fn no_file_is_replaced_unless_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("apps.d/blog.toml");
+    assert_eq!(write(&file, "one", false), Ok(()));
+    assert!(write(&file, "two", false).unwrap_err().contains("is there already: --force replaces it"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+    assert_eq!(write(&file, "2", true), Ok(()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "2");
+}
