@@ -24,6 +24,8 @@ pub struct Wish<'a> {
     pub name: Option<&'a str>,
     /// None: `apps.d/NAME.toml` beside the configuration. `-`: standard output.
     pub output: Option<&'a Path>,
+    /// Whom its processes run as; None: found out.
+    pub user: Option<&'a str>,
     /// A file that is there is replaced.
     pub force: bool,
     pub config: &'a Path,
@@ -76,7 +78,10 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
         None => name_of(&root)?,
     };
     let found = disk::look(&root, None)?;
-    let user = user(metadata.uid(), Uid::effective());
+    let user = match wish.user {
+        Some(user) => Some((user.to_owned(), "as --user said")),
+        None => user(metadata.uid(), Uid::effective()),
+    };
     let text = text(&name, root_text, &found, user.as_ref());
     // What could not be read back would only be found out at the next start.
     let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };

@@ -90,11 +90,13 @@ fn section(heading: &str, paragraphs: &[(&str, &str)]) -> String {
     roff.to_roff()
 }
 
-const DESCRIPTION: [&str; 3] = [
+const DESCRIPTION: [&str; 4] = [
     "rota starts and supervises the processes of web apps, in any language, and passes HTTP requests to them. A deployment replaces the \
      processes one at a time while requests keep flowing. A release that does not start changes nothing that visitors see.",
     "rota serve is the server. All other commands talk to it over its control socket, as the user that it runs as or as root. A command \
      that waits can be interrupted: what it asked for goes on in the server.",
+    "An app needs no more than its root: where the configuration has no command, each release is looked at, and its Procfile, manage.py, \
+     config.ru, package.json, app.py and the like say how it is started. rota check shows what that comes to; rota init writes it into a file.",
     "A restart takes what the app's root names, with symlinks resolved once. A release that was chosen by rota deploy or rota rollback stays \
      until root names something new. When the server is started again it brings back the release that was accepted last, and deploys what \
      root names if that is new.",
@@ -115,7 +117,8 @@ const SIGNALS: [(&str, &str); 5] = [
     ("QUIT", "Writes the state of everything to the log."),
 ];
 
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 4] = [
+    ("rota init /srv/blog/current", "Writes /etc/rota/apps.d/blog.toml by what is in the directory."),
     ("rota deploy blog /srv/blog/releases/42", "Puts a release into service, waits, and tells how it ended."),
     ("rota pause blog --for 20s && migrate; rota resume blog", "Holds the requests of an app while its database changes."),
     ("rota status --watch", "Shows every process, again and again."),

@@ -43,9 +43,9 @@ pub fn run() -> u8 {
         Verb::Demo { seconds } => return status_of(demo::run(*seconds)),
         Verb::Serve => serve::run(&cli.config),
         Verb::Check => check::run(&cli.config, cli.colour(std::io::stderr().is_terminal())),
-        Verb::Init { directory, name, output, force } => {
-            let (name, output) = (name.as_deref(), output.as_deref());
-            init::run(&init::Wish { directory, name, output, force: *force, config: &cli.config })
+        Verb::Init { directory, name, user, output, force } => {
+            let (name, user, output) = (name.as_deref(), user.as_deref(), output.as_deref());
+            init::run(&init::Wish { directory, name, user, output, force: *force, config: &cli.config })
         }
         Verb::Status { app, json, blocking, watch, interval } => {
             let look = status::Look { app: app.clone(), json: *json, blocking: *blocking, every: watch.then_some(*interval) };

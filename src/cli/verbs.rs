@@ -54,6 +54,9 @@ pub enum Verb {
         /// Of the app, if not the directory's
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Whom its processes run as; by default, where rota runs as root, to whom the directory belongs
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
         /// Where to; - is standard output; by default apps.d/NAME.toml beside the configuration
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,

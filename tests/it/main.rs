@@ -28,6 +28,7 @@ mod error_pages;
 mod exhausted;
 mod framing;
 mod harness;
+mod init;
 mod killed;
 mod limits;
 mod looking;

@@ -55,22 +55,33 @@ impl Site {
 
     /// As [`Site::prepare`] for an app of any kind: the whole of its table but root, user and env.
     pub fn with_app(app: &str, env: &str) -> Self {
+        let keys = |line: &&str| !line.trim_start().starts_with("server.");
+        let (own, server): (Vec<&str>, Vec<&str>) = app.lines().partition(keys);
+        let server: String = server.iter().map(|line| format!("{}\n", line.trim_start().trim_start_matches("server."))).collect();
+        let site = Self::without_app(&server);
+        let at = site.dir.path().display();
+        // Every load has streams, and every drain ends some: soon, unless that is what the test is about.
+        let drain = if app.contains("drain.upgraded") { "" } else { "drain.upgraded = \"1s\"\n" };
+        let user = if rustix::process::geteuid().is_root() { "user = \"root\"\n" } else { "" };
+        let table = format!(
+            "\n[app.app]\nroot = \"{at}/current\"\n{user}{drain}{}\n[app.app.env]\nFIXTURE_DIR = \"{at}/shared\"\nIT_SITE = \"{at}\"\n{env}",
+            own.join("\n")
+        );
+        let config = fs::read_to_string(site.path("rota.toml")).unwrap() + &table;
+        fs::write(site.path("rota.toml"), config).unwrap();
+        site
+    }
+
+    /// A configuration with these lines more in `[server]`, and no app.
+    pub fn without_app(server: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rota-it-").tempdir().unwrap();
         let addr = free_port();
         for name in ["releases", "shared", "spool"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let at = dir.path().display();
-        // Every load has streams, and every drain ends some: soon, unless that is what the test is about.
-        let drain = if app.contains("drain.upgraded") { "" } else { "drain.upgraded = \"1s\"\n" };
-        let user = if rustix::process::geteuid().is_root() { "user = \"root\"\n" } else { "" };
-        let keys = |line: &&str| !line.trim_start().starts_with("server.");
-        let (own, server): (Vec<&str>, Vec<&str>) = app.lines().partition(keys);
-        let server: String = server.iter().map(|line| format!("{}\n", line.trim_start().trim_start_matches("server."))).collect();
         let config = format!(
-            "[server]\nlisten = [\"{addr}\"]\ncontrol = \"{at}/run/control.sock\"\nrun_dir = \"{at}/run\"\nspool_dir = \"{at}/spool\"\nstate_dir = \"{at}/state\"\n{server}\n\
-             [app.app]\nroot = \"{at}/current\"\n{user}{drain}{}\n[app.app.env]\nFIXTURE_DIR = \"{at}/shared\"\nIT_SITE = \"{at}\"\n{env}",
-            own.join("\n")
+            "[server]\nlisten = [\"{addr}\"]\ncontrol = \"{at}/run/control.sock\"\nrun_dir = \"{at}/run\"\nspool_dir = \"{at}/spool\"\nstate_dir = \"{at}/state\"\n{server}"
         );
         fs::write(dir.path().join("rota.toml"), config).unwrap();
         Self { dir, addr, server: None }

@@ -21,7 +21,7 @@ fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn drafted(dir: &Path) -> Draft {
-    draft(&Wish { directory: dir, name: Some("blog"), output: None, force: false, config: Path::new("rota.toml") }).unwrap()
+    draft(&Wish { directory: dir, name: Some("blog"), user: None, output: None, force: false, config: Path::new("rota.toml") }).unwrap()
 }
 
 #[test]
