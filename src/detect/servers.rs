@@ -109,7 +109,7 @@ pub(super) const HYPERCORN: Server = Server {
     stop: StopSignal::Term,
     concurrency: 100,
     reasons: Reasons {
-        command: "what is in hand when it stops has as long as drain.timeout",
+        command: "what is in hand when it stops has as long as drain.timeout; for the client's address and scheme the app needs its ProxyFixMiddleware",
         stop: TERM_COMPLETES,
         concurrency: EVENT_LOOP,
     },

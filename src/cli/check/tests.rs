@@ -96,6 +96,25 @@ fn a_root_is_an_existing_directory() {
 }
 
 #[test]
+fn a_command_that_nothing_says_is_looked_for_in_the_root() {
+    let dir = machine();
+    let findings = |root: &str, more: &str| {
+        let text = format!("[app.a]\nroot = \"DIR/{root}\"\nenv.PATH = \"\"\n{more}");
+        let config = config(&dir, &text);
+        (texts(&dir, &app_findings(&config.apps[0])), detected_line(&config.apps[0]))
+    };
+    let (said, line) = findings("app", "");
+    assert!(said.len() == 1 && said[0].starts_with("error: app a: nothing in DIR/app says how the app is started"), "{said:?}");
+    assert_eq!((line, findings("app", "command = \"bin/run\"")), (None, (vec![], None)));
+    fs::write(dir.path().join("app/Procfile"), "web: bin/run --on 0.0.0.0:$PORT\n").unwrap();
+    let (said, line) = findings("app", "");
+    assert_eq!(said, ["warning: app a: it listens on every address, and so can be reached past rota; 127.0.0.1 is enough"]);
+    assert_eq!(line.unwrap(), "app a: runs bin/run --on '0.0.0.0:$PORT', by the web line of the Procfile\n");
+    fs::write(dir.path().join("app/Procfile"), "web: node app.js\n").unwrap();
+    assert_eq!(findings("app", "").0, ["error: app a: command \"node\" is in no directory of PATH ()"]);
+}
+
+#[test]
 fn a_command_is_looked_for_where_it_will_be_executed() {
     let dir = machine();
     let problem = |command: &str, path: &str| {

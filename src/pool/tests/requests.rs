@@ -90,6 +90,29 @@ fn the_least_used_is_chosen_and_equals_take_turns() {
 }
 
 #[test]
+fn a_release_with_fewer_slots_gets_its_share_and_no_more() {
+    let mut rig = Rig::serving(Settings { concurrency: 9, ..SETTINGS });
+    rig.restart();
+    rig.steps();
+    let new = rig.id("1 g2");
+    rig.group().has_slots(new, 2);
+    rig.swap("1 g2", "1 g1");
+    // What serves keeps the slots that it has.
+    rig.group().has_slots(new, 5);
+    let mut names = Vec::new();
+    for _ in 0..11 {
+        let claim = rig.claim("a");
+        names.push(rig.short(claim.process()));
+    }
+    let expected = ["1 g2", "2 g1", "2 g1", "2 g1", "2 g1", "2 g1", "1 g2", "2 g1", "2 g1", "2 g1", "2 g1"];
+    assert_eq!(names, expected, "a half is more than four ninths and less than five");
+    let slots: Vec<u32> = rig.view().processes.iter().filter(|process| process.state == "serving").map(|process| process.slots).collect();
+    assert_eq!(slots, [9, 2]);
+    let now = rig.now;
+    assert!(matches!(rig.group().admit(None, WaitId(0), "a", now), Admission::Queued));
+}
+
+#[test]
 fn ties_go_to_the_newest_generation() {
     let mut rig = Rig::serving(Settings { concurrency: 9, ..SETTINGS });
     rig.restart();
