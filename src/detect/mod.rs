@@ -1,6 +1,6 @@
 //! How an app is started, seen from what is in its root. Core: asks a [`Tree`] and decides; [`disk`] is the tree of a directory.
 //!
-//! One file for each kind of app, in the order of [`KINDS`]; `servers` knows the app servers with their flags and stop signals, `line` reads
+//! One file for each kind of app, in the order of `KINDS`; `servers` knows the app servers with their flags and stop signals, `line` reads
 //! the command lines of others (Procfile, package.json). A kind that recognises the app and cannot start it says what is missing; nothing
 //! that comes later is then tried, for it would be a guess.
 
