@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | `rota-master` (main) | [`master`] | accepts, reads first heads, routes, signals, control socket, restart files, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
-//! | `rota-log`, if there is an access log | [`access_log`] | writes the lines of the requests that have ended |
+//! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: resolve, spawn, drain, signal, reap |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
@@ -56,6 +56,7 @@
 //! One machine, HTTP/1.1 to apps that speak HTTP/1.1, any language. Not: HTTP/2, several machines, containers, building or fetching releases.
 
 pub mod access_log;
+pub mod app_log;
 pub mod cli;
 pub mod config;
 pub mod conn;
@@ -68,6 +69,7 @@ pub mod handoff;
 pub mod http;
 pub mod ids;
 pub mod io_thread;
+pub mod log_files;
 pub mod logging;
 pub mod master;
 pub mod plight;
@@ -75,6 +77,7 @@ pub mod pool;
 pub mod records;
 pub mod restart;
 pub mod router;
+mod safe_open;
 pub mod signals;
 pub mod socket_file;
 pub mod sys;

@@ -55,22 +55,6 @@ pub fn group_is_empty(pgid: u32) -> bool {
     as_pid(pgid).is_ok_and(|pid| rustix::process::test_kill_process_group(pid) == Err(Errno::SRCH))
 }
 
-/// Opens a log to write behind what is in it; it is made if need be, for its owner to write and its group to read. Neither this nor a write to it
-/// waits: a FIFO that nobody reads is opened all the same, and is full one day.
-pub fn open_log(path: &Path) -> io::Result<File> {
-    let flags = OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let opened = match rustix::fs::open(path, flags | OFlags::WRONLY | OFlags::CREATE, Mode::from_raw_mode(0o640)) {
-        // fifo(7): for writing alone it can only be opened when somebody reads it.
-        Err(Errno::NXIO) => rustix::fs::open(path, flags | OFlags::RDWR, Mode::empty()),
-        other => other,
-    };
-    match opened {
-        Ok(file) => Ok(File::from(file)),
-        Err(Errno::LOOP) => Err(io::Error::other("a symbolic link is not followed")),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Raises the soft limit of open descriptors to the hard one; gives what it was.
 pub fn raise_nofile() -> io::Result<u64> {
     let limit = rustix::process::getrlimit(Resource::Nofile);

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::access_log::AccessLog;
-use crate::config::{AppConfig, ServerConfig};
+use crate::access_log::{AccessLog, Outputs};
+use crate::app_log::{self, AppLog};
+use crate::config::{AppConfig, Config, ServerConfig};
 use crate::conn::folders::AppFolders;
 use crate::conn::spool::SpoolSpace;
 use crate::conn::{Conn, ConnCount};
@@ -17,9 +18,10 @@ use crate::control::proto::InHand;
 use crate::control::server::Ticket;
 use crate::handoff::{Mailbox, Wake};
 use crate::ids::{Generation, GroupId, ProcessId};
+use crate::log_files::{LogFiles, Sinks};
 use crate::pool::{Claim, Exit, Pool, WaitId};
 use crate::records::Record;
-use crate::restart::release::Release;
+use crate::restart::release::{self, Release};
 use crate::router::Router;
 
 /// What the threads share.
@@ -33,6 +35,8 @@ pub struct Shared {
     pub spool: Arc<SpoolSpace>,
     pub connections: ConnCount,
     pub access_log: Arc<AccessLog>,
+    pub app_log: AppLog,
+    pub log_files: Arc<LogFiles>,
     /// Grows when [`State::folders`] changes.
     pub folders_edition: AtomicU64,
     /// The server is stopping: every answer says `Connection: close`.
@@ -43,6 +47,14 @@ pub struct Shared {
     /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`.
     pub fault_panic: bool,
     waits: AtomicU64,
+}
+
+/// Where lines go besides rota's own log.
+#[derive(Debug)]
+pub struct Logs {
+    pub access: Arc<AccessLog>,
+    pub app: AppLog,
+    pub files: Arc<LogFiles>,
 }
 
 /// The mutex and its condition variable, on which the restart thread waits.
@@ -104,14 +116,19 @@ pub enum ToMaster {
     Changed,
 }
 
+impl Logs {
+    /// Opens every file that the configuration names and starts the thread that writes them; errors name the key and the file.
+    pub fn open(config: &Config) -> Result<Self, String> {
+        let mut sinks = Sinks::new(release::groups(config.apps.iter().map(|app| &app.start)));
+        let outputs = Outputs::open(config, &mut sinks)?;
+        let app_sinks = app_log::open(config, &mut sinks)?;
+        let files = Arc::new(LogFiles::start(sinks).map_err(|error| format!("log thread: {error}"))?);
+        Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone())), app: AppLog::new(app_sinks, files.clone()), files })
+    }
+}
+
 impl Shared {
-    pub fn new(
-        server: ServerConfig,
-        apps: Vec<AppConfig>,
-        master: Mailbox<ToMaster>,
-        watch: mio::Registry,
-        access_log: Arc<AccessLog>,
-    ) -> Self {
+    pub fn new(server: ServerConfig, apps: Vec<AppConfig>, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
         let routes = || apps.iter().enumerate().flat_map(|(i, app)| app.routes.iter().map(move |route| (GroupId(i as u16), route)));
         Self {
             table: Table::default(),
@@ -120,7 +137,9 @@ impl Shared {
             server,
             apps: apps.into_iter().map(Arc::new).collect(),
             connections: ConnCount::default(),
-            access_log,
+            access_log: logs.access,
+            app_log: logs.app,
+            log_files: logs.files,
             folders_edition: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             master,

@@ -1,59 +1,41 @@
 //! The access log: one line for each request, written when it ends, however it ends.
 //!
-//! Whoever ends a request ([`crate::conn::Conn::end_request`]) makes its line and puts it into a bounded queue; one thread (`writer`) writes
-//! what is there, many lines at a time. Neither an I/O thread nor the master waits for a disk or for whoever reads the log: a line for
-//! which there is no room is dropped and counted.
+//! Whoever ends a request ([`crate::conn::Conn::end_request`]) makes its line and hands it to [`LogFiles`].
 
 mod line;
-mod writer;
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::Sender;
 
 use crate::config::{AccessLogConfig, Config, LogFormat};
 use crate::http::refusal::Refusal;
 use crate::ids::{AppName, Generation, GroupId, Number};
+use crate::log_files::{LogFiles, SinkId, Sinks};
 pub use line::Line;
-use writer::{Message, Sink, Writer};
 
 /// Which requests are logged, where and how.
 #[derive(Debug)]
 pub struct AccessLog {
+    outputs: Outputs,
+    files: Arc<LogFiles>,
+}
+
+/// Where the lines go. None: they are not written.
+#[derive(Debug)]
+pub struct Outputs {
     /// By [`GroupId`].
     apps: Vec<(AppName, Option<Output>)>,
     /// Of requests that are for no app.
     server: Option<Output>,
-    /// None: nothing is logged.
-    queue: Option<Queue>,
 }
 
-/// One way to log; `sink` is an index of the writer's.
+/// One way to log.
 #[derive(Clone, Copy, Debug)]
 struct Output {
     format: LogFormat,
-    sink: usize,
-}
-
-/// The way to the writer.
-#[derive(Debug)]
-struct Queue {
-    messages: Sender<Message>,
-    room: Arc<Room>,
-    writer: Thread,
-    has_files: bool,
-}
-
-/// What the lines on their way take, and those for which there was no room.
-#[derive(Debug, Default)]
-struct Room {
-    bytes: AtomicUsize,
-    dropped: AtomicU64,
+    sink: SinkId,
 }
 
 /// What becomes of a request, noted while it goes on: a few numbers, whether it is logged or not.
@@ -121,19 +103,23 @@ impl Entry {
     }
 }
 
-impl AccessLog {
-    /// Opens every file that the configuration names and starts the writer, if there is anything to write.
-    pub fn open(config: &Config) -> Result<Self, String> {
-        let mut sinks = Vec::new();
-        let server = output(&config.server.access_log, "server.access_log", &mut sinks)?;
+impl Outputs {
+    /// Opens every file that the configuration names.
+    pub fn open(config: &Config, sinks: &mut Sinks) -> Result<Self, String> {
+        let server = output(&config.server.access_log, "server.access_log", sinks)?;
         let mut apps = Vec::new();
         for app in &config.apps {
             let key = format!("app {}: access_log", app.name);
-            let own = app.access_log.as_ref().map(|own| output(own, &key, &mut sinks)).transpose()?;
+            let own = app.access_log.as_ref().map(|own| output(own, &key, sinks)).transpose()?;
             apps.push((app.name.clone(), own.unwrap_or(server)));
         }
-        let queue = if sinks.is_empty() { None } else { Some(Queue::start(sinks).map_err(|error| format!("log thread: {error}"))?) };
-        Ok(Self { apps, server, queue })
+        Ok(Self { apps, server })
+    }
+}
+
+impl AccessLog {
+    pub fn new(outputs: Outputs, files: Arc<LogFiles>) -> Self {
+        Self { outputs, files }
     }
 
     /// Whether the requests of an app are logged; of none: those that are for no app.
@@ -142,12 +128,12 @@ impl AccessLog {
     }
 
     pub fn app_name(&self, app: GroupId) -> &AppName {
-        &self.apps[app.index()].0
+        &self.outputs.apps[app.index()].0
     }
 
     pub fn write(&self, app: Option<GroupId>, line: &Line<'_>) {
-        if let (Some(output), Some(queue)) = (self.output(app), &self.queue) {
-            queue.push(output.sink, line.text(output.format));
+        if let Some(output) = self.output(app) {
+            self.files.push(output.sink, line.text(output.format));
         }
     }
 
@@ -158,79 +144,19 @@ impl AccessLog {
         }
     }
 
-    /// Opens the files anew, after the lines so far. False: there are none.
-    pub fn reopen(&self) -> bool {
-        match &self.queue {
-            Some(queue) if queue.has_files => queue.tell(Message::Reopen),
-            Some(_) | None => false,
-        }
-    }
-
-    /// Waits until the lines so far are written, but not for long.
-    pub fn finish(&self) {
-        let Some(queue) = &self.queue else { return };
-        let (done, wait) = crossbeam_channel::bounded(1);
-        if queue.tell(Message::End(done)) && wait.recv_timeout(FINISH).is_err() {
-            log::warn!("access log: not everything could be written within {FINISH:?}");
-        }
-    }
-
     fn output(&self, app: Option<GroupId>) -> Option<Output> {
-        app.map_or(self.server, |app| self.apps[app.index()].1)
+        app.map_or(self.outputs.server, |app| self.outputs.apps[app.index()].1)
     }
 }
 
-/// `key` names the place in the configuration. A file that is named twice is opened once.
-fn output(config: &AccessLogConfig, key: &str, sinks: &mut Vec<Sink>) -> Result<Option<Output>, String> {
+/// `key` names the place in the configuration.
+fn output(config: &AccessLogConfig, key: &str, sinks: &mut Sinks) -> Result<Option<Output>, String> {
     let AccessLogConfig::On { format, file } = config else { return Ok(None) };
     let path = file.as_deref();
-    let known = sinks.iter().position(|sink| sink.path() == path);
-    let sink = match known {
-        Some(sink) => sink,
-        None => {
-            let name = path.map_or("standard output".into(), Path::to_string_lossy);
-            sinks.push(Sink::open(path).map_err(|error| format!("{key} {name}: {error}"))?);
-            sinks.len() - 1
-        }
-    };
+    let name = || path.map_or("standard output".into(), Path::to_string_lossy);
+    let sink = sinks.open(path, "access log").map_err(|error| format!("{key} {}: {error}", name()))?;
     Ok(Some(Output { format: *format, sink }))
 }
-
-impl Queue {
-    fn start(sinks: Vec<Sink>) -> std::io::Result<Self> {
-        let (messages, inbox) = crossbeam_channel::unbounded();
-        let room = Arc::new(Room::default());
-        let has_files = sinks.iter().any(|sink| sink.path().is_some());
-        let writer = Writer::new(inbox, room.clone(), sinks);
-        let thread = std::thread::Builder::new().name("rota-log".to_owned()).stack_size(STACK).spawn(move || writer.run())?;
-        Ok(Self { messages, room, writer: thread.thread().clone(), has_files })
-    }
-
-    /// No system call, but for the wake of a writer that has had nothing to do, or is about to have too much.
-    fn push(&self, sink: usize, text: Vec<u8>) {
-        let size = text.len();
-        let before = self.room.bytes.fetch_add(size, Ordering::Relaxed);
-        if before + size > ROOM || self.messages.send(Message::Line { sink, text }).is_err() {
-            self.room.bytes.fetch_sub(size, Ordering::Relaxed);
-            self.room.dropped.fetch_add(1, Ordering::Relaxed);
-        } else if before < ROOM / 2 && before + size >= ROOM / 2 {
-            self.writer.unpark();
-        }
-    }
-
-    fn tell(&self, message: Message) -> bool {
-        let told = self.messages.send(message).is_ok();
-        self.writer.unpark();
-        told
-    }
-}
-
-/// Bytes of lines that may wait: some seconds of a busy server, in which a disk has come to itself again.
-const ROOM: usize = 4 * 1024 * 1024;
-/// A disk that takes longer at the end of rota has what it has.
-const FINISH: Duration = Duration::from_secs(2);
-/// The deepest frames are the logger's.
-const STACK: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {

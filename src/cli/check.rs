@@ -19,6 +19,8 @@ use super::table::harmless;
 use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
 use crate::detect::{Detected, disk};
 use crate::ids::AppName;
+use crate::restart::release;
+use crate::safe_open;
 
 /// Prints everything that is wrong or odd on stderr, and on stdout a line for each detected command and one that says what would be run;
 /// fails when there is an error.
@@ -55,7 +57,7 @@ impl fmt::Display for Finding {
 /// Users, directories and commands, as they are now and as the user that asks: root can do more.
 pub fn machine_findings(config: &Config) -> Vec<Finding> {
     let mut findings = user_findings(config, Uid::effective().is_root());
-    findings.extend(config.apps.iter().flat_map(app_findings));
+    findings.extend(apps_findings(&config.apps));
     findings.extend(
         config
             .server
@@ -65,18 +67,24 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
             .map(|(severity, text)| server_finding((severity, format!("control_group: {text}")))),
     );
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
-    findings.extend(log_problem(&config.server.access_log).map(server_finding));
+    findings.extend(log_file(&config.server.access_log).and_then(|path| log_problem("access_log", path, &groups)).map(server_finding));
     findings
 }
 
 /// What an app names, but for its user.
-pub fn app_findings(app: &AppConfig) -> Vec<Finding> {
+pub fn apps_findings(apps: &[AppConfig]) -> Vec<Finding> {
+    let groups = release::groups(apps.iter().map(|app| &app.start));
+    apps.iter().flat_map(|app| app_findings(app, &groups)).collect()
+}
+
+fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
     let mut problems: Vec<Problem> = match directory_problem("root", &app.start.root) {
         Some(problem) => vec![problem],
         // Without its directory nothing can be said about a command in it.
         None => command_problems(app),
     };
-    problems.extend(app.access_log.as_ref().and_then(log_problem));
+    problems.extend(app.log.as_deref().and_then(|path| log_problem("log", path, groups)));
+    problems.extend(app.access_log.as_ref().and_then(log_file).and_then(|path| log_problem("access_log", path, groups)));
     let sendfile_root = app.files.sendfile_root.as_deref();
     problems.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)));
     let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
@@ -251,11 +259,17 @@ fn directory_problems(server: &ServerConfig) -> Vec<Problem> {
     problems
 }
 
-fn log_problem(log: &AccessLogConfig) -> Option<Problem> {
+fn log_file(log: &AccessLogConfig) -> Option<&Path> {
     match log {
-        AccessLogConfig::On { file: Some(file), .. } => unwritable("the directory of access_log", file.parent()?),
-        AccessLogConfig::On { file: None, .. } | AccessLogConfig::Off => None,
+        AccessLogConfig::On { file, .. } => file.as_deref(),
+        AccessLogConfig::Off => None,
     }
+}
+
+/// `groups`: of the apps' users.
+fn log_problem(key: &str, file: &Path, groups: &[u32]) -> Option<Problem> {
+    unwritable(&format!("the directory of {key}"), file.parent()?)
+        .or_else(|| safe_open::check_way(file, groups).err().map(|error| (Severity::Error, format!("{key} {}: {error}", file.display()))))
 }
 
 fn unwritable(what: &str, directory: &Path) -> Option<Problem> {

@@ -87,7 +87,7 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
     let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };
     let main = SourceFile { path: PathBuf::from("rota.toml"), text: String::new() };
     let config = parse(&[main, file]).map_err(|report| format!("this app needs a file written by hand:\n{report}"))?.config;
-    let machine = config.apps.iter().flat_map(check::app_findings).map(|finding| finding.text);
+    let machine = check::apps_findings(&config.apps).into_iter().map(|finding| finding.text);
     let warnings = found.warnings.iter().cloned().chain(machine.filter(|text| !found.warnings.contains(text)));
     let summary = format!("runs {}, by {}", shell_words::join(&found.command), found.why);
     Ok(Draft { name, text, summary, warnings: warnings.collect() })

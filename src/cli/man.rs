@@ -102,15 +102,16 @@ const DESCRIPTION: [&str; 4] = [
      root names if that is new.",
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("/etc/rota/rota.toml", "The configuration: the server, and apps if you like. --config names another."),
     ("/etc/rota/apps.d/*.toml", "One app each, beside the configuration."),
     ("/run/rota", "control.sock, and the sockets of the apps; server.control and server.run_dir name other places."),
+    ("/var/log/rota", "Log files, where access_log or an app's log names them here; else all goes to standard output and error."),
     ("/var/lib/rota", "Which release serves, those before it, and the history; server.state_dir names another place."),
 ];
 
 const SIGNALS: [(&str, &str); 5] = [
-    ("USR1", "Opens the files of the access log anew, after they were renamed."),
+    ("USR1", "Opens log files anew, after they were renamed: of access_log, and of the apps' log."),
     ("USR2", "Restarts all apps, one after another, as rota restart does."),
     ("TERM, INT", "Stops: what is in hand is answered, then the apps are stopped. A second one: now."),
     ("HUP", "Reads the configuration again, where the server supports it; it never ends the server."),

@@ -9,6 +9,7 @@ mod exit;
 mod hear;
 mod history;
 mod init;
+mod logs;
 mod man;
 mod pause;
 mod requests;
@@ -60,6 +61,7 @@ pub fn run() -> u8 {
         Verb::Rollback { app, how } => cli.walk(how, |wait| Request::Rollback { app: app.clone(), wait }),
         Verb::Abort { app, how } => cli.walk(how, |wait| Request::Abort { app: app.clone(), wait }),
         Verb::History { app, last, json } => cli.with_socket(|socket| history::run(socket, app.as_deref(), *last, *json, cli.paint())),
+        Verb::Logs { app, last, follow } => logs::run(&cli.config, app, *last, *follow),
         Verb::Pause { app, time, how } => cli.with_socket(|socket| pause::run(socket, app, *time, *how, cli.paint())),
         Verb::Resume { app, json } => cli.with_socket(|socket| pause::resume(socket, app, *json)),
         Verb::Detach { app, number, how } => cli.with_socket(|socket| detach::run(socket, app, *number, *how, cli.paint())),

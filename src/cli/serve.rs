@@ -8,7 +8,7 @@ use crate::master::Master;
 use crate::pool::Settings;
 use crate::records::Record;
 use crate::records::disk::Store;
-use crate::{restart, sys};
+use crate::{restart, safe_open, sys};
 
 use super::Exit;
 use super::check::user_findings;
@@ -48,7 +48,11 @@ pub fn serve(config: Config) -> Result<(), String> {
     let (server, apps) = (config.server.clone(), config.apps.clone());
     let master = Master::new(config)?;
     let now = Instant::now();
-    let store = Store::open(&server.state_dir);
+    let groups = restart::release::groups(apps.iter().map(|app| &app.start));
+    let store = Store::open(&server.state_dir).and_then(|store| {
+        // What lies there says which release is started, and output of all apps.
+        safe_open::check_way(&server.state_dir.join("records"), &groups).map(|()| store).map_err(|error| error.to_string())
+    });
     let store =
         store.inspect_err(|error| log::warn!("server.state_dir {error}; a restart of rota will not know which release served")).ok();
     for app in &apps {
@@ -60,9 +64,9 @@ pub fn serve(config: Config) -> Result<(), String> {
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
     let at: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
     log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at.join(", "), apps.len());
-    let access_log = master.shared().access_log.clone();
+    let log_files = master.shared().log_files.clone();
     master.run();
-    access_log.finish();
+    log_files.finish();
     // It has ended, or was overtaken by a second signal to stop.
     drop(restart);
     log::info!("stopped");

@@ -143,6 +143,17 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Show what an app printed last, from the file that its log names
+    #[command(after_help = statuses(&Exit::OF_A_LOOK))]
+    Logs {
+        app: String,
+        /// How many lines at most
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 40)]
+        last: usize,
+        /// Go on with what it prints, until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Hold an app: requests wait in the queue; done when none is with it any more
     ///
     /// For a migration or a copy of the database. The hold ends by itself, so that a forgotten one costs no more than its time.

@@ -46,6 +46,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         bake: section.get("bake").and_then(|value| bake(&value)),
         restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
         watch: section.truth("watch", false),
+        log: section.get("log").and_then(|value| log(&value)),
         access_log: section.get("access_log").map(|value| access_log(&value, &APP_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
         buffer: buffer(&section.table("buffer", &APP_BUFFER)),
@@ -92,6 +93,19 @@ fn start(name: &str, section: &Section<'_>, stop: &Section<'_>) -> StartConfig {
         group: section.get("group").and_then(|value| value.text()).map(str::to_owned),
         concurrency: section.get("concurrency").and_then(|value| value.number(1..=10_000)),
         stop_signal: stop.get("signal").and_then(|value| value.choice(&SIGNALS)),
+    }
+}
+
+/// `"journal"`, or a file.
+fn log(value: &Value<'_>) -> Option<PathBuf> {
+    match value.text()? {
+        "journal" => None,
+        path if path.starts_with('/') => Some(PathBuf::from(path)),
+        text => {
+            let help = "\"journal\", or the absolute path of a file";
+            value.note(value.error(format!("{} cannot be {text:?}", value.name)).help(help));
+            None
+        }
     }
 }
 

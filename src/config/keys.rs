@@ -55,6 +55,7 @@ pub const APP: Keys = Keys {
         "bake",
         "restart_file",
         "watch",
+        "log",
         "access_log",
         "public",
         "public_links",

@@ -181,6 +181,8 @@ pub struct AppConfig {
     pub restart_file: Option<PathBuf>,
     /// So does a symlink on the way to `root` that leads elsewhere.
     pub watch: bool,
+    /// The file that what its processes print goes to. None: rota's own log.
+    pub log: Option<PathBuf>,
     /// None: the server's.
     pub access_log: Option<AccessLogConfig>,
     pub timeouts: AppTimeouts,

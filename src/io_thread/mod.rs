@@ -44,7 +44,7 @@ use crate::restart::spawn::Endpoint;
 use crate::table::{Shared, ToMaster, ToThread};
 use exchange::Exchange;
 use fault::Fault;
-use output::Pipes;
+use output::{Pipes, Printed};
 use probe::Probe;
 use upstream::Upstreams;
 
@@ -131,7 +131,8 @@ impl IoThread {
     fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
         let app = shared.app(process.id.group).clone();
         let desk = Desk::new(BUFFER);
-        let pipes = Pipes::new(process.name.clone(), process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
+        let printed = Printed::new(shared.clone(), process.id.group, process.name.clone(), process.pid);
+        let pipes = Pipes::new(printed, process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
         Ok(Self {
             upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled),

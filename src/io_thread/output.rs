@@ -1,40 +1,67 @@
-//! What a process prints: by line into rota's log, and the last lines kept for error reports. On the process's I/O thread; never blocks.
+//! What a process prints: by line into its log ([`crate::app_log`]), and the last lines kept for error reports. On the process's I/O thread; never blocks.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::ids::ProcessName;
+use crate::app_log::{Line, Stream};
+use crate::ids::{GroupId, ProcessName};
+use crate::table::Shared;
 
 /// Standard output and standard error of one process.
 #[derive(Debug)]
 pub struct Pipes {
-    name: ProcessName,
     pipes: [Pipe; 2],
     tokens: [Token; 2],
+    printed: Printed,
+    buffer: Vec<u8>,
+}
+
+/// Where the lines of a process go.
+#[derive(Debug)]
+pub struct Printed {
+    shared: Arc<Shared>,
+    app: GroupId,
+    name: ProcessName,
+    pid: u32,
     /// Of both streams, oldest first.
     tail: VecDeque<String>,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Pipe {
-    stream: &'static str,
+    stream: Stream,
     /// None: it has ended.
     fd: Option<OwnedFd>,
     lines: Lines,
 }
 
+impl Printed {
+    pub fn new(shared: Arc<Shared>, app: GroupId, name: ProcessName, pid: u32) -> Self {
+        Self { shared, app, name, pid, tail: VecDeque::new() }
+    }
+
+    fn line(&mut self, stream: Stream, line: &[u8], continues: bool) {
+        let text = clean(line);
+        self.shared.app_log.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text });
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text);
+    }
+}
+
 impl Pipes {
-    pub fn new(name: ProcessName, stdout: OwnedFd, stderr: OwnedFd, registry: &Registry, tokens: [Token; 2]) -> io::Result<Self> {
+    pub fn new(printed: Printed, stdout: OwnedFd, stderr: OwnedFd, registry: &Registry, tokens: [Token; 2]) -> io::Result<Self> {
         for (fd, token) in [&stdout, &stderr].into_iter().zip(tokens) {
             registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
         }
         let pipe = |stream, fd| Pipe { stream, fd: Some(fd), lines: Lines::default() };
-        Ok(Self { name, pipes: [pipe("stdout", stdout), pipe("stderr", stderr)], tokens, tail: VecDeque::new(), buffer: vec![0; BUFFER] })
+        Ok(Self { pipes: [pipe(Stream::Stdout, stdout), pipe(Stream::Stderr, stderr)], tokens, printed, buffer: vec![0; BUFFER] })
     }
 
     /// Something can be read. True: there is more than one turn takes.
@@ -54,13 +81,13 @@ impl Pipes {
                 }
             }
             let pipe = &mut self.pipes[index];
-            pipe.lines.flush(&mut |line| print(&self.name, pipe.stream, line, &mut self.tail));
+            pipe.lines.flush(&mut |line, continues| self.printed.line(pipe.stream, line, continues));
         }
     }
 
     /// The last lines, oldest first.
     pub fn tail(&self) -> Vec<String> {
-        self.tail.iter().cloned().collect()
+        self.printed.tail.iter().cloned().collect()
     }
 
     fn read(&mut self, index: usize) -> bool {
@@ -69,11 +96,14 @@ impl Pipes {
             let Some(fd) = &pipe.fd else { return false };
             match rustix::io::read(fd, &mut self.buffer[..]) {
                 Ok(0) => pipe.fd = None,
-                Ok(count) => pipe.lines.feed(&self.buffer[..count], &mut |line| print(&self.name, pipe.stream, line, &mut self.tail)),
+                Ok(count) => {
+                    let print = &mut |line: &[u8], continues: bool| self.printed.line(pipe.stream, line, continues);
+                    pipe.lines.feed(&self.buffer[..count], print);
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return false,
                 Err(error) => {
-                    log::debug!("{} {}: {error}", self.name, pipe.stream);
+                    log::debug!("{} {:?}: {error}", self.printed.name, pipe.stream);
                     pipe.fd = None;
                 }
             }
@@ -82,68 +112,70 @@ impl Pipes {
     }
 }
 
-fn print(name: &ProcessName, stream: &str, line: &[u8], tail: &mut VecDeque<String>) {
-    let text = clean(line);
-    log::info!("{name} {stream}: {text}");
-    if tail.len() == TAIL {
-        tail.pop_front();
-    }
-    tail.push_back(text);
-}
-
 /// Cuts bytes into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     rest: Vec<u8>,
+    /// Of the line that `rest` is of, this much has been given already.
+    has_begun: bool,
 }
 
 impl Lines {
-    /// Gives each whole line to `line`, without its end; one that is longer than 8 KiB is given in pieces.
-    pub fn feed(&mut self, bytes: &[u8], line: &mut impl FnMut(&[u8])) {
+    /// Gives each whole line to `line`, without its end. One that is longer than 8 KiB is given in pieces, with true for all but the first.
+    pub fn feed(&mut self, bytes: &[u8], line: &mut impl FnMut(&[u8], bool)) {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
-            self.give(&bytes[start..end], line);
+            self.add(&bytes[start..end], line);
+            let whole = self.rest.strip_suffix(b"\r").unwrap_or(&self.rest);
+            if !(whole.is_empty() && self.has_begun) {
+                line(whole, self.has_begun);
+            }
+            self.rest.clear();
+            self.has_begun = false;
             start = end + 1;
         }
-        self.rest.extend_from_slice(&bytes[start..]);
-        while self.rest.len() >= MAX_LINE {
-            let rest = self.rest.split_off(MAX_LINE);
-            line(&std::mem::replace(&mut self.rest, rest));
-        }
+        self.add(&bytes[start..], line);
     }
 
     /// Gives what has no end yet.
-    pub fn flush(&mut self, line: &mut impl FnMut(&[u8])) {
+    pub fn flush(&mut self, line: &mut impl FnMut(&[u8], bool)) {
         if !self.rest.is_empty() {
-            line(&std::mem::take(&mut self.rest));
+            line(&self.rest, self.has_begun);
         }
+        self.rest.clear();
+        self.has_begun = false;
     }
 
-    fn give(&mut self, end: &[u8], line: &mut impl FnMut(&[u8])) {
-        let joined;
-        let whole = if self.rest.is_empty() {
-            end
-        } else {
-            self.rest.extend_from_slice(end);
-            joined = std::mem::take(&mut self.rest);
-            &joined
-        };
-        let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
-        if whole.is_empty() {
-            line(whole);
+    /// Pieces of a line, at most 8 KiB of which wait for its end.
+    fn add(&mut self, bytes: &[u8], line: &mut impl FnMut(&[u8], bool)) {
+        self.rest.extend_from_slice(bytes);
+        while self.rest.len() > MAX_LINE {
+            let rest = self.rest.split_off(cut(&self.rest));
+            line(&std::mem::replace(&mut self.rest, rest), std::mem::replace(&mut self.has_begun, true));
         }
-        whole.chunks(MAX_LINE).for_each(line);
     }
 }
 
-/// One line of text that does nothing to a terminal or a log: control characters and what turns the direction of writing are escaped.
+/// Where a line of more than [`MAX_LINE`] bytes is cut: between two characters, if it is of any.
+fn cut(line: &[u8]) -> usize {
+    let is_inside = |at: &usize| line[*at] & 0b1100_0000 == 0b1000_0000;
+    (MAX_LINE - 3..=MAX_LINE).rev().find(|at| !is_inside(at)).unwrap_or(MAX_LINE)
+}
+
+/// One line of text that does nothing to a terminal or a log: control characters and what turns the direction of writing are escaped, and so
+/// are bytes that are no UTF-8 (`\xff`).
 pub fn clean(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
     let harmless = |c: char| c == '\t' || is_harmless(c);
-    if text.chars().all(harmless) {
-        return text.into_owned();
+    let mut clean = String::with_capacity(line.len());
+    for chunk in line.utf8_chunks() {
+        if chunk.valid().chars().all(harmless) {
+            clean.push_str(chunk.valid());
+        } else {
+            chunk.valid().chars().for_each(|c| if harmless(c) { clean.push(c) } else { clean.extend(c.escape_default()) });
+        }
+        clean.extend(chunk.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes()).map(char::from));
     }
-    text.chars().map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+    clean
 }
 
 /// Neither a control character nor one that turns the direction of writing or ends a line.
@@ -163,13 +195,16 @@ const TAIL: usize = 40;
 mod tests {
     use super::*;
 
-    fn lines(pieces: &[&[u8]]) -> Vec<String> {
+    fn pieces(fed: &[&[u8]]) -> Vec<(String, bool)> {
         let (mut lines, mut out) = (Lines::default(), Vec::new());
-        for piece in pieces {
-            lines.feed(piece, &mut |line| out.push(String::from_utf8_lossy(line).into_owned()));
-        }
-        lines.flush(&mut |line| out.push(String::from_utf8_lossy(line).into_owned()));
+        let mut line = |line: &[u8], continues: bool| out.push((String::from_utf8_lossy(line).into_owned(), continues));
+        fed.iter().for_each(|piece| lines.feed(piece, &mut line));
+        lines.flush(&mut line);
         out
+    }
+
+    fn lines(fed: &[&[u8]]) -> Vec<String> {
+        pieces(fed).into_iter().map(|(line, continues)| (line, assert!(!continues)).0).collect()
     }
 
     #[test]
@@ -179,10 +214,26 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_cut_and_nothing_is_lost() {
+    fn a_line_that_is_too_long_goes_on_and_nothing_is_lost() {
         let long = vec![b'x'; 3 * MAX_LINE + 5];
-        let cut = lines(&[&long, b"\nend"]);
-        assert_eq!(cut.iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE, MAX_LINE, MAX_LINE, 5, 3]);
+        let sizes = |fed: &[&[u8]]| pieces(fed).iter().map(|(line, continues)| (line.len(), *continues)).collect::<Vec<_>>();
+        let expected = [(MAX_LINE, false), (MAX_LINE, true), (MAX_LINE, true), (5, true), (3, false)];
+        assert_eq!(sizes(&[&long, b"\nend"]), expected);
+        assert_eq!(sizes(&[&[&long[..], b"\nend"].concat()]), expected);
+        assert_eq!(sizes(&[&long[..MAX_LINE], b"\n", b"end"]), [(MAX_LINE, false), (3, false)]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_two_characters() {
+        let long = format!("{}\u{20ac}\u{20ac}", "x".repeat(MAX_LINE - 1));
+        assert_eq!(pieces(&[long.as_bytes()]), [("x".repeat(MAX_LINE - 1), false), ("\u{20ac}\u{20ac}".to_owned(), true)]);
+        let none = vec![0x80; MAX_LINE + 1];
+        assert_eq!(pieces(&[&none]).len(), 2);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_such() {
+        assert_eq!(clean(b"a\xff\x00\xe2\x82b\xc3\xa9"), "a\\xff\\u{0}\\xe2\\x82b\u{e9}");
     }
 
     #[test]

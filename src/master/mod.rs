@@ -21,7 +21,6 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
-use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::conn::answering;
 use crate::conn::desk::Desk;
@@ -37,8 +36,10 @@ use crate::http::refusal::{Answer, Refusal};
 use crate::ids::GroupId;
 use crate::plight;
 use crate::pool::Trigger;
+use crate::restart::release;
+use crate::safe_open;
 use crate::signals::{self, Signals};
-use crate::table::{Shared, ToMaster};
+use crate::table::{Logs, Shared, ToMaster};
 use clients::Clients;
 use listeners::Listener;
 use operator::Operations;
@@ -83,7 +84,7 @@ struct Held {
 impl Master {
     /// Binds everything that the configuration names; each error says what could not be done.
     pub fn new(config: Config) -> Result<Self, String> {
-        let access_log = Arc::new(AccessLog::open(&config)?);
+        let logs = Logs::open(&config)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let (mailbox, inbox) = handoff::mailbox(registry, WAKER).map_err(|error| format!("eventfd: {error}"))?;
@@ -91,6 +92,8 @@ impl Master {
         registry.register(signals.source(), SIGNALS, mio::Interest::READABLE).map_err(|error| format!("signals: {error}"))?;
         let control_path = config.server.control.clone();
         let mut control = ControlServer::bind(&control_path, CONTROL, CONTROL_TOKENS)
+            .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
+        safe_open::check_way(&control_path, &release::groups(config.apps.iter().map(|app| &app.start)))
             .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
         if let Some(name) = &config.server.control_group {
             let group = nix::unistd::Group::from_name(name).map_err(|error| format!("server.control_group {name}: {error}"))?;
@@ -105,7 +108,7 @@ impl Master {
             listeners.push(listener.map_err(|error| format!("server.listen {at}: {error}"))?);
         }
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients, access_log));
+        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients, logs));
         let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
         Ok(Self {
             operations: Operations::new(shared.clone()),
@@ -226,10 +229,10 @@ impl Master {
                 signals::Event::Stop => self.operations.stop(),
                 signals::Event::DumpState => self.operations.log_state(self.desk.now),
                 signals::Event::Reload => log::info!("SIGHUP: this version does not reload its configuration; nothing changed"),
-                signals::Event::ReopenLogs if self.shared.access_log.reopen() => {
-                    log::info!("SIGUSR1: the files of the access log are opened anew");
+                signals::Event::ReopenLogs if self.shared.log_files.reopen() => {
+                    log::info!("SIGUSR1: the log files are opened anew");
                 }
-                signals::Event::ReopenLogs => log::info!("SIGUSR1: no access log goes to a file; there is nothing to reopen"),
+                signals::Event::ReopenLogs => log::info!("SIGUSR1: no log goes to a file; there is nothing to reopen"),
             }
         }
     }

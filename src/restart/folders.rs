@@ -1,11 +1,8 @@
 //! Opens the directories that an app's files are sent from, whenever it changes which releases those are.
 
-use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use nix::unistd::{Gid, getgrouplist};
 
 use super::Restart;
 use super::release::{Identity, Release};
@@ -81,10 +78,8 @@ fn public(root: &Path, path: &Path, config: &FilesConfig, reader: Option<&Arc<Re
     }
 }
 
-/// With the groups that an app's processes get (initgroups).
 fn reader(user: &Identity) -> Reader {
-    let groups = CString::new(user.name.as_str()).ok().and_then(|name| getgrouplist(&name, Gid::from_raw(user.gid)).ok());
-    Reader { uid: user.uid, groups: groups.map_or_else(|| vec![user.gid], |groups| groups.iter().map(|gid| gid.as_raw()).collect()) }
+    Reader { uid: user.uid, groups: user.groups() }
 }
 
 /// The one that serves, one that is coming, and three before them. Each costs a descriptor, and a look for a name that may be from it.

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use crate::config::{Bind, CONCURRENCY, StartConfig, StopSignal};
 use crate::detect::{Detected, disk};
@@ -38,6 +38,14 @@ pub struct Identity {
     pub gid: u32,
     pub home: PathBuf,
     pub shell: PathBuf,
+}
+
+impl Identity {
+    /// All of its processes' groups, the supplementary ones as initgroups(3) sets them.
+    pub fn groups(&self) -> Vec<u32> {
+        let listed = CString::new(self.name.as_str()).ok().and_then(|name| getgrouplist(&name, Gid::from_raw(self.gid)).ok());
+        listed.map_or_else(|| vec![self.gid], |groups| groups.iter().map(|gid| gid.as_raw()).collect())
+    }
 }
 
 /// Resolves what the configuration names, as it is now. `choose`: which directory is meant, told what the app's root names.
@@ -76,13 +84,21 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
 }
 
 /// A group without a user is that group for rota's own user.
-fn user(start: &StartConfig) -> Result<Option<Identity>, String> {
+pub fn user(start: &StartConfig) -> Result<Option<Identity>, String> {
     let group = start.group.as_deref();
     match &start.user {
         Some(user) => identity(user, group).map(Some),
         None if group.is_some() => identity(&own_name()?, group).map(Some),
         None => Ok(None),
     }
+}
+
+/// All groups of the users of some apps, as far as they can be looked up.
+pub fn groups<'a>(starts: impl Iterator<Item = &'a StartConfig>) -> Vec<u32> {
+    let mut groups: Vec<u32> = starts.filter_map(|start| user(start).ok().flatten()).flat_map(|user| user.groups()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 fn own_name() -> Result<String, String> {

@@ -225,7 +225,8 @@ fn quit_writes_the_state_to_the_log_and_the_log_names_process_and_stream() {
     let site = Site::start(APP);
     site.signal(Signal::QUIT);
     wait::until("the state is in the log", secs(5), || site.log().contains("state: app: queue 0/100"));
-    assert!(site.log().contains("app/1 g1 stdout: fixture 1 listens on "), "{}", site.log());
+    let pid = site.serving(1)[0];
+    assert!(site.log().contains(&format!("app/1 g1 pid {pid} stdout: fixture 1 listens on ")), "{}", site.log());
     assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
 }
 

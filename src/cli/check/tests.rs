@@ -18,7 +18,7 @@ fn machine() -> TempDir {
 }
 
 /// `DIR` in the text stands for the machine's directory.
-fn config(dir: &TempDir, text: &str) -> Config {
+fn config_of(dir: &TempDir, text: &str) -> Config {
     let text = text.replace("DIR", dir.path().to_str().unwrap());
     config::parse(&[SourceFile { path: "rota.toml".into(), text }]).unwrap().config
 }
@@ -65,7 +65,7 @@ error: processes must be from 1 to 100, not 0
 #[test]
 fn as_root_every_app_says_its_user() {
     let dir = machine();
-    let config = config(
+    let config = config_of(
         &dir,
         "[app.a]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"a\"\n\
          [app.b]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"b\"\nuser = \"root\"\n\
@@ -82,8 +82,29 @@ fn as_root_every_app_says_its_user() {
 #[test]
 fn without_root_an_app_may_leave_its_user_out() {
     let dir = machine();
-    let config = config(&dir, "[app.a]\ncommand = \"x\"\nroot = \"/\"\n");
+    let config = config_of(&dir, "[app.a]\ncommand = \"x\"\nroot = \"/\"\n");
     assert_eq!(user_findings(&config, false), []);
+}
+
+#[test]
+fn the_way_to_a_log_is_looked_at() {
+    let dir = machine();
+    let found = |keys: &str| {
+        let me = User::from_uid(Uid::effective()).unwrap().unwrap().name;
+        let config = config_of(&dir, &format!("{SERVER}[app.a]\ncommand = \"bin/run\"\nroot = \"DIR/app\"\nuser = \"{me}\"\n{keys}\n"));
+        texts(&dir, &machine_findings(&config))
+    };
+    assert_eq!(found("log = \"DIR/a.log\""), [""; 0]);
+    assert_eq!(
+        found("log = \"DIR/missing/a.log\""),
+        ["error: app a: the directory of log DIR/missing: No such file or directory (os error 2)"]
+    );
+    if Uid::effective().is_root() {
+        fs::create_dir(dir.path().join("theirs")).unwrap();
+        std::os::unix::fs::chown(dir.path().join("theirs"), Some(65534), None).unwrap();
+        let said = found("log = \"DIR/theirs/a.log\"");
+        assert!(said[0].starts_with("error: app a: log DIR/theirs/a.log: DIR/theirs belongs to uid 65534: "), "{said:?}");
+    }
 }
 
 #[test]
@@ -101,7 +122,7 @@ fn a_command_that_nothing_says_is_looked_for_in_the_root() {
     let findings = |root: &str, more: &str| {
         let text = format!("[app.a]\nroot = \"DIR/{root}\"\nenv.PATH = \"\"\n{more}");
         let config = config(&dir, &text);
-        (texts(&dir, &app_findings(&config.apps[0])), detected_line(&config.apps[0]))
+        (texts(&dir, &apps_findings(&config.apps)), detected_line(&config.apps[0]))
     };
     let (said, line) = findings("app", "");
     assert!(said.len() == 1 && said[0].starts_with("error: app a: nothing in DIR/app says how the app is started"), "{said:?}");
@@ -119,7 +140,7 @@ fn a_command_is_looked_for_where_it_will_be_executed() {
     let dir = machine();
     let problem = |command: &str, path: &str| {
         let text = format!("[app.a]\ncommand = {command:?}\nroot = \"DIR/app\"\nenv.PATH = {path:?}\n");
-        let problem = command_problems(&config(&dir, &text).apps[0]);
+        let problem = command_problems(&config_of(&dir, &text).apps[0]);
         problem.first().map(|(_, text)| text.replace(dir.path().to_str().unwrap(), "DIR"))
     };
     assert_eq!(problem("bin/run", ""), None);
@@ -138,7 +159,7 @@ fn a_port_that_is_taken_is_an_error() {
     let dir = machine();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let config = config(&dir, &format!("[server]\nlisten = \"{address}\"\ncontrol = \"DIR/control.sock\"\n"));
+    let config = config_of(&dir, &format!("[server]\nlisten = \"{address}\"\ncontrol = \"DIR/control.sock\"\n"));
     let expected = format!("error: cannot listen on {address}: Address already in use (os error 98): another program listens there");
     assert_eq!(texts(&dir, &listen_findings(&config.server)), [expected]);
 }
@@ -149,7 +170,7 @@ fn the_ports_of_a_rota_that_runs_are_its_own() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let _control = UnixListener::bind(dir.path().join("control.sock")).unwrap();
-    let config = config(&dir, &format!("[server]\nlisten = \"{address}\"\ncontrol = \"DIR/control.sock\"\n"));
+    let config = config_of(&dir, &format!("[server]\nlisten = \"{address}\"\ncontrol = \"DIR/control.sock\"\n"));
     assert_eq!(listen_findings(&config.server), []);
 }
 
@@ -166,7 +187,7 @@ fn a_socket_file_left_behind_is_no_listener() {
 #[test]
 fn spool_dir_must_exist_and_run_dir_can_be_made() {
     let dir = machine();
-    let config = config(&dir, "[server]\ncontrol = \"DIR/run/control.sock\"\nspool_dir = \"DIR/spool\"\nstate_dir = \"DIR/state\"\n");
+    let config = config_of(&dir, "[server]\ncontrol = \"DIR/run/control.sock\"\nspool_dir = \"DIR/spool\"\nstate_dir = \"DIR/state\"\n");
     let found: Vec<Finding> = directory_problems(&config.server).into_iter().map(server_finding).collect();
     assert_eq!(texts(&dir, &found), ["error: spool_dir DIR/spool: No such file or directory (os error 2)"]);
 }
@@ -174,7 +195,7 @@ fn spool_dir_must_exist_and_run_dir_can_be_made() {
 #[test]
 fn a_state_dir_that_cannot_be_made_is_said() {
     let dir = machine();
-    let config = config(&dir, &SERVER.replace("DIR/state", "DIR/app/notes/state"));
+    let config = config_of(&dir, &SERVER.replace("DIR/state", "DIR/app/notes/state"));
     let found = machine_findings(&config);
     assert_eq!(texts(&dir, &found), ["error: state_dir DIR/app/notes: is no directory"]);
 }

@@ -53,6 +53,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         bake: None,
         restart_file: None,
         watch: false,
+        log: None,
         access_log: None,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
         buffer: BufferConfig { request: true, response: true },
@@ -108,6 +109,7 @@ surge = 0
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
 restart_file = "tmp/restart.txt"
 watch = true
+log = "/srv/blog/app.log"
 access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 buffer = { request = false, response = false }
@@ -173,6 +175,7 @@ sendfile_root = "/srv/files"
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,
+        log: Some("/srv/blog/app.log".into()),
         access_log: Some(AccessLogConfig::On { format: LogFormat::Combined, file: Some("/srv/blog/access.log".into()) }),
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
         buffer: BufferConfig { request: false, response: false },
@@ -265,4 +268,11 @@ fn an_access_log_is_a_word_or_a_table() {
     assert_eq!(message_of_app("access_log.file = \"a.log\""), "access_log.file must be an absolute path");
     assert_eq!(message_of_app("access_log.path = \"/a\""), "unknown key \"path\"");
     assert_eq!(message("server.access_log = true"), "server.access_log is a text in quotes, not true or false");
+}
+
+#[test]
+fn a_log_is_the_journal_or_an_absolute_path() {
+    assert_eq!(good_app("log = \"journal\"\n"), good_app(""));
+    assert_eq!(message_of_app("log = \"app.log\""), "log cannot be \"app.log\"");
+    assert_eq!(message_of_app("log = true"), "log is a text in quotes, not true or false");
 }

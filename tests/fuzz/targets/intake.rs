@@ -9,7 +9,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use mio::{Poll, Token};
-use rota::access_log::AccessLog;
 use rota::config::{self, SourceFile};
 use rota::conn::answering;
 use rota::conn::desk::Desk;
@@ -18,7 +17,7 @@ use rota::conn::socket::Socket;
 use rota::conn::spool::Piece;
 use rota::conn::{Conn, Phase, Request};
 use rota::handoff::{Inbox, mailbox};
-use rota::table::{Shared, ToMaster};
+use rota::table::{Logs, Shared, ToMaster};
 
 use super::second_reader::{self, Body, Reading};
 
@@ -119,8 +118,8 @@ impl Server {
         let poll = Poll::new().expect("a poll");
         let (master, inbox) = mailbox(poll.registry(), Token(0)).expect("a mailbox");
         let watch = poll.registry().try_clone().expect("a registry");
-        let log = Arc::new(AccessLog::open(&loaded.config).expect("it is off"));
-        let shared = Arc::new(Shared::new(loaded.config.server, loaded.config.apps, master, watch, log));
+        let logs = Logs::open(&loaded.config).expect("they are off");
+        let shared = Arc::new(Shared::new(loaded.config.server, loaded.config.apps, master, watch, logs));
         Self { shared, _poll: poll, _inbox: inbox }
     }
 

@@ -151,7 +151,7 @@ fn mount(at: &Path, size: &str) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("only root can mount".to_owned());
     }
-    let output = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
+    let output = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"]).arg(at).output();
     let output = output.map_err(|error| format!("mount: {error}"))?;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }

@@ -43,7 +43,7 @@ fn a_log_that_nobody_reads_holds_nothing_up_and_says_later_what_is_missing() {
     site.deploy("2", "noise 300").expect(0);
     assert_eq!(wire::get(site.addr, "/").unwrap().text(), "2");
     let old = log.read();
-    assert!(old.contains("app/1 g1 stdout") && !old.contains("lines were dropped"), "{old}");
+    assert!(old.contains("app/1 g1 pid ") && old.contains(" stdout: noise ") && !old.contains("lines were dropped"), "{old}");
     // There is room again: the next lines go in, and the first of them says that some did not.
     site.deploy("3", "exit_at_boot 1").expect(4);
     let mut new = String::new();

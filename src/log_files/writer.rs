@@ -1,4 +1,4 @@
-//! The thread that writes the access log, and the only one that a slow or full disk, or a pipe that nobody reads, can hold up.
+//! The thread that writes log files, and the only one that a slow or full disk, or a pipe that nobody reads, can hold up.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::Room;
 use crate::logging::{self, PATIENCE, PIPE_BUF};
-use crate::sys;
+use crate::safe_open;
 
 /// To the writer, in the order in which it is done.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub enum Message {
 #[derive(Debug)]
 pub struct Writer {
     messages: Receiver<Message>,
-    room: Arc<Room>,
+    /// Of each sink.
+    rooms: Arc<[Room]>,
     sinks: Vec<Sink>,
     /// When it was said last that lines were dropped.
     told: Option<Instant>,
@@ -39,6 +40,10 @@ pub struct Writer {
 #[derive(Debug)]
 pub struct Sink {
     path: Option<PathBuf>,
+    /// What is in it, in words.
+    what: String,
+    /// [`safe_open::open_log`].
+    groups: Arc<[u32]>,
     out: File,
     /// As much as is written at once: of a pipe, what it takes without waiting for more (pipe(7): PIPE_BUF).
     piece: usize,
@@ -54,8 +59,8 @@ pub struct Sink {
 }
 
 impl Writer {
-    pub fn new(messages: Receiver<Message>, room: Arc<Room>, sinks: Vec<Sink>) -> Self {
-        Self { messages, room, sinks, told: None }
+    pub fn new(messages: Receiver<Message>, rooms: Arc<[Room]>, sinks: Vec<Sink>) -> Self {
+        Self { messages, rooms, sinks, told: None }
     }
 
     /// Until the end. Idle it waits for a message, which wakes it; while lines come it looks for them again and again, so that their senders
@@ -94,7 +99,7 @@ impl Writer {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Line { sink, text } => {
-                self.room.bytes.fetch_sub(text.len(), Ordering::Relaxed);
+                self.rooms[sink].bytes.fetch_sub(text.len(), Ordering::Relaxed);
                 self.sinks[sink].add(&text);
             }
             Message::Reopen => self.sinks.iter_mut().for_each(Sink::reopen),
@@ -114,34 +119,40 @@ impl Writer {
         if !at_once && self.until_told().is_none_or(|time| !time.is_zero()) {
             return;
         }
-        let overflow = self.room.dropped.swap(0, Ordering::Relaxed);
-        if overflow > 0 {
-            log::warn!("access log: {overflow} lines were dropped: they came faster than they could be written");
-        }
-        for sink in self.sinks.iter_mut().filter(|sink| sink.dropped > 0) {
-            log::warn!("access log {}: {} lines were dropped: {}", sink.name(), sink.dropped, sink.why);
-            sink.dropped = 0;
+        for (sink, room) in self.sinks.iter_mut().zip(&*self.rooms) {
+            let overflow = room.dropped.swap(0, Ordering::Relaxed);
+            if overflow > 0 {
+                log::warn!("{}: {overflow} lines were dropped: they came faster than they could be written", sink.name());
+            }
+            if sink.dropped > 0 {
+                log::warn!("{}: {} lines were dropped: {}", sink.name(), sink.dropped, sink.why);
+                sink.dropped = 0;
+            }
         }
         self.told = Some(Instant::now());
     }
 
     /// How long until it is to be said that lines were dropped. None: none were.
     fn until_told(&self) -> Option<Duration> {
-        let any = self.room.dropped.load(Ordering::Relaxed) > 0 || self.sinks.iter().any(|sink| sink.dropped > 0);
+        let any = self.rooms.iter().any(|room| room.dropped.load(Ordering::Relaxed) > 0) || self.sinks.iter().any(|sink| sink.dropped > 0);
         any.then(|| self.told.map_or(Duration::ZERO, |told| TELL.saturating_sub(told.elapsed())))
     }
 }
 
 impl Sink {
     /// None: standard output.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+    pub fn open(path: Option<&Path>, what: &str, groups: Arc<[u32]>) -> io::Result<Self> {
         let out = match path {
-            Some(path) => sys::open_log(path)?,
+            Some(path) => safe_open::open_log(path, &groups)?,
             None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         };
         let piece = if out.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
-        let (buffer, why) = (Vec::new(), String::new());
-        Ok(Self { path: path.map(Path::to_owned), out, piece, buffer, is_torn: false, is_stuck: false, dropped: 0, why })
+        Ok(Self::of(path, what, groups, out, piece))
+    }
+
+    fn of(path: Option<&Path>, what: &str, groups: Arc<[u32]>, out: File, piece: usize) -> Self {
+        let (path, what, buffer, why) = (path.map(Path::to_owned), what.to_owned(), Vec::new(), String::new());
+        Self { path, what, groups, out, piece, buffer, is_torn: false, is_stuck: false, dropped: 0, why }
     }
 
     pub fn path(&self) -> Option<&Path> {
@@ -149,7 +160,7 @@ impl Sink {
     }
 
     fn name(&self) -> String {
-        self.path.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string())
+        format!("{} {}", self.what, self.path.as_deref().unwrap_or(Path::new("on standard output")).display())
     }
 
     fn add(&mut self, line: &[u8]) {
@@ -182,7 +193,7 @@ impl Sink {
 
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
-        let new = Self::open(Some(path));
+        let new = Self::open(Some(path), &self.what, self.groups.clone());
         self.write();
         match new {
             Ok(new) => {
@@ -194,7 +205,7 @@ impl Sink {
                 }
                 self.is_stuck = false;
             }
-            Err(error) => log::error!("access log {}: {error}; lines go on into the file that is open", self.name()),
+            Err(error) => log::error!("{}: {error}; lines go on into the file that is open", self.name()),
         }
     }
 }
@@ -216,9 +227,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         rustix::pipe::fcntl_setpipe_size(&writer, 4 * PIPE_BUF).unwrap();
         let out = File::from(std::os::fd::OwnedFd::from(writer));
-        let sink =
-            Sink { path: None, out, piece: PIPE_BUF, buffer: Vec::new(), is_torn: false, is_stuck: false, dropped: 0, why: String::new() };
-        (reader, sink)
+        (reader, Sink::of(None, "test", [].into(), out, PIPE_BUF))
     }
 
     #[test]
@@ -248,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_full_drops_and_says_why() {
-        let mut sink = Sink::open(Some(Path::new("/dev/full"))).unwrap();
+        let mut sink = Sink::open(Some(Path::new("/dev/full")), "test", [].into()).unwrap();
         sink.add(b"one\ntwo\n");
         sink.write();
         assert_eq!((sink.dropped, sink.buffer.len()), (2, 0));
@@ -259,7 +268,7 @@ mod tests {
     fn a_line_that_was_begun_in_the_old_file_does_not_end_in_the_new_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut sink = Sink::open(Some(&path)).unwrap();
+        let mut sink = Sink::open(Some(&path), "test", [].into()).unwrap();
         (sink.out, sink.is_torn) = (File::options().write(true).open("/dev/full").unwrap(), true);
         sink.add(b"rest\nlost\n");
         sink.reopen();

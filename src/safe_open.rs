@@ -1,0 +1,205 @@
+//! Opening a file by its path as root, where others have a say about what stands there: a symlink or a renamed directory must not make root
+//! write or read something that they could not (CVE-2016-1247 was a log that root opened in a directory of www-data).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+/// Opens a log to write behind what is in it; it is made if need be, for its owner to write and its group to read. Neither this nor a write to it
+/// waits: a FIFO that nobody reads is opened all the same, and is full one day. `groups`: of the apps' users.
+pub fn open_log(path: &Path, groups: &[u32]) -> io::Result<File> {
+    let flags = OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match open(path, flags | OFlags::WRONLY | OFlags::CREATE, groups) {
+        // fifo(7): for writing alone it can only be opened when somebody reads it.
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => open(path, flags | OFlags::RDWR, groups),
+        other => other,
+    }
+}
+
+/// Opens a file that is no symlink. As root only in a directory that nobody but root, or the user that rota runs as, can put it into, by a way
+/// that nobody else can have laid. `groups`: may not write on that way; any other group is taken for one
+/// of administrators, as Debian and Ubuntu have in /var/log.
+pub fn open(path: &Path, flags: OFlags, groups: &[u32]) -> io::Result<File> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(0o640);
+    let opened = if rustix::process::geteuid().is_root() {
+        let (above, name) = trusted_directory(path, groups)?;
+        let opened = rustix::fs::openat(&above, name, flags, mode);
+        if let Ok(file) = &opened {
+            is_ours(&rustix::fs::fstat(file)?, path)?;
+        }
+        opened
+    } else {
+        rustix::fs::openat(CWD, path, flags, mode)
+    };
+    match opened {
+        Ok(file) => Ok(File::from(file)),
+        Err(Errno::LOOP) => Err(io::Error::other("a symbolic link is not followed")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether [`open_log`] would refuse to look for the file where it is.
+pub fn check_way(path: &Path, groups: &[u32]) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    trusted_directory(path, groups).map(|_| ())
+}
+
+/// The directory of a file, opened, and the file's name in it. A symlink is followed where nobody else can have made it.
+fn trusted_directory<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr)> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("it ends in no name of a file"))?;
+    let parts = |path: &Path| -> Vec<PathBuf> { path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect() };
+    let mut ahead = parts(path.parent().unwrap_or(Path::new("/")));
+    let (mut opened, mut so_far) = (rustix::fs::open("/", DIRECTORY, Mode::empty())?, PathBuf::from("/"));
+    let (mut others, mut links) = (None, 0);
+    while let Some(part) = ahead.pop() {
+        match rustix::fs::openat(&opened, &part, DIRECTORY, Mode::empty()) {
+            // Absolute where a link leads there.
+            Ok(next) => {
+                opened = next;
+                so_far = if part.as_os_str() == ".." { so_far.parent().unwrap_or(Path::new("/")).to_owned() } else { so_far.join(&part) };
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let link = so_far.join(&part);
+                is_ours(&rustix::fs::statat(&opened, &part, AtFlags::SYMLINK_NOFOLLOW)?, &link)?;
+                let target = rustix::fs::readlinkat(&opened, &part, Vec::new());
+                let target =
+                    target.map_err(|_| io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no directory", link.display())))?;
+                links += 1;
+                if links > LINKS {
+                    return Err(io::Error::other(format!("{}: more than {LINKS} symbolic links", link.display())));
+                }
+                ahead.extend(parts(Path::new(OsStr::from_bytes(target.as_bytes()))));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let found = rustix::fs::fstat(&opened)?;
+        is_ours(&found, &so_far)?;
+        others = who_else_writes(&found, groups);
+        // In a sticky directory, as /tmp, nobody can take away what is there, and anybody can be first.
+        let is_sticky = Mode::from_raw_mode(found.st_mode).contains(Mode::SVTX);
+        if let Some(who) = others.as_ref().filter(|_| !is_sticky) {
+            return Err(refused(format!("{who} may write to {}", so_far.display())));
+        }
+    }
+    match others {
+        Some(who) => Err(refused(format!("{who} may put a file into {}", so_far.display()))),
+        None => Ok((opened, name)),
+    }
+}
+
+fn who_else_writes(found: &Stat, groups: &[u32]) -> Option<String> {
+    let mode = Mode::from_raw_mode(found.st_mode);
+    if mode.contains(Mode::WOTH) {
+        return Some("anybody".to_owned());
+    }
+    (mode.contains(Mode::WGRP) && groups.contains(&found.st_gid)).then(|| format!("gid {}, a group of an app's user,", found.st_gid))
+}
+
+/// Whoever owns a thing can put another in its place, or change what it leads to.
+fn is_ours(found: &Stat, path: &Path) -> io::Result<()> {
+    if [0, rustix::process::geteuid().as_raw()].contains(&found.st_uid) {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "{} belongs to uid {}: rota, which runs as root, would write or read there what that user chooses",
+        path.display(),
+        found.st_uid
+    )))
+}
+
+fn refused(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// On one way; more are a circle.
+const LINKS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    const NOBODY: u32 = 65534;
+
+    fn log(path: &Path) -> Result<(), String> {
+        let mut file = open_log(path, &[NOBODY]).map_err(|error| error.to_string())?;
+        file.write_all(b"line\n").map_err(|error| error.to_string())
+    }
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_log_is_made_for_its_owner_and_group_and_a_link_in_its_place_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        log(&path).unwrap();
+        log(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "line\nline\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+        symlink(&path, dir.path().join("link")).unwrap();
+        assert_eq!(log(&dir.path().join("link")).unwrap_err(), "a symbolic link is not followed");
+    }
+
+    #[test]
+    fn root_opens_nothing_where_another_could_have_put_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["theirs", "open", "group", "admins", "sticky"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        chown(at("theirs"), Some(NOBODY), None).unwrap();
+        fs::create_dir(at("theirs/ours")).unwrap();
+        mode(&at("open"), 0o777);
+        chown(at("group"), None, Some(NOBODY)).unwrap();
+        mode(&at("group"), 0o775);
+        chown(at("admins"), None, Some(4)).unwrap();
+        mode(&at("admins"), 0o775);
+        mode(&at("sticky"), 0o1777);
+        symlink(at("admins"), at("link")).unwrap();
+        symlink(at("admins"), at("their-link")).unwrap();
+        std::os::unix::fs::lchown(at("their-link"), Some(NOBODY), None).unwrap();
+        symlink("admins/..", at("way")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+        fs::write(at("admins/planted"), "").unwrap();
+        chown(at("admins/planted"), Some(NOBODY), None).unwrap();
+        for (path, why) in [
+            ("theirs/log", "/theirs belongs to uid 65534"),
+            ("theirs/ours/log", "/theirs belongs to uid 65534"),
+            ("open/log", "anybody may write to "),
+            ("group/log", "gid 65534, a group of an app's user, may write to "),
+            ("sticky/log", "anybody may put a file into "),
+            ("their-link/log", "/their-link belongs to uid 65534"),
+            ("way/theirs/log", "/theirs belongs to uid 65534"),
+            ("circle/log", "more than 20 symbolic links"),
+            ("admins/planted/log", "/admins/planted belongs to uid 65534"),
+            ("admins/planted", "/admins/planted belongs to uid 65534"),
+        ] {
+            let refused = log(&at(path)).err().unwrap_or_else(|| panic!("{path} was opened"));
+            assert!(refused.contains(why), "{path}: {refused}");
+        }
+        for way in ["admins/log", "link/log", "way/way/admins/log"] {
+            log(&at(way)).unwrap_or_else(|error| panic!("{way}: {error}"));
+        }
+        assert_eq!(fs::read_to_string(at("admins/log")).unwrap(), "line\nline\nline\n");
+        fs::create_dir(at("sticky/ours")).unwrap();
+        log(&at("sticky/ours/log")).unwrap();
+    }
+}
