@@ -9,12 +9,14 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
+use rustix::thread::CapabilitySet;
 
 pub use rustix::process::Signal;
 
 /// Cannot be caught.
 pub const KILL: Signal = Signal::KILL;
 
+use crate::config::ResourceLimit;
 use crate::pool::Exit;
 
 /// Orphans of our children become ours (prctl(2), PR_SET_CHILD_SUBREAPER).
@@ -53,6 +55,28 @@ pub fn signal_group(pgid: u32, signal: Signal) -> io::Result<()> {
 /// No process is left in the group, not even a zombie.
 pub fn group_is_empty(pgid: u32) -> bool {
     as_pid(pgid).is_ok_and(|pid| rustix::process::test_kill_process_group(pid) == Err(Errno::SRCH))
+}
+
+/// What the kernel calls a limit (setrlimit(2)).
+pub fn resource(limit: ResourceLimit) -> Resource {
+    match limit {
+        ResourceLimit::Nofile => Resource::Nofile,
+        ResourceLimit::Nproc => Resource::Nproc,
+        ResourceLimit::Core => Resource::Core,
+        ResourceLimit::Fsize => Resource::Fsize,
+        ResourceLimit::Memlock => Resource::Memlock,
+        ResourceLimit::Stack => Resource::Stack,
+    }
+}
+
+/// The hard limit of this process; None: there is none.
+pub fn hard_limit(limit: ResourceLimit) -> Option<u64> {
+    rustix::process::getrlimit(resource(limit)).maximum
+}
+
+/// How gladly the kernel ends this process when it is short of memory (proc(5), oom_score_adj). None: it does not say.
+pub fn oom_score() -> Option<i32> {
+    fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()
 }
 
 /// Raises the soft limit of open descriptors to the hard one; gives what it was.
@@ -162,18 +186,50 @@ pub fn process_resident(pid: u32) -> Option<u64> {
     Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64)
 }
 
+/// The nice value of this process.
+pub fn own_nice() -> i32 {
+    rustix::process::getpriority_process(None).unwrap_or(0)
+}
+
+/// The least nice value that this process may give without the right to any (setrlimit(2), RLIMIT_NICE).
+pub fn least_nice() -> i32 {
+    let ceiling = rustix::process::getrlimit(Resource::Nice).current.map_or(-20, |limit| 20 - limit.min(40).cast_signed() as i32);
+    own_nice().min(ceiling)
+}
+
+/// In effect (capabilities(7)).
+pub fn has_capability(capability: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// Gives this process, the leader of its session, a nice value that it keeps, and its session the same one: a session is a scheduling group of
+/// its own where the kernel makes them (sched(7), autogroup), and then the group's value decides against others.
+pub fn be_nice(nice: i32) -> io::Result<()> {
+    rustix::process::setpriority_process(None, nice)?;
+    // Without autogroups there is no such file.
+    let _ = fs::write("/proc/self/autogroup", nice.to_string());
+    Ok(())
+}
+
 /// A session leaves the processor to those that serve, until [`step_up`]: a boot and an end take all they can get, which visitors would
-/// notice on a machine with one or two. A session is a scheduling group of its own (sched(7), autogroup), whose nice value anybody can take
-/// back; the nice value of its threads, which counts where groups are made otherwise, only root can. What fails here stops nothing.
-pub fn step_back(session: u32) {
-    let _ = fs::write(format!("/proc/{session}/autogroup"), ASIDE.to_string());
-    renice(session, |nice| (nice < ASIDE).then_some(nice + ASIDE));
+/// notice on a machine with one or two. Its threads have the nice value `own`, or what they added to it. That of the session's scheduling group
+/// anybody can take back; that of its threads, which counts where groups are made otherwise, only root can. What fails here stops nothing.
+pub fn step_back(session: u32, own: i32) {
+    let by = aside(own);
+    let _ = fs::write(format!("/proc/{session}/autogroup"), (own + by).to_string());
+    renice(session, |nice| (own..own + by).contains(&nice).then_some(nice + by));
 }
 
 /// Undoes [`step_back`]. What the app set itself beside it stays.
-pub fn step_up(session: u32) {
-    let _ = fs::write(format!("/proc/{session}/autogroup"), "0");
-    renice(session, |nice| (nice >= ASIDE).then_some(nice - ASIDE));
+pub fn step_up(session: u32, own: i32) {
+    let by = aside(own);
+    let _ = fs::write(format!("/proc/{session}/autogroup"), own.to_string());
+    renice(session, |nice| (by > 0 && nice >= own + by).then_some(nice - by));
+}
+
+/// How far a session with this nice value can step back: no value is above 19 (nice(2)).
+fn aside(own: i32) -> i32 {
+    ASIDE.min(19 - own)
 }
 
 /// Linux keeps nice values thread by thread. `change` does not change what it made itself: a thread that is started meanwhile by one that
@@ -197,7 +253,7 @@ fn numbers_in(directory: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// A nice value that leaves a tenth of a processor that others want as well (sched(7)): what boots or ends goes on, and keeps to its limits.
+/// So much more leaves a tenth of a processor that others want as well (sched(7)): what boots or ends goes on, and keeps to its limits.
 const ASIDE: i32 = 10;
 
 fn as_pid(pid: u32) -> io::Result<Pid> {

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Group, Uid, User};
+use nix::unistd::{Group, Uid};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use crate::detect::{Detected, disk};
 use crate::ids::AppName;
 use crate::restart::release;
 use crate::safe_open;
+pub use starts::{Privileges, start_findings};
 
 /// Prints everything that is wrong or odd on stderr, and on stdout a line for each detected command and one that says what would be run;
 /// fails when there is an error.
@@ -56,8 +57,12 @@ impl fmt::Display for Finding {
 
 /// Users, directories and commands, as they are now and as the user that asks: root can do more.
 pub fn machine_findings(config: &Config) -> Vec<Finding> {
-    let mut findings = user_findings(config, Uid::effective().is_root());
+    let privileges = Privileges::own();
+    // Whoever asks without being root may ask for a server that is.
+    let forbidden = if privileges.is_root { Severity::Error } else { Severity::Warning };
+    let mut findings = start_findings(config, &privileges, forbidden);
     findings.extend(apps_findings(&config.apps));
+    let groups = release::groups(config.apps.iter().map(|app| &app.start));
     findings.extend(
         config
             .server
@@ -89,31 +94,6 @@ fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
     problems.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)));
     let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
     problems.into_iter().map(concerns).collect()
-}
-
-/// What makes rota refuse to serve: as root each app names a user that exists, so that no app runs as root by an omission.
-/// `as_root`: whether the asking process is root.
-pub fn user_findings(config: &Config, as_root: bool) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for app in &config.apps {
-        let mut add = |severity, text| findings.push(Finding { severity, app: Some(app.name.clone()), text });
-        match &app.start.user {
-            None if as_root => add(Severity::Error, "names no user: add user = \"NAME\", or user = \"root\" if that is meant".to_owned()),
-            None => {}
-            Some(name) => match User::from_name(name) {
-                Ok(Some(user)) if !as_root && user.uid != Uid::effective() => {
-                    add(Severity::Warning, format!("only root can start processes as user {name:?}"));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => add(Severity::Error, format!("there is no user {name:?}")),
-                Err(error) => add(Severity::Error, format!("user {name:?} cannot be looked up: {error}")),
-            },
-        }
-        if let Some(name) = &app.start.group {
-            group_problem(name).into_iter().for_each(|(severity, text)| add(severity, text));
-        }
-    }
-    findings
 }
 
 fn group_problem(name: &str) -> Option<Problem> {
@@ -323,5 +303,6 @@ fn severity_of(error: &io::Error) -> Severity {
 /// Where the package managers of Python, Node and Ruby put an app's own programs.
 const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
 
+mod starts;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::records::disk::Store;
 use crate::{restart, safe_open, sys};
 
 use super::Exit;
-use super::check::user_findings;
+use super::check::{Privileges, start_findings};
 
 /// Serves until it is told to stop.
 pub fn run(config: &Path) -> Exit {
@@ -26,7 +26,7 @@ pub fn run(config: &Path) -> Exit {
     if !loaded.warnings.is_empty() {
         log::warn!("{}", loaded.warnings);
     }
-    let refused = user_findings(&loaded.config, rustix::process::geteuid().is_root());
+    let refused = start_findings(&loaded.config, &Privileges::own(), Severity::Error);
     for finding in &refused {
         log::error!("{finding}");
     }

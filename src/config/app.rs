@@ -10,7 +10,7 @@ use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, OnFailure, QueueConfig, ReadyConfig, Route,
-    StartConfig, StopConfig, StopSignal, command, errors, routes,
+    StartConfig, StopConfig, StopSignal, attributes, command, errors, routes,
 };
 use crate::ids::AppName;
 
@@ -30,9 +30,9 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         section.source.note(Mistake::error(section.place.clone(), bad.to_string()));
     }
     let (routes, route_places) = routes::routes(section).into_iter().unzip::<Route, Place, Vec<_>, Vec<_>>();
-    let stops = section.table("stop", &APP_STOP);
+    let (stops, limits) = (section.table("stop", &APP_STOP), section.table("limits", &APP_LIMITS));
     let config = AppConfig {
-        start: start(name, section, &stops),
+        start: start(name, section, &stops, &limits),
         routes,
         processes: section.number("processes", 1..=PROCESSES_MAX, 1),
         queue: queue(&section.table("queue", &APP_QUEUE)),
@@ -50,7 +50,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         access_log: section.get("access_log").map(|value| access_log(&value, &APP_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
         buffer: buffer(&section.table("buffer", &APP_BUFFER)),
-        max_body: section.table("limits", &APP_LIMITS).size("body", 0..=1024 * GIB, GIB),
+        max_body: limits.size("body", 0..=1024 * GIB, GIB),
         errors: errors::of_app(section),
         friendly_errors: section.truth("friendly_errors", false),
         files: files(section),
@@ -78,7 +78,7 @@ pub fn long_socket_paths(app: &AppConfig, run_dir: &Path, place: &Place) -> Opti
     Some(Mistake::error(place.clone(), message).help(format!("shorten the app's name or server.run_dir by {surplus}")))
 }
 
-fn start(name: &str, section: &Section<'_>, stop: &Section<'_>) -> StartConfig {
+fn start(name: &str, section: &Section<'_>, stop: &Section<'_>, limits: &Section<'_>) -> StartConfig {
     let (command, bind) = command::command_and_bind(section);
     if section.get("root").is_none() {
         let mistake = Mistake::error(section.place.clone(), format!("app {name:?} has no root"));
@@ -93,6 +93,7 @@ fn start(name: &str, section: &Section<'_>, stop: &Section<'_>) -> StartConfig {
         group: section.get("group").and_then(|value| value.text()).map(str::to_owned),
         concurrency: section.get("concurrency").and_then(|value| value.number(1..=10_000)),
         stop_signal: stop.get("signal").and_then(|value| value.choice(&SIGNALS)),
+        attributes: attributes::attributes(section, limits),
     }
 }
 

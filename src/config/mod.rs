@@ -6,6 +6,7 @@
 
 mod access;
 mod app;
+mod attributes;
 pub mod command;
 mod errors;
 mod keys;
@@ -30,6 +31,7 @@ use crate::http::error_page::Pages;
 use crate::http::trust::TrustedProxies;
 use crate::ids::AppName;
 
+pub use attributes::{OOM_SCORE_ABOVE, ResourceLimit, SpawnAttributes};
 pub use load::{DEFAULT_PATH, load};
 pub use parse::parse;
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
@@ -226,6 +228,7 @@ pub struct StartConfig {
     pub concurrency: Option<u32>,
     /// None: the one that the detected server ends cleanly at, else TERM.
     pub stop_signal: Option<StopSignal>,
+    pub attributes: SpawnAttributes,
 }
 
 /// Sessions of a process of which neither the configuration nor its kind says how many it can have.

@@ -285,6 +285,20 @@ impl<'t> Value<'t> {
         N::try_from(in_range?).ok()
     }
 
+    /// A whole number that may be negative.
+    pub fn signed(&self, range: RangeInclusive<i32>) -> Option<i32> {
+        let DeValue::Integer(number) = self.inner else {
+            self.note(self.error(format!("{} is a whole number, not {}", self.name, self.kind())));
+            return None;
+        };
+        let in_range = i32::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| range.contains(number));
+        if in_range.is_none() {
+            let (least, most) = range.into_inner();
+            self.note(self.error(format!("{} must be from {least} to {most}, not {}", self.name, self.written())));
+        }
+        in_range
+    }
+
     pub fn choice<C: Copy>(&self, choices: &[(&'static str, C)]) -> Option<C> {
         let text = self.text()?;
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {

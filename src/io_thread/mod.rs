@@ -61,6 +61,8 @@ pub struct Process {
     pub report: std::os::unix::net::UnixStream,
     /// It was started aside of those that serve ([`crate::sys::step_back`]).
     pub aside: bool,
+    /// Its nice value when it is not.
+    pub nice: i32,
 }
 
 /// Starts the thread. It ends after [`ToThread::Gone`].
@@ -100,6 +102,7 @@ struct IoThread {
     id: ProcessId,
     name: ProcessName,
     pid: u32,
+    nice: i32,
     poll: Poll,
     inbox: Inbox<ToThread>,
     clients: Slab<Client>,
@@ -141,6 +144,7 @@ impl IoThread {
             id: process.id,
             name: process.name,
             pid: process.pid,
+            nice: process.nice,
             poll,
             inbox,
             clients: Slab::new(),

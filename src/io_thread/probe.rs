@@ -156,7 +156,7 @@ impl IoThread {
             return self.start_failed(FailureKind::NotReady { after, last });
         }
         if probe.aside.take_if(|until| self.desk.now >= *until).is_some() {
-            sys::step_up(self.pid);
+            sys::step_up(self.pid, self.nice);
         }
         if self.desk.now < probe.next {
             return;
@@ -296,7 +296,7 @@ impl IoThread {
     fn is_ready(&mut self) {
         let Some(probe) = self.probe.take() else { return };
         if probe.aside.is_some() {
-            sys::step_up(self.pid);
+            sys::step_up(self.pid, self.nice);
         }
         self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.desk.now);
         self.shared.table.notify();

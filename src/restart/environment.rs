@@ -121,7 +121,7 @@ fn substitute(word: &str, values: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StopSignal;
+    use crate::config::{SpawnAttributes, StopSignal};
     use crate::ids::{AppName, Generation, Number};
 
     fn release(bind: Bind, command: &[&str]) -> Release {
@@ -136,6 +136,7 @@ mod tests {
             concurrency: 1,
             env: vec![("RAILS_ENV".into(), "staging".into())],
             user: None,
+            attributes: SpawnAttributes::default(),
         }
     }
 

@@ -52,6 +52,7 @@ struct Living {
     pid: u32,
     name: ProcessName,
     stop: StopSignal,
+    nice: i32,
     /// Its socket's directory, removed with this.
     _dir: PrivateDir,
 }
@@ -230,6 +231,7 @@ impl Restart {
             nofile: self.nofile,
             aside,
         };
+        let nice = release.attributes.nice.unwrap_or_else(sys::own_nice);
         let Launched { pid, endpoint, stdout, stderr, report, dir } = spawn::launch(&request)?;
         if let Some(keeper) = &mut self.keeper
             && let Err(error) = keeper.born(pid)
@@ -237,8 +239,8 @@ impl Restart {
             log::error!("keeper: {error}; starting another");
             self.keep();
         }
-        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, _dir: dir });
-        let process = io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report, aside };
+        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, _dir: dir });
+        let process = io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report, aside, nice };
         Ok((process, release.concurrency))
     }
 
@@ -277,7 +279,8 @@ impl Restart {
             Signal::Kill => sys::KILL,
         };
         if what == Signal::Stop && to == SignalTo::Leader {
-            sys::step_back(pid);
+            let nice = self.living.get(&id).map_or_else(sys::own_nice, |living| living.nice);
+            sys::step_back(pid, nice);
         }
         let sent = match to {
             SignalTo::Leader => sys::signal_process(pid, signal),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
-use crate::config::{Bind, CONCURRENCY, StartConfig, StopSignal};
+use crate::config::{Bind, CONCURRENCY, SpawnAttributes, StartConfig, StopSignal};
 use crate::detect::{Detected, disk};
 use crate::pool::{Failure, FailureKind};
 
@@ -28,6 +28,7 @@ pub struct Release {
     pub env: Vec<(String, String)>,
     /// None: the user that rota runs as.
     pub user: Option<Identity>,
+    pub attributes: SpawnAttributes,
 }
 
 /// The user that an app runs as.
@@ -78,6 +79,7 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
         concurrency: start.concurrency.or(of_detected.map(|found| found.concurrency)).unwrap_or(CONCURRENCY),
         env: start.env.clone(),
         user,
+        attributes: start.attributes.clone(),
         command,
         detected: detected.map(|Detected { why, .. }| why),
     })

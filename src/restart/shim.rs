@@ -24,6 +24,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::spawn::ShimOrder;
+use crate::config::{OOM_SCORE_ABOVE, ResourceLimit};
 use crate::pool::FailureKind;
 use crate::sys;
 
@@ -92,15 +93,15 @@ fn become_app(parent: &UnixStream) -> ShimError {
 fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimError> {
     let (mut order, socket) = receive_order(parent).map_err(|error| other("orders", &error))?;
     rustix::process::setsid().map_err(|error| other("setsid", &error.into()))?;
+    let attributes = order.attributes.clone();
+    if let Some(nice) = attributes.nice {
+        sys::be_nice(nice).map_err(|error| other(&format!("nice {nice}"), &error))?;
+    }
     if order.aside {
-        sys::step_back(std::process::id());
+        sys::step_back(std::process::id(), sys::own_nice());
     }
     reset_signals().map_err(|error| other("signals", &error))?;
-    rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let soft = hard.map_or(order.nofile, |hard| hard.min(order.nofile));
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: hard })
-        .map_err(|error| other("RLIMIT_NOFILE", &error.into()))?;
+    rustix::process::umask(Mode::from_raw_mode(attributes.umask));
     let socket = if order.pass_socket {
         let socket = socket.ok_or_else(|| other("orders", &io::ErrorKind::NotFound.into()))?;
         order.env.push(("LISTEN_PID".to_owned(), std::process::id().to_string()));
@@ -108,7 +109,11 @@ fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimErro
     } else {
         socket
     };
-    be_as_killable_as_others();
+    be_killed_before_rota(attributes.oom_score_adj)?;
+    limit_resources(order.nofile, &attributes.rlimits)?;
+    if attributes.no_new_privs {
+        rustix::thread::set_no_new_privs(true).map_err(|error| other("no_new_privs", &error.into()))?;
+    }
     if let Some((name, uid, gid)) = &order.user {
         let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
         own_output(uid, gid).map_err(|error| other("output pipes", &error))?;
@@ -199,12 +204,32 @@ fn close_strangers(parent: &UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A rota that the OOM killer spares (OOMScoreAdjust= of its unit) must not spare its apps too. Raising the score needs no privilege.
-fn be_as_killable_as_others() {
-    let score = fs::read_to_string(OOM_SCORE).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if score.is_some_and(|score| score < 0) {
-        let _ = fs::write(OOM_SCORE, "0");
+/// Short of memory the kernel is to end an app, which rota replaces, and not rota, with which all apps end. A rota that is spared
+/// (OOMScoreAdjust= of its unit) spares no app. Raising the score needs no privilege.
+fn be_killed_before_rota(score: Option<i32>) -> Result<(), ShimError> {
+    if let Some(score) = score {
+        return fs::write(OOM_SCORE, score.to_string()).map_err(|error| other(&format!("oom_score_adj {score}"), &error));
     }
+    // Where /proc cannot be written to, no app asked for it.
+    if let Some(own) = sys::oom_score() {
+        let _ = fs::write(OOM_SCORE, (own.max(0) + OOM_SCORE_ABOVE).min(1000).to_string());
+    }
+    Ok(())
+}
+
+/// `nofile`: the soft limit of descriptors unless there is one of the app's own.
+fn limit_resources(nofile: u64, limits: &[(ResourceLimit, Option<u64>)]) -> Result<(), ShimError> {
+    // rota has raised its own.
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let soft = hard.map_or(nofile, |hard| hard.min(nofile));
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: hard })
+        .map_err(|error| other("RLIMIT_NOFILE", &error.into()))?;
+    for (limit, value) in limits {
+        let shown = value.map_or("unlimited".to_owned(), |value| value.to_string());
+        rustix::process::setrlimit(sys::resource(*limit), Rlimit { current: *value, maximum: *value })
+            .map_err(|error| other(&format!("{limit} {shown}"), &error.into()))?;
+    }
+    Ok(())
 }
 
 /// To open /dev/stderr is to open the pipe anew, which takes the rights of a file: without this, logging to it fails for any user but rota's.

@@ -21,7 +21,7 @@ use socket2::{Domain, Type};
 
 use super::environment::{self, Place};
 use super::release::{Identity, Release};
-use crate::config::Bind;
+use crate::config::{Bind, SpawnAttributes};
 use crate::ids::ProcessName;
 use crate::pool::{Failure, FailureKind};
 use crate::socket_file;
@@ -42,7 +42,7 @@ pub struct LaunchRequest<'a> {
     pub release: &'a Release,
     pub run_dir: &'a Path,
     pub serial: u32,
-    /// Soft limit of descriptors for the app.
+    /// Soft limit of descriptors for an app that has none of its own.
     pub nofile: u64,
     /// Others serve meanwhile, and go before it on the processor.
     pub aside: bool,
@@ -77,7 +77,9 @@ pub(super) struct ShimOrder {
     pub env: Vec<(String, String)>,
     /// Name, uid, gid.
     pub user: Option<(String, u32, u32)>,
+    /// Soft limit of descriptors where the attributes have none.
     pub nofile: u64,
+    pub attributes: SpawnAttributes,
     /// A socket comes with the order; the app gets it as descriptor 3. Else it is only held until the app is executed.
     pub pass_socket: bool,
     pub aside: bool,
@@ -111,6 +113,7 @@ fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
         env: environment::variables(own_environment(), &request.name, release, &place),
         user: release.user.as_ref().map(|user| (user.name.clone(), user.uid, user.gid)),
         nofile: request.nofile,
+        attributes: release.attributes.clone(),
         pass_socket: release.bind == Bind::Fd,
         aside: request.aside,
     };

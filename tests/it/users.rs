@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
@@ -179,4 +181,88 @@ fn nix_ids(user: &str) -> (String, String) {
     let line = passwd.lines().find(|line| line.starts_with(&format!("{user}:"))).unwrap();
     let fields: Vec<&str> = line.split(':').collect();
     (fields[2].to_owned(), fields[3].to_owned())
+}
+
+/// The fields 19 of stat of all its threads, and its scheduling group's value (proc(5), sched(7)).
+fn nice(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        Some(stat.rsplit_once(')')?.1.split_whitespace().nth(16)?.to_owned())
+    };
+    let mut all: Vec<String> = tasks.filter_map(of).collect();
+    all.extend(fs::read_to_string(format!("/proc/{pid}/autogroup")).ok().and_then(|text| Some(text.trim().rsplit_once(' ')?.1.to_owned())));
+    all.dedup();
+    all
+}
+
+#[test]
+fn a_process_that_stood_aside_while_it_booted_ends_at_its_own_nice_value() {
+    let root = rustix::process::geteuid().is_root();
+    // One can step back by ten, one by less, and one, which only root may have, from the other side.
+    for (own, aside) in [("3", "13"), ("12", "19"), ("-4", "6")] {
+        if own.starts_with('-') && !root {
+            continue;
+        }
+        let site = Site::start(&format!("nice = {own}\nprobation = \"1ms\""));
+        assert_eq!(nice(site.serving(1)[0]), [own]);
+        site.release("2", "hang_at_boot");
+        site.flip("2");
+        site.rota(&["restart", "app", "--no-wait"]).expect(0);
+        if root {
+            let boots = || site.processes().into_iter().find(|(_, _, pid, state)| state == "starting" && *pid > 0).map(|process| process.2);
+            let booting = wait::found("it boots", secs(10), boots);
+            wait::until("it has stepped back", secs(10), || nice(booting) == [aside]);
+        }
+        site.rota(&["abort", "app"]).expect(0);
+        site.deploy("3", "").expect(0);
+        assert_eq!(nice(site.serving(3)[0]), [own]);
+    }
+}
+
+#[test]
+fn whoever_is_not_root_is_told_what_cannot_be_before_anything_is_started() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let site = Site::prepare("");
+    let program = site.own_program();
+    let run = |verb: &str, keys: &str| {
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\ncontrol = \"{at}/theirs/control.sock\"\nspool_dir = \"/tmp\"\nstate_dir = \"{at}/theirs/state\"\n\
+             [app.app]\ncommand = \"sleep 1000\"\nroot = \"/\"\n{keys}\n",
+            at = site.path("").display()
+        );
+        fs::write(site.path("rota.toml"), config).unwrap();
+        fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        let _ = fs::create_dir(site.path("theirs"));
+        std::os::unix::fs::chown(site.path("theirs"), Some(NOBODY), None).unwrap();
+        let mut command = std::process::Command::new(&program);
+        command.arg(verb).arg("--config").arg(site.path("rota.toml")).current_dir("/").stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (keys, what) in [
+        ("user = \"daemon\"", "only root can start processes as user \"daemon\""),
+        ("group = \"daemon\"", "only root can start processes with group \"daemon\""),
+        ("nice = -5", "nice = -5: only root (CAP_SYS_NICE) may give less than "),
+        ("oom_score_adj = -999", "oom_score_adj = -999: only root (CAP_SYS_RESOURCE) may give less than "),
+        (
+            "limits.nofile = 1073741824",
+            "limits.nofile = 1073741824: only root (CAP_SYS_RESOURCE) may give more than the hard limit, which is ",
+        ),
+    ] {
+        let (status, said) = run("serve", keys);
+        assert!(status == Some(1) && said.contains(what), "{keys}: {status:?} {said}");
+        let (_, said) = run("check", keys);
+        assert!(said.contains(what), "{keys}: {said}");
+    }
+    // Root itself is not another user, and not left out by mistake.
+    site.rota(&["check"]).expect(1);
+    let said = site.rota(&["serve"]);
+    assert!(
+        said.expect(1).err.contains("app app: names no user: add user = \"NAME\", or user = \"root\" if that is meant"),
+        "{}",
+        said.err
+    );
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
-use rota::config::Bind;
+use rota::config::{Bind, ResourceLimit, SpawnAttributes};
+use rota::restart::release::Release;
 use rustix::process::Pid;
 
 use crate::roles::Parent;
@@ -85,7 +86,112 @@ fn the_oom_killer_may_take_an_app_of_a_rota_that_it_spares() {
         eprintln!("not run: only with CAP_SYS_RESOURCE may a process be spared");
         return;
     }
-    assert_eq!(score(parent.app), 0);
+    assert_eq!(score(parent.app), 100);
+}
+
+#[test]
+fn an_app_is_killed_before_rota_when_memory_is_short() {
+    let stage = Stage::new();
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    let mut app = stage.start(&stage.release(&["sleep", "1000"], Bind::Unix));
+    app.runs("sleep");
+    assert_eq!(app.proc("oom_score_adj").trim(), (own.max(0) + 100).min(1000).to_string());
+    let attributes = SpawnAttributes { oom_score_adj: Some(777), ..SpawnAttributes::default() };
+    let mut app = stage.start(&Release { attributes, ..stage.release(&["sleep", "1000"], Bind::Unix) });
+    app.runs("sleep");
+    assert_eq!(app.proc("oom_score_adj").trim(), "777");
+}
+
+#[test]
+fn an_app_is_held_to_what_its_configuration_says() {
+    let stage = Stage::new();
+    let rlimits = vec![
+        (ResourceLimit::Nofile, Some(64)),
+        (ResourceLimit::Nproc, Some(900)),
+        (ResourceLimit::Core, Some(0)),
+        (ResourceLimit::Fsize, Some(1 << 20)),
+        (ResourceLimit::Memlock, Some(4096)),
+        (ResourceLimit::Stack, Some(1 << 20)),
+    ];
+    let attributes = SpawnAttributes { umask: 0o027, nice: Some(7), oom_score_adj: None, no_new_privs: true, rlimits };
+    let mut app = stage.start(&Release { attributes, ..stage.release(&["sleep", "1000"], Bind::Unix) });
+    app.runs("sleep");
+    assert_eq!((app.status("Umask"), app.status("NoNewPrivs")), ("0027".to_owned(), "1".to_owned()));
+    assert_eq!(nice(app.pid()), 7);
+    let limits = app.proc("limits");
+    for (name, value) in [
+        ("Max open files", "64"),
+        ("Max processes", "900"),
+        ("Max core file size", "0"),
+        ("Max file size", "1048576"),
+        ("Max locked memory", "4096"),
+        ("Max stack size", "1048576"),
+    ] {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), [value, value], "{name}: soft and hard");
+    }
+    // Of the scheduling group of its session, where there are such.
+    if let Ok(autogroup) = fs::read_to_string(format!("/proc/{}/autogroup", app.pid())) {
+        assert!(autogroup.trim().ends_with("nice 7"), "{autogroup}");
+    }
+}
+
+#[test]
+fn what_is_not_configured_stays_as_rota_has_it() {
+    let stage = Stage::new();
+    let mut app = stage.start(&stage.release(&["sleep", "1000"], Bind::Unix));
+    app.runs("sleep");
+    assert_eq!((app.status("NoNewPrivs"), nice(app.pid())), ("0".to_owned(), nice(std::process::id())));
+    let own = fs::read_to_string("/proc/self/limits").unwrap();
+    let others = |text: &str| text.lines().filter(|line| !line.starts_with("Max open files")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(others(&app.proc("limits")), others(&own));
+}
+
+#[test]
+fn an_app_s_user_has_all_of_its_groups_and_none_of_root_s() {
+    if !we_are_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let mut release = stage.release_of(&["sleep", "1000"], Bind::Unix, Some("daemon"));
+    let user = release.user.as_mut().unwrap();
+    user.gid = 33;
+    let expected = user.groups();
+    // As whoever started rota may be in any.
+    let before = rustix::process::getgroups().unwrap();
+    rustix::thread::set_thread_groups(&[rustix::fs::Gid::from_raw(0), rustix::fs::Gid::from_raw(4)]).unwrap();
+    let mut app = stage.start(&release);
+    rustix::thread::set_thread_groups(&before).unwrap();
+    app.runs("sleep");
+    let mut groups: Vec<u32> = app.status("Groups").split_whitespace().map(|gid| gid.parse().unwrap()).collect();
+    groups.sort();
+    assert_eq!(groups, expected.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+    assert!(groups.contains(&33) && !groups.contains(&0) && !groups.contains(&4), "{groups:?}");
+    assert_eq!(app.status("Gid"), ["33"; 4].join("\t"));
+}
+
+#[test]
+fn limits_that_only_root_may_set_are_set_before_root_is_left() {
+    if !we_are_root() {
+        return;
+    }
+    let stage = Stage::new();
+    // Root in a container has not always all of root's rights.
+    let all = rota::sys::has_capability(rustix::thread::CapabilitySet::SYS_RESOURCE);
+    let attributes = SpawnAttributes {
+        nice: Some(-3),
+        oom_score_adj: all.then_some(-10),
+        rlimits: if all { vec![(ResourceLimit::Memlock, None)] } else { Vec::new() },
+        ..SpawnAttributes::default()
+    };
+    let mut app = stage.start(&Release { attributes, ..stage.release_of(&["sleep", "1000"], Bind::Unix, Some("nobody")) });
+    app.runs("sleep");
+    assert_eq!(nice(app.pid()), -3);
+    if all {
+        assert_eq!(app.proc("oom_score_adj").trim(), "-10");
+        let limits = app.proc("limits");
+        assert!(limits.lines().any(|line| line.starts_with("Max locked memory         unlimited")), "{limits}");
+    }
 }
 
 #[test]
@@ -129,6 +235,12 @@ fn the_death_of_its_parent_kills_the_leader() {
     rota::sys::signal_process(keeper, rota::sys::KILL).unwrap();
     parent.kill();
     until("the app has ended", secs(20), || !is_alive(parent.app));
+}
+
+/// Field 19 of stat (proc(5)).
+fn nice(pid: u32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
 }
 
 fn descriptors(pid: u32) -> Vec<u32> {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use rota::config::Bind;
+use rota::config::{Bind, ResourceLimit, SpawnAttributes};
 use rota::pool::FailureKind;
+use rota::restart::release::Release;
 
 use crate::stage::{Stage, we_are_root};
 
@@ -50,6 +51,17 @@ fn a_release_that_has_gone_since_it_was_resolved_is_named() {
     let kind = stage.start(&release).refused();
     let root = stage.path("root");
     assert!(matches!(&kind, FailureKind::Spawn(text) if text.starts_with(&format!("root {}: No such file", root.display()))), "{kind:?}");
+}
+
+#[test]
+fn what_the_kernel_does_not_grant_is_named_with_its_number() {
+    let stage = Stage::new();
+    let most: u64 = fs::read_to_string("/proc/sys/fs/nr_open").unwrap().trim().parse().unwrap();
+    let rlimits = vec![(ResourceLimit::Nofile, Some(most + 1))];
+    let attributes = SpawnAttributes { rlimits, ..SpawnAttributes::default() };
+    let kind = stage.start(&Release { attributes, ..stage.release(&["sleep", "1000"], Bind::Unix) }).refused();
+    let expected = format!("limits.nofile {}: Operation not permitted", most + 1);
+    assert!(matches!(&kind, FailureKind::Spawn(text) if text.starts_with(&expected)), "{kind:?}");
 }
 
 #[test]

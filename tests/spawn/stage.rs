@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rota::config::{Bind, StartConfig};
+use rota::config::{Bind, SpawnAttributes, StartConfig};
 use rota::ids::{AppName, Generation, Number, ProcessName};
 use rota::pool::{Failure, FailureKind};
 use rota::restart::release::{self, Release};
@@ -57,6 +57,7 @@ impl Stage {
             group: None,
             concurrency: None,
             stop_signal: None,
+            attributes: SpawnAttributes::default(),
         };
         release::resolve(&start, Path::to_owned).unwrap()
     }

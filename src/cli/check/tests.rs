@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 
+use nix::unistd::User;
 use tempfile::TempDir;
 
 use super::*;
@@ -16,6 +17,10 @@ fn machine() -> TempDir {
     fs::write(dir.path().join("app/notes"), "").unwrap();
     dir
 }
+
+const ROOT: Privileges = Privileges { is_root: true, nice: -20, oom_score_adj: -1000, raises_limits: true };
+/// Who has no more than others.
+const NOBODY: Privileges = Privileges { is_root: false, nice: 0, oom_score_adj: 0, raises_limits: false };
 
 /// `DIR` in the text stands for the machine's directory.
 fn config_of(dir: &TempDir, text: &str) -> Config {
@@ -76,14 +81,51 @@ fn as_root_every_app_says_its_user() {
         "error: app c: there is no user \"no-such-user\"",
         "error: app c: there is no group \"no-such-group\"",
     ];
-    assert_eq!(texts(&dir, &user_findings(&config, true)), expected);
+    assert_eq!(texts(&dir, &start_findings(&config, &ROOT, Severity::Error)), expected);
 }
 
 #[test]
 fn without_root_an_app_may_leave_its_user_out() {
     let dir = machine();
     let config = config_of(&dir, "[app.a]\ncommand = \"x\"\nroot = \"/\"\n");
-    assert_eq!(user_findings(&config, false), []);
+    assert_eq!(start_findings(&config, &NOBODY, Severity::Error), []);
+}
+
+#[test]
+fn what_only_root_could_do_is_named_with_its_number() {
+    let dir = machine();
+    let text = "[app.a]\ncommand = \"x\"\nroot = \"/\"\nnice = -5\noom_score_adj = -1\nlimits = { nofile = 2000000000, core = \"1K\", stack = \"unlimited\" }\n";
+    let text = text.replace("2000000000", "1073741824");
+    let config = config_of(&dir, &text);
+    let nobody = texts(&dir, &start_findings(&config, &NOBODY, Severity::Error));
+    assert_eq!(
+        nobody[..2],
+        [
+            "error: app a: nice = -5: only root (CAP_SYS_NICE) may give less than 0",
+            "error: app a: oom_score_adj = -1: only root (CAP_SYS_RESOURCE) may give less than 0",
+        ]
+    );
+    let of_limit = "error: app a: limits.nofile = 1073741824: only root (CAP_SYS_RESOURCE) may give more than the hard limit, which is ";
+    assert!(nobody[2].starts_with(of_limit), "{nobody:?}");
+    let warned = start_findings(&config, &NOBODY, Severity::Warning);
+    assert!(warned[..3].iter().all(|finding| finding.severity == Severity::Warning), "another may be asked about");
+    let most = fs::read_to_string("/proc/sys/fs/nr_open").unwrap();
+    let too_many = format!("error: app a: limits.nofile = 1073741824: the kernel gives {} at most (sysctl fs.nr_open)", most.trim());
+    let root = Privileges { is_root: false, ..ROOT };
+    assert_eq!(texts(&dir, &start_findings(&config, &root, Severity::Error)), [too_many]);
+    let modest = text.replace("-5", "5").replace("-1\n", "1\n").replace("1073741824", "16").replace("\"unlimited\"", "\"64K\"");
+    assert_eq!(start_findings(&config_of(&dir, &modest), &NOBODY, Severity::Error), []);
+}
+
+#[test]
+fn only_root_becomes_another_user_or_has_another_group() {
+    let dir = machine();
+    let config = config_of(&dir, "[app.a]\ncommand = \"x\"\nroot = \"/\"\nuser = \"daemon\"\ngroup = \"daemon\"\n");
+    let expected = ["only root can start processes as user \"daemon\"", "only root can start processes with group \"daemon\""];
+    for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+        assert_eq!(texts(&dir, &start_findings(&config, &NOBODY, severity)), expected.map(|text| format!("{word}: app a: {text}")));
+    }
+    assert_eq!(start_findings(&config, &ROOT, Severity::Error), []);
 }
 
 #[test]
@@ -121,7 +163,7 @@ fn a_command_that_nothing_says_is_looked_for_in_the_root() {
     let dir = machine();
     let findings = |root: &str, more: &str| {
         let text = format!("[app.a]\nroot = \"DIR/{root}\"\nenv.PATH = \"\"\n{more}");
-        let config = config(&dir, &text);
+        let config = config_of(&dir, &text);
         (texts(&dir, &apps_findings(&config.apps)), detected_line(&config.apps[0]))
     };
     let (said, line) = findings("app", "");

@@ -39,6 +39,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
             group: None,
             concurrency: None,
             stop_signal: None,
+            attributes: SpawnAttributes { umask: 0o022, nice: None, oom_score_adj: None, no_new_privs: false, rlimits: Vec::new() },
         },
         routes: vec![Route { host: HostPattern::Any, path: "/".into() }],
         processes: 1,
@@ -94,6 +95,10 @@ root = "/srv/blog"
 env = { Z = "z", A = 5, B = true, C = 1.5, D = "" }
 user = "blog"
 group = "www"
+umask = "0027"
+nice = -20
+oom_score_adj = 1000
+no_new_privs = true
 hosts = ["Example.org", "*.Example.org", "[::1]"]
 path = ["/a/", "/b"]
 processes = 100
@@ -113,7 +118,7 @@ log = "/srv/blog/app.log"
 access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 buffer = { request = false, response = false }
-limits.body = "64K"
+limits = { body = "64K", nofile = 4096, nproc = 50, core = 0, fsize = "1G", memlock = "unlimited", stack = "16M" }
 friendly_errors = true
 public = "/srv/static"
 public_links = true
@@ -154,6 +159,20 @@ sendfile_root = "/srv/files"
             group: Some("www".into()),
             concurrency: Some(1),
             stop_signal: Some(StopSignal::Quit),
+            attributes: SpawnAttributes {
+                umask: 0o027,
+                nice: Some(-20),
+                oom_score_adj: Some(1000),
+                no_new_privs: true,
+                rlimits: vec![
+                    (ResourceLimit::Nofile, Some(4096)),
+                    (ResourceLimit::Nproc, Some(50)),
+                    (ResourceLimit::Core, Some(0)),
+                    (ResourceLimit::Fsize, Some(1 << 30)),
+                    (ResourceLimit::Memlock, None),
+                    (ResourceLimit::Stack, Some(16 << 20)),
+                ],
+            },
         },
         routes: vec![
             exact("example.org", "/a"),
@@ -271,8 +290,26 @@ fn an_access_log_is_a_word_or_a_table() {
 }
 
 #[test]
-fn a_log_is_the_journal_or_an_absolute_path() {
-    assert_eq!(good_app("log = \"journal\"\n"), good_app(""));
-    assert_eq!(message_of_app("log = \"app.log\""), "log cannot be \"app.log\"");
-    assert_eq!(message_of_app("log = true"), "log is a text in quotes, not true or false");
+fn what_a_process_is_held_to_is_read_as_a_shell_writes_it() {
+    assert_eq!(good_app("umask = \"022\"\nlog = \"journal\"\n"), good_app(""));
+    assert_eq!(good_app("umask = \"777\"\n").start.attributes.umask, 0o777);
+    for (keys, message) in [
+        ("umask = \"22\"", "umask cannot be \"22\""),
+        ("umask = \"1777\"", "umask cannot be \"1777\""),
+        ("umask = \"028\"", "umask cannot be \"028\""),
+        ("umask = 22", "umask is a text in quotes"),
+        ("nice = 20", "nice must be from -20 to 19, not 20"),
+        ("nice = \"5\"", "nice is a whole number, not a text"),
+        ("oom_score_adj = -1001", "oom_score_adj must be from -1000 to 1000, not -1001"),
+        ("no_new_privs = 1", "no_new_privs is true or false, not a whole number"),
+        ("limits.nofile = 15", "limits.nofile must be from 16 to 1073741824, not 15"),
+        ("limits.nofile = \"unlimited\"", "limits.nofile is a whole number, not a text"),
+        ("limits.nproc = \"many\"", "limits.nproc is a whole number, not a text"),
+        ("limits.core = \"unlimitd\"", "limits.core is no size: \"unlimitd\""),
+        ("limits.cores = 5", "unknown key \"cores\""),
+        ("log = \"app.log\"", "log cannot be \"app.log\""),
+        ("log = true", "log is a text in quotes, not true or false"),
+    ] {
+        assert_eq!(message_of_app(keys), message, "{keys}");
+    }
 }

@@ -1,0 +1,103 @@
+//! Whether processes could be started as the configuration wants them: their users, and what the kernel grants only some.
+
+use std::fs;
+
+use nix::unistd::{Gid, Uid, User};
+use rustix::thread::CapabilitySet;
+
+use super::{Finding, Problem, group_problem};
+use crate::config::{Config, ResourceLimit, Severity, SpawnAttributes, StartConfig};
+use crate::sys;
+
+/// What a process may ask of the kernel for its children (capabilities(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    pub is_root: bool,
+    /// The least nice value that it may give.
+    pub nice: i32,
+    pub oom_score_adj: i32,
+    /// It may raise hard limits.
+    pub raises_limits: bool,
+}
+
+impl Privileges {
+    /// Of this process.
+    pub fn own() -> Self {
+        let raises_limits = sys::has_capability(CapabilitySet::SYS_RESOURCE);
+        Self {
+            is_root: Uid::effective().is_root(),
+            nice: if sys::has_capability(CapabilitySet::SYS_NICE) { -20 } else { sys::least_nice() },
+            oom_score_adj: if raises_limits { -1000 } else { sys::oom_score().unwrap_or(-1000) },
+            raises_limits,
+        }
+    }
+}
+
+/// What makes rota refuse to serve: as root each app names a user that exists, so that no app runs as root by an omission; and nothing is asked
+/// for that every start would fail of. `forbidden`: how bad it is that only another process may do something.
+pub fn start_findings(config: &Config, privileges: &Privileges, forbidden: Severity) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for app in &config.apps {
+        let mut add = |(severity, text)| findings.push(Finding { severity, app: Some(app.name.clone()), text });
+        user_problem(&app.start, privileges, forbidden).into_iter().for_each(&mut add);
+        app.start
+            .group
+            .as_deref()
+            .and_then(|group| group_problem(group).or_else(|| foreign_group(group, privileges, forbidden)))
+            .into_iter()
+            .for_each(&mut add);
+        attribute_problems(&app.start.attributes, privileges, forbidden).into_iter().for_each(&mut add);
+    }
+    findings
+}
+
+fn user_problem(start: &StartConfig, privileges: &Privileges, forbidden: Severity) -> Option<Problem> {
+    let Some(name) = &start.user else {
+        let text = "names no user: add user = \"NAME\", or user = \"root\" if that is meant";
+        return privileges.is_root.then(|| (Severity::Error, text.to_owned()));
+    };
+    match User::from_name(name) {
+        Ok(Some(user)) if !privileges.is_root && user.uid != Uid::effective() => {
+            Some((forbidden, format!("only root can start processes as user {name:?}")))
+        }
+        Ok(Some(_)) => None,
+        Ok(None) => Some((Severity::Error, format!("there is no user {name:?}"))),
+        Err(error) => Some((Severity::Error, format!("user {name:?} cannot be looked up: {error}"))),
+    }
+}
+
+/// Of a group that exists.
+fn foreign_group(name: &str, privileges: &Privileges, forbidden: Severity) -> Option<Problem> {
+    let group = nix::unistd::Group::from_name(name).ok().flatten()?;
+    let is_other = !privileges.is_root && group.gid != Gid::effective();
+    is_other.then(|| (forbidden, format!("only root can start processes with group {name:?}")))
+}
+
+fn attribute_problems(wanted: &SpawnAttributes, privileges: &Privileges, forbidden: Severity) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut forbid = |text: String| problems.push((forbidden, text));
+    if let Some(nice) = wanted.nice.filter(|nice| *nice < privileges.nice) {
+        forbid(format!("nice = {nice}: only root (CAP_SYS_NICE) may give less than {}", privileges.nice));
+    }
+    if let Some(score) = wanted.oom_score_adj.filter(|score| *score < privileges.oom_score_adj) {
+        forbid(format!("oom_score_adj = {score}: only root (CAP_SYS_RESOURCE) may give less than {}", privileges.oom_score_adj));
+    }
+    for (limit, value) in &wanted.rlimits {
+        let Some(hard) = sys::hard_limit(*limit).filter(|_| !privileges.raises_limits) else { continue };
+        if value.is_none_or(|value| value > hard) {
+            let value = value.map_or("\"unlimited\"".to_owned(), |value| value.to_string());
+            forbid(format!("{limit} = {value}: only root (CAP_SYS_RESOURCE) may give more than the hard limit, which is {hard}"));
+        }
+    }
+    let descriptors = wanted.rlimits.iter().find(|(limit, _)| *limit == ResourceLimit::Nofile).and_then(|(_, value)| *value);
+    if let (Some(value), Some(most)) = (descriptors, most_descriptors())
+        && value > most
+    {
+        problems.push((Severity::Error, format!("limits.nofile = {value}: the kernel gives {most} at most (sysctl fs.nr_open)")));
+    }
+    problems
+}
+
+fn most_descriptors() -> Option<u64> {
+    fs::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok()
+}
