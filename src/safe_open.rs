@@ -8,8 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
+use nix::unistd::{setfsgid, setfsuid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat};
 use rustix::io::Errno;
+
+use crate::restart::release::Identity;
 
 /// Opens a log to write behind what is in it; it is made if need be, for its owner to write and its group to read. Neither this nor a write to it
 /// waits: a FIFO that nobody reads is opened all the same, and is full one day. `groups`: of the apps' users.
@@ -125,9 +128,31 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NO
 /// On one way; more are a circle.
 const LINKS: usize = 20;
 
+/// Does something with the rights to files that a user of an app has, no more: the kernel judges, whatever symlinks lie on the way (setfsuid(2)).
+/// On a thread of its own that ends with it. Its other ids stay rota's, so that the user can neither signal nor trace it.
+pub fn as_user<T: Send>(user: &Identity, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let groups: Vec<Gid> = user.groups().into_iter().map(Gid::from_raw).collect();
+    let (uid, gid) = (nix::unistd::Uid::from_raw(user.uid), nix::unistd::Gid::from_raw(user.gid));
+    let become_and_work = || {
+        rustix::thread::set_thread_groups(&groups)?;
+        // They tell of no failure, and give what was before: the second one gives what the first has done.
+        setfsgid(gid);
+        setfsuid(uid);
+        if setfsgid(gid) != gid || setfsuid(uid) != uid {
+            return Err(refused(format!("the rights of user {} cannot be taken", user.name)));
+        }
+        work()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(format!("as {}", user.name)).spawn_scoped(scope, become_and_work)?;
+        thread.join().unwrap_or_else(|panic| Err(io::Error::other(crate::logging::panic_text(&*panic))))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::restart::release;
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -201,5 +226,30 @@ mod tests {
         assert_eq!(fs::read_to_string(at("admins/log")).unwrap(), "line\nline\nline\n");
         fs::create_dir(at("sticky/ours")).unwrap();
         log(&at("sticky/ours/log")).unwrap();
+    }
+
+    #[test]
+    fn with_the_rights_of_a_user_only_what_the_user_may_read_is_read() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let user = release::identity("nobody", None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        mode(dir.path(), 0o755);
+        let at = |name: &str| dir.path().join(name);
+        for (name, bits) in [("secret", 0o600), ("public", 0o644), ("root-s-group", 0o640)] {
+            fs::write(at(name), name).unwrap();
+            mode(&at(name), bits);
+        }
+        fs::create_dir(at("closed")).unwrap();
+        fs::write(at("closed/file"), "").unwrap();
+        mode(&at("closed"), 0o700);
+        symlink(at("closed/file"), at("link")).unwrap();
+        let read = |name: &str| as_user(&user, || fs::read_to_string(at(name))).map_err(|error| error.kind());
+        assert_eq!(read("public").as_deref(), Ok("public"));
+        for name in ["secret", "root-s-group", "closed/file", "link"] {
+            assert_eq!(read(name), Err(io::ErrorKind::PermissionDenied), "{name}");
+        }
+        assert_eq!(fs::read_to_string(at("secret")).unwrap(), "secret", "this thread has its rights still");
     }
 }

@@ -88,6 +88,7 @@ fn start(name: &str, section: &Section<'_>, stop: &Section<'_>, limits: &Section
         command,
         root: section.get("root").and_then(|value| value.absolute_path()).unwrap_or_default(),
         bind,
+        env_files: section.get("env_file").map_or_else(Vec::new, |value| env_files(&value)),
         env: command::env(section, bind),
         user: section.get("user").and_then(|value| value.text()).map(str::to_owned),
         group: section.get("group").and_then(|value| value.text()).map(str::to_owned),
@@ -95,6 +96,11 @@ fn start(name: &str, section: &Section<'_>, stop: &Section<'_>, limits: &Section
         stop_signal: stop.get("signal").and_then(|value| value.choice(&SIGNALS)),
         attributes: attributes::attributes(section, limits),
     }
+}
+
+/// One or a list.
+fn env_files(value: &Value<'_>) -> Vec<PathBuf> {
+    value.one_or_more().iter().filter_map(|item| item.text().map(PathBuf::from)).collect()
 }
 
 /// `"journal"`, or a file.

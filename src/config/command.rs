@@ -33,7 +33,7 @@ pub(super) fn env(app: &Section<'_>, bind: Option<Bind>) -> Vec<(String, String)
     for (name, place, value) in app.get("env").map_or_else(Vec::new, |value| value.entries()) {
         if name.is_empty() || name.contains(['=', '\0']) {
             value.note(Mistake::error(place, format!("{name:?} is no name of a variable")));
-        } else if is_ours(name, bind) {
+        } else if sets_itself(name, bind) {
             value.note(Mistake::error(place, format!("rota sets {name} itself, for each process")).help("leave it out"));
         } else if let Some(text) = value.as_text() {
             env.push((name.to_owned(), text));
@@ -110,8 +110,8 @@ fn note_contradiction(bind: Bind, value: &Value<'_>, names_port: bool, names_soc
     }
 }
 
-/// Variables that would tell a process to listen elsewhere, or that rota is another.
-fn is_ours(name: &str, bind: Option<Bind>) -> bool {
+/// Variables that rota sets itself: another value would tell a process to listen elsewhere, or that it is another's.
+pub fn sets_itself(name: &str, bind: Option<Bind>) -> bool {
     let tells_where = |bind| match bind {
         Bind::Port => name == "PORT",
         Bind::Unix => name == "SOCKET",

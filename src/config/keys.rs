@@ -38,6 +38,7 @@ pub const APP: Keys = Keys {
         "root",
         "bind",
         "env",
+        "env_file",
         "user",
         "group",
         "umask",

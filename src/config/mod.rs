@@ -8,6 +8,7 @@ mod access;
 mod app;
 mod attributes;
 pub mod command;
+pub mod env_file;
 mod errors;
 mod keys;
 mod load;
@@ -32,6 +33,7 @@ use crate::http::trust::TrustedProxies;
 use crate::ids::AppName;
 
 pub use attributes::{OOM_SCORE_ABOVE, ResourceLimit, SpawnAttributes};
+pub use command::sets_itself;
 pub use load::{DEFAULT_PATH, load};
 pub use parse::parse;
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
@@ -218,6 +220,8 @@ pub struct StartConfig {
     pub root: PathBuf,
     /// None: as the detected command has it.
     pub bind: Option<Bind>,
+    /// Files of variables, absolute or seen from the release; read in this order at each restart, before `env`.
+    pub env_files: Vec<PathBuf>,
     /// Set in this order, after rota's own variables.
     pub env: Vec<(String, String)>,
     /// None: the user that rota runs as.

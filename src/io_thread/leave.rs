@@ -44,7 +44,8 @@ impl IoThread {
     /// Each stream that has none gets its moment.
     pub(super) fn send_streams_away(&mut self) {
         let since = *self.leaving_since.get_or_insert(self.desk.now);
-        let class_of = |client: &Client| client.exchange.as_ref().filter(|exchange| exchange.leave == Leave::Stay).map(|exchange| exchange.class());
+        let class_of =
+            |client: &Client| client.exchange.as_ref().filter(|exchange| exchange.leave == Leave::Stay).map(|exchange| exchange.class());
         let of = |classes: &[Class]| -> Vec<usize> {
             let all = self.clients.iter().filter(|(_, client)| class_of(client).is_some_and(|class| classes.contains(&class)));
             all.map(|(key, _)| key).collect()

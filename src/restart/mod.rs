@@ -5,6 +5,7 @@
 //! (prctl(2), PR_SET_PDEATHSIG).
 
 mod deployments;
+pub mod env_file;
 pub mod environment;
 mod folders;
 pub mod keeper;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
+use super::env_file;
 use crate::config::{Bind, CONCURRENCY, SpawnAttributes, StartConfig, StopSignal};
 use crate::detect::{Detected, disk};
 use crate::pool::{Failure, FailureKind};
@@ -25,6 +26,7 @@ pub struct Release {
     pub stop: StopSignal,
     /// Sessions of each process.
     pub concurrency: u32,
+    /// A later one replaces an earlier.
     pub env: Vec<(String, String)>,
     /// None: the user that rota runs as.
     pub user: Option<Identity>,
@@ -71,13 +73,16 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
     };
     // What the configuration says wins; what it leaves open suits what was detected.
     let of_detected = detected.as_ref();
+    let bind = start.bind.or(of_detected.map(|found| found.bind)).unwrap_or(Bind::Port);
+    let mut env = env_file::read(&start.env_files, &root, Some(bind), user.as_ref()).map_err(failed)?;
+    env.extend(start.env.iter().cloned());
     Ok(Release {
         root,
         named: named.ok(),
-        bind: start.bind.or(of_detected.map(|found| found.bind)).unwrap_or(Bind::Port),
+        bind,
         stop: start.stop_signal.or(of_detected.map(|found| found.stop)).unwrap_or(StopSignal::Term),
         concurrency: start.concurrency.or(of_detected.map(|found| found.concurrency)).unwrap_or(CONCURRENCY),
-        env: start.env.clone(),
+        env,
         user,
         attributes: start.attributes.clone(),
         command,

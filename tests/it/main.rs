@@ -24,6 +24,7 @@ mod cli;
 mod deployments;
 mod differential;
 mod dying;
+mod env_file;
 mod error_pages;
 mod exhausted;
 mod framing;

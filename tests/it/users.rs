@@ -45,14 +45,16 @@ while (accept(my $client, $server)) {
 }
 "#;
 
-/// The apps `app` of one user and `other` of another, each with a log file.
+/// The apps `app` of one user and `other` of another, each with a log file and a file of variables that only root may read.
 fn two() -> Site {
     let site = Site::prepare("");
     let at = site.path("").display().to_string().trim_end_matches('/').to_owned();
     let app = |name: &str, user: &str| {
+        fs::write(site.path(&format!("{name}.env")), format!("SECRET=of-{name}\n")).unwrap();
+        fs::set_permissions(site.path(&format!("{name}.env")), fs::Permissions::from_mode(0o600)).unwrap();
         format!(
             "[app.{name}]\nroot = \"{at}/current\"\nuser = \"{user}\"\nhosts = \"{name}\"\ncommand = [\"perl\", \"look\"]\nbind = \"unix\"\n\
-             probation = \"1ms\"\nlog = \"{at}/{name}.log\"\nenv = {{ IT_SITE = \"{at}\", SECRET = \"of-{name}\" }}\n"
+             probation = \"1ms\"\nlog = \"{at}/{name}.log\"\nenv_file = \"{at}/{name}.env\"\nenv = {{ IT_SITE = \"{at}\" }}\n"
         )
     };
     let server = format!(
@@ -121,6 +123,8 @@ fn an_app_sees_nothing_of_the_app_of_another_user() {
         at("app.log"),
         at("other.log"),
         at("access.log"),
+        at("app.env"),
+        at("other.env"),
         format!("/proc/{}/environ", pid(&site, 0)),
         format!("/proc/{}/fd", pid(&site, 0)),
         format!("/proc/{}/environ", site.pid()),

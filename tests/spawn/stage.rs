@@ -52,6 +52,7 @@ impl Stage {
             command: Some(command.iter().map(|word| (*word).to_owned()).collect()),
             root: self.path("root"),
             bind: Some(bind),
+            env_files: Vec::new(),
             env: Vec::new(),
             user: user.map(str::to_owned),
             group: None,

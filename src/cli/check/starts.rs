@@ -6,7 +6,8 @@ use nix::unistd::{Gid, Uid, User};
 use rustix::thread::CapabilitySet;
 
 use super::{Finding, Problem, group_problem};
-use crate::config::{Config, ResourceLimit, Severity, SpawnAttributes, StartConfig};
+use crate::config::{AppConfig, Config, ResourceLimit, Severity, SpawnAttributes, StartConfig};
+use crate::restart::{env_file, release};
 use crate::sys;
 
 /// What a process may ask of the kernel for its children (capabilities(7)).
@@ -49,6 +50,18 @@ pub fn start_findings(config: &Config, privileges: &Privileges, forbidden: Sever
         attribute_problems(&app.start.attributes, privileges, forbidden).into_iter().for_each(&mut add);
     }
     findings
+}
+
+/// The files of variables, as they are now. What is wrong with one is told without anything that is in it.
+pub fn env_file_problem(app: &AppConfig) -> Option<Problem> {
+    let start = &app.start;
+    // A user that there is not is told elsewhere.
+    let user = release::user(start).ok()?;
+    let root = fs::canonicalize(&start.root).ok()?;
+    let problem = env_file::read(&start.env_files, &root, start.bind, user.as_ref()).err()?;
+    let is_other = user.is_some_and(|user| user.uid != Uid::effective().as_raw());
+    let may_be_ours = is_other && !Uid::effective().is_root();
+    Some((if may_be_ours { Severity::Warning } else { Severity::Error }, problem))
 }
 
 fn user_problem(start: &StartConfig, privileges: &Privileges, forbidden: Severity) -> Option<Problem> {

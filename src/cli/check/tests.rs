@@ -129,14 +129,17 @@ fn only_root_becomes_another_user_or_has_another_group() {
 }
 
 #[test]
-fn the_way_to_a_log_is_looked_at() {
+fn a_file_of_variables_and_a_log_are_looked_at() {
     let dir = machine();
     let found = |keys: &str| {
         let me = User::from_uid(Uid::effective()).unwrap().unwrap().name;
         let config = config_of(&dir, &format!("{SERVER}[app.a]\ncommand = \"bin/run\"\nroot = \"DIR/app\"\nuser = \"{me}\"\n{keys}\n"));
         texts(&dir, &machine_findings(&config))
     };
-    assert_eq!(found("log = \"DIR/a.log\""), [""; 0]);
+    fs::write(dir.path().join("app/env"), "A=1\nsecret\n").unwrap();
+    assert_eq!(found("env_file = \"env\""), ["error: app a: env_file DIR/app/env: line 2: there is no \"=\""]);
+    fs::write(dir.path().join("app/env"), "A=1\n").unwrap();
+    assert_eq!(found("env_file = \"env\"\nlog = \"DIR/a.log\""), [""; 0]);
     assert_eq!(
         found("log = \"DIR/missing/a.log\""),
         ["error: app a: the directory of log DIR/missing: No such file or directory (os error 2)"]

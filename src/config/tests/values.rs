@@ -34,6 +34,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
             command: Some(vec!["bin/run".into(), "a b".into()]),
             root: "/srv/blog".into(),
             bind: Some(Bind::Port),
+            env_files: Vec::new(),
             env: Vec::new(),
             user: None,
             group: None,
@@ -93,6 +94,7 @@ per_client = 3
 command = ["bin/run", "", "$SOCKET"]
 root = "/srv/blog"
 env = { Z = "z", A = 5, B = true, C = 1.5, D = "" }
+env_file = [".env", "/etc/blog.env"]
 user = "blog"
 group = "www"
 umask = "0027"
@@ -154,6 +156,7 @@ sendfile_root = "/srv/files"
             command: Some(vec!["bin/run".into(), String::new(), "$SOCKET".into()]),
             root: "/srv/blog".into(),
             bind: Some(Bind::Unix),
+            env_files: vec![".env".into(), "/etc/blog.env".into()],
             env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             user: Some("blog".into()),
             group: Some("www".into()),
@@ -293,6 +296,7 @@ fn an_access_log_is_a_word_or_a_table() {
 fn what_a_process_is_held_to_is_read_as_a_shell_writes_it() {
     assert_eq!(good_app("umask = \"022\"\nlog = \"journal\"\n"), good_app(""));
     assert_eq!(good_app("umask = \"777\"\n").start.attributes.umask, 0o777);
+    assert_eq!(good_app("env_file = \"a\"\n").start.env_files, [PathBuf::from("a")]);
     for (keys, message) in [
         ("umask = \"22\"", "umask cannot be \"22\""),
         ("umask = \"1777\"", "umask cannot be \"1777\""),
@@ -307,6 +311,7 @@ fn what_a_process_is_held_to_is_read_as_a_shell_writes_it() {
         ("limits.nproc = \"many\"", "limits.nproc is a whole number, not a text"),
         ("limits.core = \"unlimitd\"", "limits.core is no size: \"unlimitd\""),
         ("limits.cores = 5", "unknown key \"cores\""),
+        ("env_file = []", "env_file is an empty list"),
         ("log = \"app.log\"", "log cannot be \"app.log\""),
         ("log = true", "log is a text in quotes, not true or false"),
     ] {

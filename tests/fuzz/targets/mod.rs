@@ -5,6 +5,7 @@
 mod chunked;
 mod config;
 mod control;
+mod env_file;
 mod event_stream;
 mod exchange;
 mod framing;
@@ -24,7 +25,7 @@ use rota::http::rewrite::ForwardContext;
 pub type Check = fn(&[u8]);
 
 /// By name, in the order in which they are run.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("head", head::check),
     ("framing", framing::check),
     ("chunked", chunked::check),
@@ -35,6 +36,7 @@ pub const TARGETS: [(&str, Check); 10] = [
     ("event_stream", event_stream::check),
     ("config", config::check),
     ("control", control::check),
+    ("env_file", env_file::check),
 ];
 
 pub fn find(name: &str) -> Option<Check> {
