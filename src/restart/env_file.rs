@@ -2,7 +2,7 @@
 //!
 //! As root, with the rights of the app's user: what the user could put into its own files' place, a symlink to another's secrets, it could
 //! then read itself. A file that the user may not read, as secrets are kept best, is read as root where nobody but root can have put it
-//! ([`crate::safe_open`]). Errors name the file and the line and never what stands there.
+//! (the module `safe_open`). Errors name the file and the line and never what stands there.
 
 use std::fs::File;
 use std::io::{self, Read};
