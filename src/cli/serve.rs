@@ -97,5 +97,6 @@ fn settings(app: &AppConfig) -> Settings {
         on_failure: app.on_failure,
         surge: app.surge,
         bake: app.bake,
+        lifespan: app.lifespan,
     }
 }

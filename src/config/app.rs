@@ -10,7 +10,7 @@ use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, OnFailure, QueueConfig, ReadyConfig, Route,
-    StartConfig, StopConfig, StopSignal, attributes, command, errors, routes,
+    StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
 use crate::ids::AppName;
 
@@ -44,6 +44,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         on_failure: section.choice("on_failure", &POLICIES, OnFailure::Resist),
         surge: section.number("surge", 0..=PROCESSES_MAX, 1),
         bake: section.get("bake").and_then(|value| bake(&value)),
+        lifespan: lifespan::lifespan(section),
         restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
         watch: section.truth("watch", false),
         log: section.get("log").and_then(|value| log(&value)),

@@ -58,6 +58,8 @@ pub const APP: Keys = Keys {
         "on_failure",
         "surge",
         "bake",
+        "max_requests",
+        "max_age",
         "restart_file",
         "watch",
         "log",

@@ -11,6 +11,7 @@ pub mod command;
 pub mod env_file;
 mod errors;
 mod keys;
+mod lifespan;
 mod load;
 mod parse;
 mod proxies;
@@ -181,6 +182,8 @@ pub struct AppConfig {
     pub surge: u16,
     /// None: a new release is not watched.
     pub bake: Option<BakeConfig>,
+    /// After what a process is replaced by another of the same release.
+    pub lifespan: Lifespan,
     /// A change of this file asks for a rolling restart; absolute, or seen from `root`. None: no file does.
     pub restart_file: Option<PathBuf>,
     /// So does a symlink on the way to `root` that leads elsewhere.
@@ -360,6 +363,15 @@ pub struct BakeConfig {
     pub max_5xx: u8,
     /// Its median time may be so many times theirs.
     pub max_slowdown: u16,
+}
+
+/// After what a process is replaced though it works.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lifespan {
+    /// So many requests, at least 1.
+    pub requests: Option<u64>,
+    /// So long after it was started.
+    pub age: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -366,6 +366,9 @@ pub struct ProcessStatus {
     pub errors: u64,
     /// Seconds ago. None: never.
     pub last_used: Option<f64>,
+    /// Why another of the same release takes its place: "after 1,000 requests". None: it stays.
+    #[serde(default)]
+    pub replaced: Option<String>,
     /// Percent of one core, lately.
     pub cpu: Option<f64>,
     pub memory: Option<u64>,

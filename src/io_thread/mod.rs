@@ -353,13 +353,13 @@ impl IoThread {
         let mut state = self.shared.table.lock();
         let group = state.pool.group_mut(group);
         let granted = group.finish(claim, ended, self.desk.now);
-        let is_paused = group.is_paused();
+        let (is_paused, wakes_restart) = (group.is_paused(), group.wakes_restart(self.desk.now));
         drop(state);
         if is_paused {
             self.shared.tell_master();
         }
-        // A drain may have ended with it, and of a server that stops the last request.
-        if self.draining || self.shared.stopping.load(Ordering::Relaxed) {
+        // A drain may have ended with it, the time of a process, and of a server that stops the last request.
+        if wakes_restart || self.draining || self.shared.stopping.load(Ordering::Relaxed) {
             self.shared.table.notify();
         }
         if let Some((claim, conn)) = granted {

@@ -202,9 +202,10 @@ impl<W> Group<W> {
     }
 
     /// To be asked after what requests do (`finish`, `leave`, `expire`, `drain_queue`), which seldom matters to the restart thread: wake
-    /// it, because a process that drains has no session left, or because the group ends and the last of its queue is gone.
-    pub fn wakes_restart(&self) -> bool {
-        self.processes.iter().any(Process::has_drained)
+    /// it, because a process that drains has no session left, or one has served its time, or because the group ends and the last of its queue is
+    /// gone.
+    pub fn wakes_restart(&self, now: Instant) -> bool {
+        self.processes.iter().any(|process| process.has_drained() || (process.is_overdue(now) && self.wears_out()))
             || (self.ending == Ending::Drained && self.queue.is_empty() && self.processes.iter().any(|process| !process.is_leaving()))
     }
 

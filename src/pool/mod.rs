@@ -16,6 +16,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod wear;
 mod words;
 
 use std::collections::VecDeque;
@@ -23,12 +24,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{BakeConfig, OnFailure};
+use crate::config::{BakeConfig, Lifespan, OnFailure};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use walk::{Ask, NoAbort};
+pub use wear::Worn;
 pub use words::span;
 
 /// All groups.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub surge: u16,
     /// A new release is watched after its first process serves; None: it is not.
     pub bake: Option<BakeConfig>,
+    /// After what a process is replaced.
+    pub lifespan: Lifespan,
 }
 
 /// The right to one session on one process. Whoever holds it gives it back with [`Group::finish`]; it cannot be copied.

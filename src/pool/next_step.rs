@@ -14,6 +14,7 @@ impl<W> Group<W> {
     pub(super) fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
         self.prove(now);
         self.bake(now);
+        self.wear_out(now);
         let step = self
             .tell()
             .or_else(|| self.end_pause(now))
@@ -33,7 +34,12 @@ impl<W> Group<W> {
         let states = self.processes.iter().filter_map(move |process| process.deadline(&limits));
         let bake = self.walk.as_ref().and_then(|walk| walk.trial()).map(|trial| trial.end());
         let pause = self.pause.map(|pause| pause.until);
-        states.chain(self.backoff.until).chain(self.places.iter().filter_map(|place| place.until)).chain(bake).chain(pause)
+        states
+            .chain(self.backoff.until)
+            .chain(self.places.iter().filter_map(|place| place.until))
+            .chain(bake)
+            .chain(pause)
+            .chain(self.old_age())
     }
 
     /// Processes that have outlived their probation by now have proved themselves and what they run.
@@ -231,7 +237,8 @@ impl<W> Group<W> {
         let (number, generation) = self.to_fill(now).or_else(replaces)?;
         self.last_serial += 1;
         let id = ProcessId { group: self.id, serial: self.last_serial };
-        self.processes.push(Process::new(id, number, generation, self.settings.concurrency, now));
+        let lifespan = wear::of_process(self.settings.lifespan, id.serial);
+        self.processes.push(Process::new(id, number, generation, self.settings.concurrency, lifespan, now));
         Some(Step::Spawn { id, name: self.name(number, generation) })
     }
 
@@ -239,7 +246,8 @@ impl<W> Group<W> {
         // A release that no number could start has nothing to be watched.
         let is_judged = |walk: &&Walk| walk.is_baked() || self.numbers().all(|number| walk.skips(number));
         let walk = self.walk.as_ref().filter(|walk| walk.resolved).filter(is_judged)?;
-        let arrived = |process: &Process| process.is_serving() && process.generation == walk.target && process.proven && !process.recycled;
+        let arrived =
+            |process: &Process| process.is_serving() && process.generation == walk.target && process.proven && process.worn.is_none();
         let at_rest = self.processes.iter().all(|process| process.is_serving() || (process.is_coming() && walk.skips(process.number)));
         let complete = self.numbers().all(|number| walk.skips(number) || self.at(number).any(arrived));
         if !(at_rest && complete) {
@@ -266,6 +274,7 @@ impl<W> Group<W> {
     fn to_replace(&self, now: Instant) -> Option<(Number, Generation)> {
         let (number, generation) = match self.walk.as_ref().filter(|walk| walk.resolved) {
             Some(walk) => (self.next_number(walk)?, walk.target),
+            None if self.is_recycling() => return None,
             None => {
                 let mut old = self.processes.iter().filter(|process| self.is_to_replace(process)).map(|process| process.number);
                 (old.clone().find(|number| self.makes_room_at(*number)).or_else(|| old.next())?, self.good?)
@@ -277,7 +286,7 @@ impl<W> Group<W> {
     /// Serves, and shall not for long.
     fn is_to_replace(&self, process: &Process) -> bool {
         let old = self.walk.as_ref().is_some_and(|walk| walk.resolved && walk.target != process.generation);
-        process.is_serving() && (old || process.recycled)
+        process.is_serving() && (old || process.worn.is_some())
     }
 
     /// The walk made this number empty itself, to fill it.
@@ -296,7 +305,7 @@ impl<W> Group<W> {
 
     /// The next number of the walk: one at which nothing is, else the one that makes room, else the first that has another generation.
     pub(super) fn next_number(&self, walk: &Walk) -> Option<Number> {
-        let of_target = |process: &Process| !process.is_leaving() && process.generation == walk.target && !process.recycled;
+        let of_target = |process: &Process| !process.is_leaving() && process.generation == walk.target && process.worn.is_none();
         let mut left = self.numbers().filter(|number| !walk.skips(*number) && !self.at(*number).any(of_target));
         let missing = left.clone().find(|number| self.is_missing(*number));
         let in_hand = left.clone().find(|number| self.makes_room_at(*number));
@@ -339,7 +348,7 @@ impl<W> Group<W> {
         }
         let is_target = self.walk.as_ref().is_some_and(|walk| walk.target == process.generation);
         let filled =
-            |by: &dyn Fn(&Process) -> bool| self.at(process.number).any(|other| other.is_serving() && !other.recycled && by(other));
+            |by: &dyn Fn(&Process) -> bool| self.at(process.number).any(|other| other.is_serving() && other.worn.is_none() && by(other));
         match self.ending {
             Ending::No if is_target => filled(&|other| other.generation == process.generation),
             Ending::No => self.good != Some(process.generation) || filled(&|_| true),

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Ended, SignalTo, State};
+use super::{Ended, SignalTo, State, Worn};
+use crate::config::Lifespan;
 use crate::ids::{Generation, Number, ProcessId};
 
 #[derive(Debug)]
@@ -17,8 +18,10 @@ pub struct Process {
     pub state: State,
     /// It has outlived its probation.
     pub proven: bool,
-    /// It is to be replaced by one of the same release.
-    pub recycled: bool,
+    /// It is to be replaced by one of the same release, and why.
+    pub worn: Option<Worn>,
+    /// Its own: each process has a little less than the next.
+    pub lifespan: Lifespan,
     /// Sessions that it can have at a time; at least 1.
     pub slots: u32,
     pub sessions: u32,
@@ -28,7 +31,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(id: ProcessId, number: Number, generation: Generation, slots: u32, now: Instant) -> Self {
+    pub fn new(id: ProcessId, number: Number, generation: Generation, slots: u32, lifespan: Lifespan, now: Instant) -> Self {
         Self {
             id,
             number,
@@ -37,7 +40,8 @@ impl Process {
             created: now,
             state: State::Starting { since: now },
             proven: false,
-            recycled: false,
+            worn: None,
+            lifespan,
             slots,
             sessions: 0,
             processed: 0,

@@ -60,6 +60,8 @@ pub struct ProcessView {
     pub processed: u64,
     pub errors: u64,
     pub last_used: Option<Duration>,
+    /// Why it is replaced.
+    pub worn: Option<Worn>,
 }
 
 /// Where a walk stands.
@@ -133,6 +135,7 @@ impl<W> Group<W> {
             processed: process.processed,
             errors: process.errors,
             last_used: process.last_used.map(|at| now.saturating_duration_since(at)),
+            worn: process.worn,
         }
     }
 

@@ -148,15 +148,6 @@ impl<W> Group<W> {
         self.asked.is_some() || resolving || (self.walk.is_some() && self.good.is_some())
     }
 
-    /// Has the process that serves at `number` replaced by one of the same release. None: none does.
-    pub fn recycle(&mut self, number: Number) -> Option<ProcessId> {
-        let process = self.processes.iter_mut().find(|process| process.number == number && process.is_serving())?;
-        process.recycled = true;
-        let id = process.id;
-        self.checked();
-        Some(id)
-    }
-
     /// Whether a restart was asked for later than `then`: its release is resolved later still, so that it brings in what was there then.
     pub fn was_asked_after(&self, then: Instant) -> bool {
         self.last_asked > then

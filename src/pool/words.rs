@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, Outcome, Trigger};
+use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, Outcome, Trigger, Worn};
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +40,17 @@ impl fmt::Display for FailureKind {
             FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
             FailureKind::Thread(why) => write!(f, "its I/O thread failed: {why}"),
             FailureKind::Baked(why) => write!(f, "did worse than the release before it: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Worn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Worn::Asked => f.write_str("as asked"),
+            Worn::Requests(1) => f.write_str("after 1 request"),
+            Worn::Requests(count) => write!(f, "after {} requests", thousands(*count)),
+            Worn::Age(age) => write!(f, "after {}", span(age.as_secs_f64())),
         }
     }
 }
@@ -111,6 +122,14 @@ impl Outcome {
             Outcome::Aborted { .. } => "aborted",
             Outcome::Stopped => "stopped",
         }
+    }
+}
+
+/// `1,234,567`
+fn thousands(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),
     }
 }
 

@@ -156,6 +156,7 @@ impl Restart {
             Step::Grant { granted } => self.hand_over(granted, None),
             Step::Drain { id } => {
                 log::info!("{}: draining", self.name(id));
+                self.say_why(id);
                 self.tell(id, ToThread::Drain);
             }
             Step::Cut { id } => {
@@ -248,8 +249,19 @@ impl Restart {
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
         self.hand_over(granted, drains);
         match drains {
-            Some(old) => log::info!("{}: serving; {}: draining", self.name(id), self.name(old)),
+            Some(old) => {
+                log::info!("{}: serving; {}: draining", self.name(id), self.name(old));
+                self.say_why(old);
+            }
             None => log::info!("{}: serving", self.name(id)),
+        }
+    }
+
+    /// Of a process that leaves though its release stays.
+    fn say_why(&self, id: ProcessId) {
+        let worn = self.shared.table.lock().pool.group(id.group).worn(id);
+        if let Some(worn) = worn {
+            log::info!("{}: replaced {worn}", self.name(id));
         }
     }
 

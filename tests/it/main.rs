@@ -41,6 +41,7 @@ mod proxies;
 mod proxy;
 mod raw_answers;
 mod real_apps;
+mod recycling;
 mod retries;
 mod static_files;
 mod stopping;

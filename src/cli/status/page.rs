@@ -64,6 +64,10 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
         let requests = if *sessions == 1 { "1 request".to_owned() } else { format!("{sessions} requests") };
         line(&format!("{}/{number} {generation} waits for {requests} to end: rota status --blocking {}", app.app, app.app), None);
     }
+    for process in &app.processes {
+        let ProcessStatus { number, generation, replaced: Some(why), .. } = process else { continue };
+        line(&format!("{}/{number} {generation} is replaced {why}", app.app), None);
+    }
     if let Some(backoff) = &app.backoff {
         let failures = if backoff.failures == 1 { "1 failure".to_owned() } else { format!("{} failures in a row", backoff.failures) };
         line(&format!("backoff: {failures}, the next try in {}", span(backoff.retry_in)), Some(("backoff", paint.warn("backoff"))));
@@ -221,6 +225,7 @@ blog  g7 /srv/blog/releases/41
     boot for 1.2 s; about 6 s left
   memory is short (80 MiB of memory are left): the old one goes first
   blog/2 g7 waits for 2 requests to end: rota status --blocking blog
+  blog/1 g7 is replaced after 1,000 requests
   backoff: 3 failures in a row, the next try in 4.0 s
   #  gen   pid  state         busy  done  err  cpu  mem    used
   1  g7   4711  serving 3m     2/5  1204    3   7%  66M  1s ago
@@ -313,7 +318,8 @@ blog  g7 /srv/blog/releases/41
 
     #[test]
     fn the_readme_lists_every_field_of_the_json_and_no_other() {
-        let app = AppStatus { processes: vec![process(1, 7, "serving")], ..troubled() };
+        let process = ProcessStatus { replaced: Some("as asked".to_owned()), ..process(1, 7, "serving") };
+        let app = AppStatus { processes: vec![process], ..troubled() };
         let status = StatusReply { apps: vec![app], ..server() };
         let mut fields = BTreeSet::new();
         places(&serde_json::to_value(&status).unwrap(), "", &mut fields);
@@ -356,7 +362,7 @@ blog  g7 /srv/blog/releases/41
             processes_wanted: 2,
             concurrency: 5,
             processes: vec![
-                process(1, 7, "serving"),
+                ProcessStatus { replaced: Some("after 1,000 requests".to_owned()), ..process(1, 7, "serving") },
                 process(2, 7, "draining"),
                 ProcessStatus { cpu: None, memory: None, last_used: None, ..starting },
             ],
@@ -410,6 +416,7 @@ blog  g7 /srv/blog/releases/41
             processed: 1204,
             errors: 3,
             last_used: Some(1.2),
+            replaced: None,
             cpu: Some(7.1),
             memory: Some(66 << 20),
         }

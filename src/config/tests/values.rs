@@ -53,6 +53,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         on_failure: OnFailure::Resist,
         surge: 1,
         bake: None,
+        lifespan: Lifespan { requests: None, age: None },
         restart_file: None,
         watch: false,
         log: None,
@@ -114,6 +115,8 @@ stop = { signal = "QUIT", timeout = "3s" }
 on_failure = "rollback"
 surge = 0
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
+max_requests = 1
+max_age = "6h"
 restart_file = "tmp/restart.txt"
 watch = true
 log = "/srv/blog/app.log"
@@ -195,6 +198,7 @@ sendfile_root = "/srv/files"
         on_failure: OnFailure::Rollback,
         surge: 0,
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
+        lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)) },
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,
         log: Some("/srv/blog/app.log".into()),

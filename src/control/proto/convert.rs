@@ -61,6 +61,7 @@ impl ProcessStatus {
             processed: view.processed,
             errors: view.errors,
             last_used: view.last_used.map(seconds),
+            replaced: view.worn.map(|worn| worn.to_string()),
             cpu: None,
             memory: None,
         }

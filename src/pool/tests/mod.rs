@@ -7,6 +7,7 @@ mod restarts;
 mod room;
 mod status;
 mod stopping;
+mod wear;
 
 use super::*;
 
@@ -36,6 +37,7 @@ const SETTINGS: Settings = Settings {
     on_failure: OnFailure::Resist,
     surge: 1,
     bake: None,
+    lifespan: Lifespan { requests: None, age: None },
 };
 
 impl Rig {
@@ -210,6 +212,11 @@ impl Rig {
     fn finish(&mut self, claim: Claim) -> Option<(Claim, &'static str)> {
         let now = self.now;
         self.group().finish(claim, Ended::Answered(200), now)
+    }
+
+    fn wakes_restart(&mut self) -> bool {
+        let now = self.now;
+        self.group().wakes_restart(now)
     }
 
     fn view(&mut self) -> GroupView {

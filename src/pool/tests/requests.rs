@@ -146,11 +146,11 @@ fn a_session_that_ends_on_a_draining_process_grants_nothing() {
     rig.ready("1 g2");
     assert_eq!(rig.steps_for(2.0), ["serve 1 g2, drain 1 g1, grant b"]);
     assert_eq!(rig.group().leave(other), None);
-    assert!(!rig.group().wakes_restart());
+    assert!(!rig.wakes_restart());
     assert!(rig.finish(claim).is_none());
-    assert!(rig.group().wakes_restart());
+    assert!(rig.wakes_restart());
     assert_eq!(rig.steps(), ["stop leader 1 g1"]);
-    assert!(!rig.group().wakes_restart());
+    assert!(!rig.wakes_restart());
 }
 
 #[test]

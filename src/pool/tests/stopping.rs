@@ -23,7 +23,7 @@ fn what_waits_is_served_before_the_group_ends() {
     assert_eq!(rig.steps(), [""; 0]);
     let (claim, next) = rig.finish(claim).unwrap();
     assert_eq!(next, "b");
-    assert!(rig.group().wakes_restart());
+    assert!(rig.wakes_restart());
     assert_eq!(rig.steps(), ["drain 1 g1"]);
     let now = rig.now;
     assert!(matches!(rig.group().admit(None, WaitId(0), "c", now), Admission::Full("c")), "nobody will ever serve it");

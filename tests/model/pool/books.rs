@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rota::config::OnFailure;
+use rota::config::{Lifespan, OnFailure};
 use rota::ids::{Generation, GroupId, Number, ProcessId};
 use rota::pool::{Aim, Claim, Outcome, Settings, WaitId};
 
@@ -123,6 +123,8 @@ pub struct Proc {
     pub gone: bool,
     /// Somebody asked for another one in its place.
     pub recycled: bool,
+    /// Another took its place, or was to, when no walk wanted that.
+    pub relieved: bool,
     /// Requests that hold a claim on it, and since when none does.
     pub claims: u32,
     pub idle: Instant,
@@ -167,6 +169,7 @@ impl Proc {
             killed: false,
             gone: false,
             recycled: false,
+            relieved: false,
             claims: 0,
             idle: now,
             processed: 0,
@@ -233,6 +236,20 @@ impl App {
 
     pub fn serving_of(&self, generation: Generation) -> usize {
         self.serving().filter(|proc| proc.generation == generation).count()
+    }
+
+    /// It may be replaced by another of its release: its time is over, or nearly, for each has a little less than is configured.
+    pub fn may_be_replaced(&self, proc: &Proc, now: Instant) -> bool {
+        let age = proc.ended.unwrap_or(now) - proc.spawned;
+        let Lifespan { requests, age: oldest } = self.settings.lifespan;
+        proc.recycled
+            || requests.is_some_and(|most| proc.processed * 10 >= most * 9)
+            || oldest.is_some_and(|oldest| age >= oldest.mul_f64(0.9))
+    }
+
+    /// Nothing holds up the replacement of this one.
+    pub fn must_be_replaced(&self, proc: &Proc) -> bool {
+        proc.recycled || self.settings.lifespan.requests.is_some_and(|most| proc.processed >= most)
     }
 
     pub fn is_missing(&self, number: Number) -> bool {

@@ -45,7 +45,7 @@ impl App {
         let no_failure = !self.ended_of_late(now).any(|proc| proc.failed && proc.generation == good);
         for number in (1..=self.settings.processes).map(Number) {
             // Crashes in a row are counted from one process to the next, also over one that was only recycled.
-            let recycled = self.procs.iter().any(|proc| proc.number == number && proc.recycled);
+            let recycled = self.procs.iter().any(|proc| proc.number == number && self.may_be_replaced(proc, now));
             let calm = no_failure && !recycled && self.ended_of_late(now).filter(|proc| proc.number == number).count() <= 1;
             let emptied = self.taken_out.contains(&number) || self.postponed == Some(number) || self.is_at_once();
             let leaves = emptied && self.there().any(|proc| proc.number == number);
@@ -75,9 +75,12 @@ impl App {
             return Ok(());
         }
         let (there, serving) = (self.there().count(), self.serving().count());
-        ensure!(there == self.wanted() && serving == there, "{serving} of {there} processes serve, {} are wanted", self.wanted());
-        let recycled = self.serving().find(|proc| proc.recycled);
-        ensure!(recycled.is_none(), "{recycled:?} was to be replaced");
+        // With an age that processes may not reach there is always one that is replaced.
+        let out = if self.settings.lifespan.age.is_none() { 0 } else { usize::from(self.settings.surge == 0 || self.short > 0) };
+        let (least, most) = (self.wanted() - out, if self.settings.lifespan.age.is_none() { self.wanted() } else { self.bound() });
+        ensure!(there <= most && serving >= least, "{serving} of {there} processes serve, {} are wanted", self.wanted());
+        let worn = self.serving().find(|proc| self.must_be_replaced(proc));
+        ensure!(worn.is_none(), "{worn:?} was to be replaced");
         let good = self.good.ok_or("nothing was ever accepted")?;
         let mixed = self.serving().any(|proc| proc.generation != good);
         let last_failed = self.last_walked().is_some_and(|outcome| match outcome {

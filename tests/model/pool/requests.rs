@@ -102,7 +102,7 @@ impl World {
             ensure!(!gone, "a process that is gone grants a slot");
             self.granted_from_queue(app, claim, next)?;
         }
-        self.awake |= self.pool.group(group).wakes_restart();
+        self.awake |= self.pool.group(group).wakes_restart(self.now);
         self.check()
     }
 
@@ -130,7 +130,7 @@ impl World {
         let group = self.pool.group_mut(self.apps[app].id);
         ensure!(group.leave(id) == Some(request), "request {request} could not leave");
         ensure!(group.leave(id).is_none(), "request {request} left twice");
-        self.awake |= group.wakes_restart();
+        self.awake |= group.wakes_restart(self.now);
         self.check()
     }
 
@@ -138,7 +138,7 @@ impl World {
         for app in 0..self.apps.len() {
             let group = self.pool.group_mut(self.apps[app].id);
             let expired = group.expire(self.now);
-            self.awake |= group.wakes_restart();
+            self.awake |= group.wakes_restart(self.now);
             let limit = self.apps[app].settings.queue_timeout;
             let now = self.now;
             let is_old = |books: &App, request: &u32| match books.requests[*request as usize] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota::config::{BakeConfig, OnFailure};
+use rota::config::{BakeConfig, Lifespan, OnFailure};
 use rota::pool::{Aim, FailureKind, Outcome, Settings};
 
 use super::books::{App, Check, Proc, ensure};
@@ -52,7 +52,12 @@ fn settings(rng: &mut Rng) -> Settings {
         on_failure: rng.pick(&[OnFailure::Resist, OnFailure::Rollback, OnFailure::Continue]).unwrap_or(OnFailure::Resist),
         surge: rng.pick(&[0, 1, 1, 2, 3]).unwrap_or(1),
         bake: rng.percent(40).then(|| bake(rng)),
+        lifespan: lifespan(rng),
     }
+}
+
+fn lifespan(rng: &mut Rng) -> Lifespan {
+    Lifespan { requests: rng.percent(20).then(|| rng.within(1, 30)), age: rng.percent(5).then(|| Duration::from_secs(rng.within(5, 600))) }
 }
 
 fn bake(rng: &mut Rng) -> BakeConfig {

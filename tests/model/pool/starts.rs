@@ -16,7 +16,7 @@ impl App {
         ensure!(!self.has_failed(generation, number), "it failed, and is started again");
         ensure!(self.kept.contains(&generation), "its release has been dropped");
         let here = self.serving().find(|proc| proc.number == number);
-        ensure!(here.is_none_or(|proc| proc.generation != generation || proc.recycled), "it serves there already");
+        ensure!(here.is_none_or(|proc| proc.generation != generation || self.may_be_replaced(proc, now)), "it serves there already");
         ensure!(
             !self.there().any(|proc| proc.number == number && proc.is_coming() && proc.generation == generation),
             "it is coming already"
@@ -28,6 +28,8 @@ impl App {
             Some(_) => {
                 ensure!(walk.or(self.good) == Some(generation) || given_up, "replaced by what is not wanted");
                 let watched = self.is_watched(generation, now) && self.serving_of(generation) > 0;
+                let leaves = self.there().find(|proc| proc.relieved);
+                ensure!(self.walk.is_some() || leaves.is_none(), "replaced while {leaves:?} has not left yet");
                 ensure!(self.walk != Some(generation) || !watched, "a second process is replaced while the first is watched");
             }
             // Nobody planned this one: no release that has not shown that it works, unless the good one is held up.
@@ -153,18 +155,23 @@ impl World {
         let (number, generation) = (new.number, new.generation);
         ensure!(new.ready.is_some() && new.ended.is_none() && !new.serving, "{id:?} serves and is not ready");
         // It was to take the place of the one that failed, and was on its way already.
-        let relieves =
-            books.procs.iter().any(|proc| proc.number == number && proc.generation == generation && proc.recycled && proc.failed);
+        let relieves = books
+            .procs
+            .iter()
+            .any(|proc| proc.number == number && proc.generation == generation && books.may_be_replaced(proc, now) && proc.failed);
         ensure!(books.ending || relieves || !books.has_failed(generation, number), "{id:?} serves after its generation failed");
         let old = books.serving().find(|proc| proc.number == number);
         ensure!(old.map(|old| old.id) == drains, "{drains:?} drains for {id:?}, {old:?} serves there");
         let before = books.serving().count();
         if let Some(old) = old {
             ensure!(books.has_proved(generation, now), "{id:?} takes the place of {:?} and has not proved itself", old.id);
-            let wanted = old.recycled || books.walk.is_some();
-            ensure!(wanted && (old.recycled || old.generation != generation), "{:?} is replaced for no reason", old.id);
+            let worn = books.may_be_replaced(old, now);
+            let wanted = worn || books.walk.is_some();
+            ensure!(wanted && (worn || old.generation != generation), "{:?} is replaced for no reason", old.id);
             if old.recycled {
                 self.tally.saw(Saw::Recycled);
+            } else if worn && books.walk.is_none() {
+                self.tally.saw(Saw::WornOut);
             }
             self.tally.saw(Saw::Swap);
         } else if books.good.is_some_and(|good| good != generation) && before > 0 && !books.ending {
@@ -175,6 +182,7 @@ impl World {
             let old = books.index(old)?;
             books.procs[old].serving = false;
             books.procs[old].draining = Some(now);
+            books.procs[old].relieved = books.walk.is_none();
         }
         books.procs[index].serving = true;
         books.taken_out.remove(&number);
@@ -192,7 +200,7 @@ impl World {
         let (number, old_walk) = (old.number, books.walk.is_some_and(|walk| walk != old.generation));
         ensure!(
             old.serving
-                && (old.recycled
+                && (books.may_be_replaced(old, now)
                     || old_walk
                     || books
                         .walk
@@ -209,6 +217,7 @@ impl World {
         self.tally.saw(Saw::TakenOut);
         books.procs[index].serving = false;
         books.procs[index].draining = Some(now);
+        books.procs[index].relieved = books.walk.is_none();
         books.taken_out.insert(number);
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum Saw {
     TakenOut,
     Swap,
     Recycled,
+    /// Replaced because its time was over.
+    WornOut,
     Cut,
     Kill,
     Step,
@@ -38,7 +40,7 @@ pub enum Saw {
     Granted,
 }
 
-const ALL: [Saw; 27] = [
+const ALL: [Saw; 28] = [
     Saw::Restart,
     Saw::Joined,
     Saw::AtOnce,
@@ -57,6 +59,7 @@ const ALL: [Saw; 27] = [
     Saw::TakenOut,
     Saw::Swap,
     Saw::Recycled,
+    Saw::WornOut,
     Saw::Cut,
     Saw::Kill,
     Saw::Step,
