@@ -9,8 +9,8 @@
 //!   Opens N connections and does one request on each, prints `ready`. For each line on its input every connection, a few at a
 //!   time, does one more request, which must bring the same body as the very first: how many did and why others did not is printed as one JSON
 //!   object. No connection is ever made again: one that is lost stays lost. Closes them and ends with its input.
-//! bench-load rate --connections N --rate PER_SECOND [--fresh] HOST:PORT
-//!   Sends at a constant rate (with --fresh: each request on a connection of its own). A line on its input ends a phase: the figures
+//! bench-load rate --connections N --rate PER_SECOND [--fresh] [--host NAME] HOST:PORT
+//!   Sends at a constant rate (with --fresh: each request on a connection of its own; --host: what Host names). A line on its input ends a phase: the figures
 //!   of the phase are printed as one JSON object. The end of its input ends the program.
 //!
 //! Latency counts from the moment a request was due, not from when it could be sent: a stall is seen by every request that it
@@ -45,7 +45,21 @@ struct Options {
     /// Requests a second, over all connections.
     rate: f64,
     fresh: bool,
+    target: Arc<Target>,
+}
+
+/// Where requests go, and the two that there are.
+struct Target {
     address: SocketAddr,
+    keep: Vec<u8>,
+    close: Vec<u8>,
+}
+
+impl Target {
+    fn new(address: SocketAddr, host: &str) -> Self {
+        let request = |more: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n{more}\r\n").into_bytes();
+        Self { address, keep: request(""), close: request("Connection: close\r\n") }
+    }
 }
 
 enum Mode {
@@ -64,19 +78,21 @@ impl Options {
             Some(_) | None => return Err("first argument: hold, rate or idle".into()),
         };
         let (mut connections, mut requests, mut rate, mut fresh, mut address) = (1, 0, 1.0_f64, false, None);
+        let mut host = "bench".to_owned();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--connections" => connections = number(&arg, args.next())?,
                 "--requests" => requests = number(&arg, args.next())?,
                 "--rate" => rate = number(&arg, args.next())?,
                 "--fresh" => fresh = true,
+                "--host" => host = number(&arg, args.next())?,
                 text => address = Some(text.parse().map_err(|_| format!("{text}: no option and no HOST:PORT"))?),
             }
         }
         if connections == 0 || !rate.is_finite() || rate <= 0.0 {
             return Err("--connections and --rate must be above 0".into());
         }
-        Ok(Options { mode, connections, requests, rate, fresh, address: address.ok_or("no HOST:PORT given")? })
+        Ok(Options { mode, connections, requests, rate, fresh, target: Arc::new(Target::new(address.ok_or("no HOST:PORT given")?, &host)) })
     }
 }
 
@@ -136,7 +152,7 @@ fn open(options: &Options) -> Result<(Vec<Client>, Vec<u8>), String> {
     while clients.len() < all {
         let first = clients.len();
         for number in first..all.min(first + BATCH) {
-            let mut client = Client::connect(options.address).map_err(|failure| format!("connection {number}: {failure}"))?;
+            let mut client = Client::connect(&options.target).map_err(|failure| format!("connection {number}: {failure}"))?;
             client.send(true).map_err(|failure| format!("first request of connection {number}: {failure}"))?;
             clients.push(client);
         }
@@ -154,14 +170,14 @@ fn rate(options: &Options) -> Result<(), String> {
     let every = Duration::from_secs_f64(f64::from(options.connections) / options.rate);
     for number in 0..options.connections {
         let (phase, start) = (Arc::clone(&phase), Arc::clone(&start));
-        let (address, fresh) = (options.address, options.fresh);
+        let (target, fresh) = (Arc::clone(&options.target), options.fresh);
         // Connections take turns: their requests are spread evenly over the time.
         let offset = every.mul_f64(f64::from(number) / f64::from(options.connections));
         std::thread::Builder::new()
             .stack_size(64 << 10)
             .spawn(move || {
                 start.wait();
-                send_at_rate(address, fresh, Instant::now() + offset, every, &phase);
+                send_at_rate(&target, fresh, Instant::now() + offset, every, &phase);
             })
             .map_err(|error| format!("thread {number}: {error}"))?;
     }
@@ -174,12 +190,12 @@ fn rate(options: &Options) -> Result<(), String> {
 }
 
 /// One connection's share of the load; ends with the process.
-fn send_at_rate(address: SocketAddr, fresh: bool, first: Instant, every: Duration, phase: &Mutex<Phase>) {
+fn send_at_rate(target: &Arc<Target>, fresh: bool, first: Instant, every: Duration, phase: &Mutex<Phase>) {
     let mut kept: Option<Client> = None;
     let mut due = first;
     loop {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let outcome = one_request(address, fresh, &mut kept);
+        let outcome = one_request(target, fresh, &mut kept);
         let latency = due.elapsed();
         let mut phase = phase.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -190,10 +206,10 @@ fn send_at_rate(address: SocketAddr, fresh: bool, first: Instant, every: Duratio
     }
 }
 
-fn one_request(address: SocketAddr, fresh: bool, kept: &mut Option<Client>) -> Result<(), String> {
+fn one_request(target: &Arc<Target>, fresh: bool, kept: &mut Option<Client>) -> Result<(), String> {
     let mut client = match kept.take() {
         Some(client) => client,
-        None => Client::connect(address)?,
+        None => Client::connect(target)?,
     };
     // An answer that asks to close is no failure: the next request gets a new connection.
     if client.request(!fresh)?.kept == Kept::Yes && !fresh {
@@ -240,16 +256,17 @@ struct Answer {
 /// One client connection. Failures are sentences without numbers that vary, so that they can be counted by their text.
 struct Client {
     stream: TcpStream,
+    target: Arc<Target>,
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> Result<Client, String> {
+    fn connect(target: &Arc<Target>) -> Result<Client, String> {
         let named = |step: &str, error: &io::Error| format!("{step}: {}", error.kind());
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| named("connect", &error))?;
+        let stream = TcpStream::connect_timeout(&target.address, PATIENCE).map_err(|error| named("connect", &error))?;
         stream.set_nodelay(true).map_err(|error| named("TCP_NODELAY", &error))?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|error| named("read timeout", &error))?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(|error| named("write timeout", &error))?;
-        Ok(Client { stream })
+        Ok(Client { stream, target: Arc::clone(target) })
     }
 
     /// One GET and its whole answer; a status other than 200 is a failure.
@@ -259,10 +276,7 @@ impl Client {
     }
 
     fn send(&mut self, keep: bool) -> Result<(), String> {
-        let request: &[u8] = match keep {
-            true => b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n",
-            false => b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n",
-        };
+        let request = if keep { &self.target.keep } else { &self.target.close };
         self.stream.write_all(request).map_err(|error| format!("send: {}", error.kind()))
     }
 

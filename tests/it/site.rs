@@ -97,8 +97,8 @@ impl Site {
     /// Waits until the app answers and its first start has ended.
     pub fn wait_served(&self) {
         let addr = self.addr;
-        wait::until("the app answers", secs(20), || wire::get(addr, "/").is_ok_and(|reply| reply.status == 200));
-        wait::until("all processes have proved themselves", secs(20), || self.status()["apps"][0]["walk"].is_null());
+        wait::until("the app answers", secs(60), || wire::get(addr, "/").is_ok_and(|reply| reply.status == 200));
+        wait::until("all processes have proved themselves", secs(60), || self.status()["apps"][0]["walk"].is_null());
     }
 
     /// Starts the server and waits for nothing.
