@@ -137,8 +137,9 @@ fn ctrl_c_ends_a_waiting_restart_and_not_the_walk() {
     site.release("1", "boot_delay 300");
     site.flip("1");
     let site = site.serve();
-    let waiting = begin(&site, &["restart", "app"]);
-    wait::until("the walk is under way", secs(10), || !site.status()["apps"][0]["walk"].is_null());
+    let mut waiting = begin(&site, &["restart", "app"]);
+    // Its first line: it knows what it waits for.
+    waiting.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
     kill(waiting.id(), Signal::INT);
     let (status, out, err) = end(waiting);
     assert_eq!(status, Some(130), "{out}{err}");
