@@ -31,6 +31,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
     }
     let (routes, route_places) = routes::routes(section).into_iter().unzip::<Route, Place, Vec<_>, Vec<_>>();
     let (stops, limits) = (section.table("stop", &APP_STOP), section.table("limits", &APP_LIMITS));
+    let timeouts = timeouts(&section.table("timeouts", &APP_TIMEOUTS));
     let config = AppConfig {
         start: start(name, section, &stops, &limits),
         routes,
@@ -49,7 +50,8 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         watch: section.truth("watch", false),
         log: section.get("log").and_then(|value| log(&value)),
         access_log: section.get("access_log").map(|value| access_log(&value, &APP_ACCESS_LOG)),
-        timeouts: timeouts(&section.table("timeouts", &APP_TIMEOUTS)),
+        request_timeout: section.get("request_timeout").and_then(|value| request_timeout(&value, &timeouts)),
+        timeouts,
         buffer: buffer(&section.table("buffer", &APP_BUFFER)),
         max_body: limits.size("body", 0..=1024 * GIB, GIB),
         errors: errors::of_app(section),
@@ -229,6 +231,16 @@ fn timeouts(section: &Section<'_>) -> AppTimeouts {
         tunnel: section.duration("tunnel", Zero::Refused, Duration::from_secs(3600)),
         pooled: section.duration("pooled", Zero::Allowed, Duration::from_millis(1500)),
     }
+}
+
+fn request_timeout(value: &Value<'_>, timeouts: &AppTimeouts) -> Option<Duration> {
+    let limit = value.duration(Zero::Refused)?;
+    if limit > timeouts.app {
+        let message = format!("timeouts.app ends a request that is silent for {:?}, before request_timeout does", timeouts.app);
+        let help = "set timeouts.app to as much: it gives the slot back at once, and replaces no process";
+        value.note(Mistake::warning(value.place.clone(), message).help(help));
+    }
+    Some(limit)
 }
 
 fn buffer(section: &Section<'_>) -> BufferConfig {

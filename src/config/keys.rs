@@ -68,6 +68,7 @@ pub const APP: Keys = Keys {
         "public_links",
         "sendfile_root",
         "timeouts",
+        "request_timeout",
         "buffer",
         "limits",
         "errors",

@@ -193,6 +193,8 @@ pub struct AppConfig {
     /// None: the server's.
     pub access_log: Option<AccessLogConfig>,
     pub timeouts: AppTimeouts,
+    /// From the moment at which the app gets a request to the end of its answer; streams may last. None: any time.
+    pub request_timeout: Option<Duration>,
     pub buffer: BufferConfig,
     /// Bytes of a request body; larger: 413.
     pub max_body: u64,

@@ -276,11 +276,12 @@ pub struct InHand {
     pub app: AppName,
     pub number: Number,
     pub generation: Generation,
-    /// "request", "event stream", "WebSocket" or "upgraded connection".
+    /// "request", "event stream", "WebSocket" or "upgraded connection"; "overdue": its client was told that it took too long, and the app
+    /// has not ended it.
     pub class: String,
     /// `GET /path`, at most 200 bytes.
     pub line: String,
-    /// Address of the client; None: a Unix socket.
+    /// Address of the client; None: a Unix socket, or nobody any more.
     pub client: Option<String>,
     /// Since its head was whole.
     pub seconds: f64,

@@ -102,6 +102,10 @@ impl IoThread {
             let Some(key) = self.more.pop_front() else { break };
             if let Some(upstream) = self.upstreams.all.get_mut(key) {
                 upstream.is_put_off = false;
+                if upstream.owner == Owner::Overdue {
+                    self.hear_out(key);
+                    continue;
+                }
             }
             self.read_app_up_to(key, READS / turns);
         }

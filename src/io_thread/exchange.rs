@@ -148,7 +148,8 @@ impl IoThread {
         request.entry.begins(self.name.number, self.name.generation, self.desk.now);
         request.body.rewind();
         client.exchange = Some(Box::new(Exchange::new(claim, self.desk.now)));
-        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.app.timeouts.app);
+        let limit = self.app.request_timeout.map_or(self.app.timeouts.app, |limit| limit.min(self.app.timeouts.app));
+        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + limit);
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
         // request that may be sent twice takes one, and only the first time.
         let may_reuse = request.facts.idempotent && request.tries == 1 && !request.is_streamed;
@@ -246,11 +247,13 @@ impl IoThread {
         self.later.push_back(key);
     }
 
-    /// The limit of an exchange: the client's if something waits for it, else the app's; of a stream that drains, no later than the drain's.
+    /// The limit of an exchange: the client's if something waits for it, else the app's; of a request no later than `request_timeout`, of a
+    /// stream that drains than the drain's.
     pub(super) fn limit(&mut self, key: usize) {
         if self.awaits_body(key) {
             return;
         }
+        let overdue = self.clients.get(key).and_then(|client| self.overdue_at(client.exchange.as_ref()?));
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         let is_drained = conn.output.is_drained();
         let mut at = match (is_drained, &exchange.stage) {
@@ -261,6 +264,7 @@ impl IoThread {
             (true, Stage::Tunnel(_)) => self.desk.now + self.app.timeouts.tunnel,
             (true, Stage::Body { .. }) => self.desk.now + self.app.timeouts.app,
         };
+        at = overdue.map_or(at, |overdue| overdue.min(at));
         if let Some(since) = self.leaving_since {
             at = exchange.limit_of_drain(at, since + self.app.drain.upgraded, is_drained, self.desk.now);
         }
@@ -307,7 +311,7 @@ impl IoThread {
 
     /// A deadline of an exchange has passed.
     pub(super) fn exchange_expired(&mut self, key: usize) {
-        if self.stream_expired(key) {
+        if self.stream_expired(key) || self.is_overdue(key) {
             return;
         }
         if self.awaits_body(key) {

@@ -22,6 +22,8 @@ pub enum Fault {
     /// What it sent is no response.
     Bad(&'static str),
     Timeout,
+    /// It had the request for `request_timeout`.
+    Overdue,
     /// The drain limit has passed.
     DrainLimit,
 }
@@ -63,19 +65,26 @@ impl IoThread {
             return self.give_back(claim, if never_reached { Ended::Unused } else { Ended::AppFailed });
         }
         let ended = match fault {
-            Fault::DrainLimit => Ended::Cut,
+            Fault::DrainLimit | Fault::Overdue => Ended::Cut,
             Fault::Local(_) => Ended::Unused,
             Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Timeout => Ended::AppFailed,
         };
         let refusal = match fault {
-            Fault::Timeout | Fault::DrainLimit => Refusal::AppTimeout,
+            Fault::Timeout | Fault::Overdue | Fault::DrainLimit => Refusal::AppTimeout,
             Fault::Bad(reason) => Refusal::BadGateway(reason),
             Fault::Local(_) => Refusal::NoProcess,
             Fault::Refused(_) | Fault::Ended | Fault::Broken(_) => Refusal::BadGateway("the app closed the connection"),
         };
+        self.tell_client(key, begun, &fault, &refusal);
+        self.give_back(claim, ended);
+    }
+
+    /// Answers, or, behind the beginning of another answer, cuts off. The client has no exchange any more.
+    pub(super) fn tell_client(&mut self, key: usize, begun: bool, fault: &Fault, refusal: &Refusal) {
+        let Some(conn) = self.clients.get_mut(key).map(|client| &mut client.conn) else { return };
+        let line = conn.request.as_ref().map_or_else(String::new, |request| request.line());
         if begun {
             log::info!("{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response", self.name, self.pid);
-            let conn = &mut self.clients[key].conn;
             conn.socket.reset_on_close();
             if let Some(request) = conn.request.as_mut() {
                 request.entry.cause = Some(refusal.reason());
@@ -83,9 +92,8 @@ impl IoThread {
             self.clients.remove(key);
         } else {
             log::info!("{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
-            self.refuse(key, &refusal);
+            self.refuse(key, refusal);
         }
-        self.give_back(claim, ended);
     }
 
     /// A process that refuses connections is dead or as good as dead: the pool must not choose it again.
@@ -115,6 +123,7 @@ impl std::fmt::Display for Fault {
             Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
             Fault::Bad(reason) => write!(f, "the app's response is malformed: {reason}"),
             Fault::Timeout => f.write_str("the app did not answer, or not go on, within timeouts.app"),
+            Fault::Overdue => f.write_str("the app was not done within request_timeout"),
             Fault::DrainLimit => f.write_str("it was not done at the drain limit"),
         }
     }

@@ -21,7 +21,19 @@ impl IoThread {
                 unsent: client.conn.output.unread(),
             })
         });
-        if let Ok(wake) = self.shared.master.send(ToMaster::InHand(ticket, self.id, requests.collect())) {
+        let overdue = self.overdue.iter().map(|overdue| InHand {
+            app: self.name.app.clone(),
+            number: self.name.number,
+            generation: self.name.generation,
+            class: "overdue".to_owned(),
+            line: overdue.line.clone(),
+            client: None,
+            seconds: seconds(self.desk.now.saturating_duration_since(overdue.since)),
+            received: overdue.received,
+            unsent: 0,
+        });
+        let requests = requests.chain(overdue).collect();
+        if let Ok(wake) = self.shared.master.send(ToMaster::InHand(ticket, self.id, requests)) {
             wake.wake();
         }
     }

@@ -10,6 +10,7 @@ mod fault;
 mod in_hand;
 mod leave;
 pub mod output;
+mod overdue;
 mod probe;
 mod tunnel;
 mod upload;
@@ -45,6 +46,7 @@ use crate::table::{Shared, ToMaster, ToThread};
 use exchange::Exchange;
 use fault::Fault;
 use output::{Pipes, Printed};
+use overdue::Overdue;
 use probe::Probe;
 use upstream::Upstreams;
 
@@ -115,6 +117,8 @@ struct IoThread {
     later: VecDeque<usize>,
     /// Clients whose connection to the app met a full backlog.
     backlog: Vec<usize>,
+    /// Sessions whose client has been told, and the app is not done.
+    overdue: Vec<Overdue>,
     probe: Option<Probe>,
     pipes: Pipes,
     /// Streams with more to read than one turn takes.
@@ -152,6 +156,7 @@ impl IoThread {
             more: VecDeque::new(),
             later: VecDeque::new(),
             backlog: Vec::new(),
+            overdue: Vec::new(),
             pipes,
             talkative: Vec::new(),
             report: Some(report),
@@ -203,7 +208,8 @@ impl IoThread {
         }
         let retry = (!self.backlog.is_empty()).then(|| self.desk.now + BACKLOG_RETRY);
         let probe = self.probe.as_ref().map(Probe::next_deadline);
-        let next = [self.desk.deadlines.next(), self.upstreams.next_deadline(), retry, probe].into_iter().flatten().min()?;
+        let next =
+            [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), retry, probe].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -258,6 +264,7 @@ impl IoThread {
                 self.app_speaks(key, client);
             }
             upstream::Owner::Probe => self.probe_event(key),
+            upstream::Owner::Overdue => self.hear_out(key),
         }
     }
 
@@ -433,13 +440,17 @@ impl IoThread {
                 ToThread::Request(conn, claim) => self.take_granted(conn, claim),
                 ToThread::Conn(conn) => self.take_in(conn),
                 ToThread::Drain => self.drain(),
-                ToThread::Cut => self.fail_all(|| Fault::DrainLimit),
+                ToThread::Cut => {
+                    self.drop_overdue(|_| true);
+                    self.fail_all(|| Fault::DrainLimit);
+                }
                 ToThread::CloseIdle => self.close_idle(),
                 ToThread::Tell(ticket) => self.tell_requests(ticket),
                 ToThread::Exited(exit) => self.exited(exit),
                 ToThread::Gone => {
                     self.drain();
                     self.gone = true;
+                    self.drop_overdue(|_| true);
                     self.fail_all(|| Fault::Ended);
                 }
             }
@@ -450,6 +461,7 @@ impl IoThread {
     fn drain(&mut self) {
         self.draining = true;
         self.upstreams.close_idle();
+        self.drop_stuck();
         self.send_streams_away();
         let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
         for key in free {
@@ -496,6 +508,7 @@ impl IoThread {
             let next = intake::expire(&mut client.conn, &mut turn);
             self.follow(key, next);
         }
+        self.pass_grace();
         self.upstreams.close_old(self.desk.now);
         self.probe_deadline();
     }

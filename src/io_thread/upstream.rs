@@ -41,6 +41,8 @@ pub enum Owner {
     Nobody,
     Client(usize),
     Probe,
+    /// Nobody waits for it, and the app is not done.
+    Overdue,
 }
 
 /// Where the process is reached.

@@ -20,6 +20,8 @@ pub struct Process {
     pub proven: bool,
     /// It is to be replaced by one of the same release, and why.
     pub worn: Option<Worn>,
+    /// It does not come back from a request that it has had for so long.
+    pub stuck: Option<Duration>,
     /// Its own: each process has a little less than the next.
     pub lifespan: Lifespan,
     /// Sessions that it can have at a time; at least 1.
@@ -41,6 +43,7 @@ impl Process {
             state: State::Starting { since: now },
             proven: false,
             worn: None,
+            stuck: None,
             lifespan,
             slots,
             sessions: 0,

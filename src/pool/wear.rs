@@ -14,6 +14,8 @@ pub enum Worn {
     Requests(u64),
     /// It was started so long ago.
     Age(Duration),
+    /// It has had a request for so long that nobody waits for it any more, and does not end it.
+    Stuck(Duration),
 }
 
 /// The limits of one process: what the configuration says less up to a tenth, each process by another share, so that those that were started
@@ -43,8 +45,9 @@ impl Process {
 
     fn wears(&self, now: Instant) -> Option<Worn> {
         let age = now.saturating_duration_since(self.created);
-        let requests = self.lifespan.requests.filter(|most| self.processed >= *most).map(|_| Worn::Requests(self.processed));
-        requests.or_else(|| self.lifespan.age.filter(|most| age >= *most).map(|_| Worn::Age(age)))
+        let stuck = self.stuck.map(Worn::Stuck);
+        let requests = || self.lifespan.requests.filter(|most| self.processed >= *most).map(|_| Worn::Requests(self.processed));
+        stuck.or_else(requests).or_else(|| self.lifespan.age.filter(|most| age >= *most).map(|_| Worn::Age(age)))
     }
 }
 
@@ -56,6 +59,14 @@ impl<W> Group<W> {
         let id = process.id;
         self.checked();
         Some(id)
+    }
+
+    /// It has had a request for `had`, far too long, and does not come back from it.
+    pub fn stuck(&mut self, id: ProcessId, had: Duration) {
+        if let Some(process) = self.find_mut(id) {
+            process.stuck = Some(had);
+        }
+        self.checked();
     }
 
     /// Why it is to be replaced, or was.

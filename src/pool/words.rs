@@ -50,6 +50,7 @@ impl fmt::Display for Worn {
             Worn::Asked => f.write_str("as asked"),
             Worn::Requests(1) => f.write_str("after 1 request"),
             Worn::Requests(count) => write!(f, "after {} requests", thousands(*count)),
+            Worn::Stuck(had) => write!(f, "because it was stuck in a request for {}", span(had.as_secs_f64())),
             Worn::Age(age) => write!(f, "after {}", span(age.as_secs_f64())),
         }
     }

@@ -260,8 +260,9 @@ impl Restart {
     /// Of a process that leaves though its release stays.
     fn say_why(&self, id: ProcessId) {
         let worn = self.shared.table.lock().pool.group(id.group).worn(id);
-        if let Some(worn) = worn {
-            log::info!("{}: replaced {worn}", self.name(id));
+        if let (Some(worn), Some(living)) = (worn, self.living.get(&id)) {
+            // Its name is also the one of its successor.
+            log::info!("{} pid {}: replaced {worn}", living.name, living.pid);
         }
     }
 

@@ -47,6 +47,7 @@ mod static_files;
 mod stopping;
 mod storm;
 mod streams;
+mod timeouts;
 mod users;
 mod walk;
 mod watch;

@@ -34,7 +34,7 @@ fn a_process_serves_as_many_requests_as_it_may_and_the_next_one_is_served_by_ano
     let first = pid();
     wait::until("another serves", secs(20), || pid() != first);
     let log = site.log();
-    assert!(log.contains("app/1 g1: replaced after "), "{log}");
+    assert!(log.contains(&format!("app/1 g1 pid {first}: replaced after ")), "{log}");
     // The probe and the first request of the test's own are among them.
     assert!(!log.contains("replaced after 4 "), "{log}");
 }

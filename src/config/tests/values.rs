@@ -59,6 +59,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         log: None,
         access_log: None,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
+        request_timeout: None,
         buffer: BufferConfig { request: true, response: true },
         max_body: 1 << 30,
         errors: Pages::new(),
@@ -117,6 +118,7 @@ surge = 0
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
 max_requests = 1
 max_age = "6h"
+request_timeout = "1s"
 restart_file = "tmp/restart.txt"
 watch = true
 log = "/srv/blog/app.log"
@@ -204,6 +206,7 @@ sendfile_root = "/srv/files"
         log: Some("/srv/blog/app.log".into()),
         access_log: Some(AccessLogConfig::On { format: LogFormat::Combined, file: Some("/srv/blog/access.log".into()) }),
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
+        request_timeout: Some(seconds(1)),
         buffer: BufferConfig { request: false, response: false },
         max_body: 64 << 10,
         errors: Pages::new(),

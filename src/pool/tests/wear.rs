@@ -116,3 +116,31 @@ fn a_group_that_ends_replaces_nobody() {
     rig.finish(last);
     assert_eq!(rig.steps(), ["stop leader 1 g1"]);
 }
+
+#[test]
+fn a_stuck_process_is_replaced_and_its_slot_goes_to_nobody() {
+    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let stuck = rig.claim("a");
+    rig.wait("b");
+    let id = rig.id("1 g1");
+    rig.group().stuck(id, Duration::from_secs(35));
+    assert_eq!(rig.steps(), ["spawn 1 g1"]);
+    assert_eq!(rig.group().worn(id).unwrap().to_string(), "because it was stuck in a request for 35 s");
+    rig.ready("1 g1");
+    assert_eq!(rig.steps(), ["serve 1 g1, drain 1 g1, grant b"]);
+    assert!(rig.finish(stuck).is_none());
+    assert_eq!(rig.steps(), ["stop leader 1 g1"]);
+}
+
+#[test]
+fn a_process_that_is_stuck_in_a_walk_is_replaced_when_that_has_ended() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.restart();
+    rig.steps();
+    rig.swap("1 g2", "1 g1");
+    let (id, _claim) = (rig.id("1 g2"), rig.claim("a"));
+    rig.group().stuck(id, Duration::from_secs(35));
+    assert_eq!(rig.steps(), [""; 0], "the second of the walk boots");
+    let lines = rig.swap("2 g2", "2 g1");
+    assert!(lines.ends_with(&["g2: every process is replaced".to_owned(), "spawn 1 g2".to_owned()]), "{lines:?}");
+}
