@@ -77,6 +77,13 @@ impl fmt::Display for Generation {
 #[serde(transparent)]
 pub struct Number(pub u16);
 
+impl Number {
+    /// The first of a group's numbers is its leader's.
+    pub fn is_leader(self) -> bool {
+        self.0 == 1
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

@@ -96,6 +96,7 @@ fn settings(app: &AppConfig) -> Settings {
         stop_timeout: app.stop.timeout,
         on_failure: app.on_failure,
         surge: app.surge,
+        leader: app.leader,
         bake: app.bake,
         lifespan: app.lifespan,
     }

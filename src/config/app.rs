@@ -9,8 +9,8 @@ use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
 use super::{
-    AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, OnFailure, QueueConfig, ReadyConfig, Route,
-    StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
+    AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, QueueConfig, ReadyConfig,
+    Route, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
 use crate::ids::AppName;
 
@@ -44,6 +44,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         stop: stop(&stops),
         on_failure: section.choice("on_failure", &POLICIES, OnFailure::Resist),
         surge: section.number("surge", 0..=PROCESSES_MAX, 1),
+        leader: section.choice("leader", &LEADERS, LeaderPolicy::Overlap),
         bake: section.get("bake").and_then(|value| bake(&value)),
         lifespan: lifespan::lifespan(section),
         restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
@@ -249,6 +250,8 @@ fn buffer(section: &Section<'_>) -> BufferConfig {
 
 const POLICIES: [(&str, OnFailure); 3] =
     [("resist", OnFailure::Resist), ("rollback", OnFailure::Rollback), ("continue", OnFailure::Continue)];
+
+const LEADERS: [(&str, LeaderPolicy); 2] = [("overlap", LeaderPolicy::Overlap), ("exclusive", LeaderPolicy::Exclusive)];
 
 const SIGNALS: [(&str, StopSignal); 6] = {
     use StopSignal::{Hup, Int, Quit, Term, Usr1, Usr2};

@@ -57,6 +57,7 @@ pub const APP: Keys = Keys {
         "stop",
         "on_failure",
         "surge",
+        "leader",
         "bake",
         "max_requests",
         "max_age",

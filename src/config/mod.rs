@@ -180,6 +180,7 @@ pub struct AppConfig {
     pub on_failure: OnFailure,
     /// How many processes more than `processes` there may be while they are replaced.
     pub surge: u16,
+    pub leader: LeaderPolicy,
     /// None: a new release is not watched.
     pub bake: Option<BakeConfig>,
     /// After what a process is replaced by another of the same release.
@@ -343,6 +344,15 @@ impl StopSignal {
             Self::Usr2 => "USR2",
         }
     }
+}
+
+/// Whether there may be two processes of number 1 for a moment. Words of `leader`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaderPolicy {
+    /// As at every number: the new one becomes ready while the old one serves.
+    Overlap,
+    /// The old one and its process group are gone before the new one is started.
+    Exclusive,
 }
 
 /// What a walk does when a process of the new generation does not start.

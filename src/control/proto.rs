@@ -205,7 +205,7 @@ pub struct Progress {
     pub phase_seconds: f64,
     /// Until the end, if it goes as fast as the last one did.
     pub left_seconds: Option<f64>,
-    /// Why the old process goes before the new one is started: what was found about memory, or "surge = 0".
+    /// Why the old process goes before the new one is started: what was found about memory, or the key that says so, as "surge = 0".
     pub makes_room: Option<String>,
     /// Left on the older release, with `on_failure = "continue"`.
     pub skipped: Vec<Number>,

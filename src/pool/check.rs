@@ -26,6 +26,9 @@ impl<W> Group<W> {
             if process.number.0 == 0 || usize::from(process.number.0) > wanted || process.generation > self.last_generation {
                 return say("a number or generation that nobody gave");
             }
+            if self.is_exclusive(process.number) && others.iter().any(|other| other.number == process.number) {
+                return say("two leaders");
+            }
             if process.sessions > process.slots {
                 return say("more sessions than slots");
             }

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{BakeConfig, Lifespan, OnFailure};
+use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub on_failure: OnFailure,
     /// How many processes more than `processes` there may be; 0: an old one is taken out before its replacement is started.
     pub surge: u16,
+    /// What a replacement of number 1 means for there being one leader.
+    pub leader: LeaderPolicy,
     /// A new release is watched after its first process serves; None: it is not.
     pub bake: Option<BakeConfig>,
     /// After what a process is replaced.

@@ -189,7 +189,8 @@ impl<W> Group<W> {
         let (id, number) = (self.processes[index].id, self.processes[index].number);
         // Of a walk that replaces everything at once no number waits for another.
         if self.ending == Ending::No && !self.walk.as_ref().is_some_and(Walk::is_at_once) {
-            self.makes_room.get_or_insert_with(|| (number, "surge = 0".to_owned()));
+            let why = if self.is_exclusive(number) { "leader = \"exclusive\"" } else { "surge = 0" };
+            self.makes_room.get_or_insert_with(|| (number, why.to_owned()));
         }
         self.processes[index].drain(now);
         Some(Step::Drain { id })
@@ -206,7 +207,8 @@ impl<W> Group<W> {
         // One at a time: nothing is on its way, and nothing is missing that is about to be started.
         let serves = |number| self.at(number).any(Process::is_serving);
         let at_rest = self.processes.iter().all(Process::is_serving) && self.numbers().all(serves);
-        if (self.makes_room_at(number) || self.settings.surge == 0) && at_rest { old(number) } else { None }
+        let goes_first = self.makes_room_at(number) || self.settings.surge == 0 || self.is_exclusive(number);
+        if goes_first && at_rest { old(number) } else { None }
     }
 
     /// The restart thread finds that memory is too short for one more process beside those that are there: `id`, of which nothing exists
@@ -232,7 +234,7 @@ impl<W> Group<W> {
             return None;
         }
         // Beside one that makes room only what is missing is started.
-        let has_room = |number: Number| self.makes_room.is_none() || (self.is_missing(number) && !self.has_to_leave_first(number));
+        let has_room = |number: Number| !self.has_to_leave_first(number) && (self.makes_room.is_none() || self.is_missing(number));
         let replaces = || self.to_replace(now).filter(|(number, _)| has_room(*number));
         let (number, generation) = self.to_fill(now).or_else(replaces)?;
         self.last_serial += 1;
@@ -300,17 +302,24 @@ impl<W> Group<W> {
 
     /// Nothing is started at this number before its old process is gone.
     fn has_to_leave_first(&self, number: Number) -> bool {
-        self.makes_room_at(number) && self.at(number).next().is_some()
+        (self.makes_room_at(number) || self.is_exclusive(number)) && self.at(number).next().is_some()
     }
 
-    /// The next number of the walk: one at which nothing is, else the one that makes room, else the first that has another generation.
+    /// There are never two processes of this number, whatever happens to them.
+    pub(super) fn is_exclusive(&self, number: Number) -> bool {
+        number.is_leader() && self.settings.leader == LeaderPolicy::Exclusive
+    }
+
+    /// The next number of the walk: one at which nothing is, else the one that makes room, else the first that has another generation. A
+    /// leader that has to go before the new one is started comes last, so that a release that does not work is found out without it.
     pub(super) fn next_number(&self, walk: &Walk) -> Option<Number> {
         let of_target = |process: &Process| !process.is_leaving() && process.generation == walk.target && process.worn.is_none();
-        let mut left = self.numbers().filter(|number| !walk.skips(*number) && !self.at(*number).any(of_target));
+        let left = self.numbers().filter(|number| !walk.skips(*number) && !self.at(*number).any(of_target));
         let missing = left.clone().find(|number| self.is_missing(*number));
         let in_hand = left.clone().find(|number| self.makes_room_at(*number));
         // While the first of a release is watched, no second process is replaced by it.
-        missing.or_else(|| in_hand.or_else(|| left.next()).filter(|_| walk.is_baked() || self.serving_of(walk.target) == 0))
+        let next = || left.clone().find(|number| !self.is_exclusive(*number)).or_else(|| left.clone().next());
+        missing.or_else(|| in_hand.or_else(next).filter(|_| walk.is_baked() || self.serving_of(walk.target) == 0))
     }
 
     fn may_spawn(&self, number: Number, generation: Generation, now: Instant) -> bool {

@@ -53,6 +53,7 @@ pub fn variables(
     }
     set("ROTA_APP", name.app.to_string());
     set("ROTA_PROCESS", name.number.to_string());
+    set("ROTA_LEADER", u8::from(name.number.is_leader()).to_string());
     set("ROTA_GENERATION", name.generation.0.to_string());
     set("ROTA_RELEASE", release.root.display().to_string());
     for key in ["NODE_ENV", "RAILS_ENV", "RACK_ENV"] {
@@ -165,6 +166,7 @@ mod tests {
             (last(&env, "NODE_ENV"), last(&env, "RAILS_ENV"), last(&env, "RACK_ENV")),
             (Some("test"), Some("staging"), Some("production"))
         );
+        assert_eq!(last(&env, "ROTA_LEADER"), Some("0"));
         assert_eq!(
             (last(&env, "ROTA_PROCESS"), last(&env, "ROTA_GENERATION"), last(&env, "ROTA_RELEASE")),
             (Some("2"), Some("7"), Some("/srv/blog/7"))

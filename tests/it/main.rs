@@ -31,6 +31,7 @@ mod framing;
 mod harness;
 mod init;
 mod killed;
+mod leader;
 mod limits;
 mod logs;
 mod looking;

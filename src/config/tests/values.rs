@@ -52,6 +52,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         stop: StopConfig { timeout: seconds(10) },
         on_failure: OnFailure::Resist,
         surge: 1,
+        leader: LeaderPolicy::Overlap,
         bake: None,
         lifespan: Lifespan { requests: None, age: None },
         restart_file: None,
@@ -115,6 +116,7 @@ drain = { timeout = "1s", upgraded = "2s" }
 stop = { signal = "QUIT", timeout = "3s" }
 on_failure = "rollback"
 surge = 0
+leader = "exclusive"
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
 max_requests = 1
 max_age = "6h"
@@ -199,6 +201,7 @@ sendfile_root = "/srv/files"
         stop: StopConfig { timeout: seconds(3) },
         on_failure: OnFailure::Rollback,
         surge: 0,
+        leader: LeaderPolicy::Exclusive,
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
         lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)) },
         restart_file: Some("tmp/restart.txt".into()),

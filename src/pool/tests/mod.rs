@@ -2,6 +2,7 @@
 
 mod deployments;
 mod failures;
+mod leader;
 mod requests;
 mod restarts;
 mod room;
@@ -36,6 +37,7 @@ const SETTINGS: Settings = Settings {
     stop_timeout: Duration::from_secs(10),
     on_failure: OnFailure::Resist,
     surge: 1,
+    leader: LeaderPolicy::Overlap,
     bake: None,
     lifespan: Lifespan { requests: None, age: None },
 };

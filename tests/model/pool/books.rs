@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rota::config::{Lifespan, OnFailure};
+use rota::config::{LeaderPolicy, Lifespan, OnFailure};
 use rota::ids::{Generation, GroupId, Number, ProcessId};
 use rota::pool::{Aim, Claim, Outcome, Settings, WaitId};
 
@@ -218,6 +218,10 @@ impl App {
         }
     }
 
+    pub fn is_exclusive(&self) -> bool {
+        self.settings.leader == LeaderPolicy::Exclusive
+    }
+
     pub fn wanted(&self) -> usize {
         usize::from(self.settings.processes)
     }
@@ -376,6 +380,7 @@ impl App {
 }
 
 pub const FIRST: Generation = Generation(1);
+pub const LEADER: Number = Number(1);
 /// What ended longer ago has been forgotten: the longest backoff, the longest boot and a short life after it.
 pub const OF_LATE: Duration = Duration::from_secs(200);
 

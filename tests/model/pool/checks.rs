@@ -6,13 +6,15 @@ use rota::config::OnFailure;
 use rota::ids::{Generation, Number};
 use rota::pool::Outcome;
 
-use super::books::{App, Check, OF_LATE, Proc, Request, ensure};
+use super::books::{App, Check, LEADER, OF_LATE, Proc, Request, ensure};
 
 impl App {
     /// What holds after every change.
     pub fn check(&self) -> Check {
         let there = self.there().count();
         ensure!(there <= self.bound(), "{there} processes for {} wanted, surge {}", self.wanted(), self.settings.surge);
+        let leaders = self.there().filter(|proc| proc.number == LEADER).count();
+        ensure!(leaders <= 1 || !self.is_exclusive(), "{leaders} processes of number 1");
         for proc in self.there() {
             ensure!(proc.claims <= self.settings.concurrency, "{:?} has {} sessions", proc.id, proc.claims);
             ensure!(
@@ -48,7 +50,8 @@ impl App {
             let recycled = self.procs.iter().any(|proc| proc.number == number && self.may_be_replaced(proc, now));
             let calm = no_failure && !recycled && self.ended_of_late(now).filter(|proc| proc.number == number).count() <= 1;
             let emptied = self.taken_out.contains(&number) || self.postponed == Some(number) || self.is_at_once();
-            let leaves = emptied && self.there().any(|proc| proc.number == number);
+            let alone = self.is_exclusive() && number == LEADER;
+            let leaves = (emptied || alone) && self.there().any(|proc| proc.number == number);
             let target = self.walk.filter(|walk| emptied || self.accepts(*walk, now));
             let is_filled = self.there().any(|proc| proc.is_coming() && (proc.generation == good || Some(proc.generation) == target));
             ensure!(!self.is_missing(number) || leaves || !calm || is_filled, "number {number} is missing and nothing is started");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota::config::{BakeConfig, Lifespan, OnFailure};
+use rota::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure};
 use rota::pool::{Aim, FailureKind, Outcome, Settings};
 
 use super::books::{App, Check, Proc, ensure};
@@ -51,6 +51,7 @@ fn settings(rng: &mut Rng) -> Settings {
         stop_timeout: Duration::from_millis(rng.within(100, 10_000)),
         on_failure: rng.pick(&[OnFailure::Resist, OnFailure::Rollback, OnFailure::Continue]).unwrap_or(OnFailure::Resist),
         surge: rng.pick(&[0, 1, 1, 2, 3]).unwrap_or(1),
+        leader: if rng.percent(30) { LeaderPolicy::Exclusive } else { LeaderPolicy::Overlap },
         bake: rng.percent(40).then(|| bake(rng)),
         lifespan: lifespan(rng),
     }
@@ -171,7 +172,9 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
         ensure!(books.good == Some(generation) && books.serving().all(|proc| proc.generation == generation), "{generation} is not in");
         let out_of_service = match world.apps[app].aims[&generation] {
             Aim::AllAtOnce => books.wanted(),
-            Aim::Root | Aim::Deploy(_) | Aim::Rollback(_) => usize::from(books.settings.surge == 0 || books.short > 0),
+            Aim::Root | Aim::Deploy(_) | Aim::Rollback(_) => {
+                usize::from(books.settings.surge == 0 || books.short > 0 || books.is_exclusive())
+            }
         };
         ensure!(
             books.fewest >= books.wanted() - out_of_service,

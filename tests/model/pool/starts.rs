@@ -3,7 +3,7 @@
 use rota::ids::{Generation, Number, ProcessId, ProcessName};
 use rota::pool::FailureKind;
 
-use super::books::{App, Check, Proc, Release, ensure};
+use super::books::{App, Check, LEADER, Proc, Release, ensure};
 use super::steps::app_of;
 use super::tally::Saw;
 use super::world::{Event, World};
@@ -208,7 +208,12 @@ impl World {
             "{id:?} is taken out for no reason"
         );
         if !books.is_at_once() {
-            ensure!(books.settings.surge == 0 || books.postponed == Some(number), "{id:?} is taken out though there is room for both");
+            let alone = books.is_exclusive() && number == LEADER;
+            let has_to = books.settings.surge == 0 || books.postponed == Some(number) || alone;
+            ensure!(has_to, "{id:?} is taken out though there is room for both");
+            if alone {
+                self.tally.saw(Saw::LeaderTakenOut);
+            }
             let others = (1..=books.settings.processes).map(Number).filter(|other| *other != number);
             let missing = others.into_iter().find(|other| !books.serving().any(|proc| proc.number == *other));
             ensure!(missing.is_none(), "{id:?} is taken out while nothing serves at {missing:?}");

@@ -24,6 +24,8 @@ pub enum Saw {
     Batch,
     Postponed,
     TakenOut,
+    /// The leader, of which there must not be two.
+    LeaderTakenOut,
     Swap,
     Recycled,
     /// Replaced because its time was over.
@@ -57,6 +59,7 @@ const ALL: [Saw; 28] = [
     Saw::Batch,
     Saw::Postponed,
     Saw::TakenOut,
+    Saw::LeaderTakenOut,
     Saw::Swap,
     Saw::Recycled,
     Saw::WornOut,
