@@ -10,7 +10,7 @@ use mio::{Interest, Token};
 
 use crate::conn::Conn;
 use crate::ids::GroupId;
-use crate::pool::{Admission, Claim, WaitId};
+use crate::pool::{Admission, Claim, WaitId, Wish};
 use crate::table::Shared;
 
 /// What became of a request that wanted a slot.
@@ -26,9 +26,10 @@ pub enum Place {
     Lost,
 }
 
-/// Asks for a slot anywhere in the group, else for a place in the queue. The connection must be in no poll.
+/// Asks the group for a slot, else for a place in the queue. The connection must be in no poll.
 pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId, now: Instant) -> Place {
     let id = shared.wait_id();
+    let wish = conn.request.as_ref().map_or(Wish::Anywhere, |request| request.wish(None));
     conn.waiting = Some(id);
     // Before it is in the queue: from then on another thread may take it out at any time.
     if conn.socket.register(&shared.watch, Token(WAITING + id.0 as usize), Interest::READABLE).is_err() {
@@ -36,7 +37,7 @@ pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId, now: Instant)
     }
     let mut state = shared.table.lock();
     let group = state.pool.group_mut(group);
-    let admission = group.admit(None, id, conn, now);
+    let admission = group.admit(wish, id, conn, now);
     let first = group.queue_len() == 1;
     drop(state);
     match admission {

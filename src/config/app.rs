@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::access::access_log;
-use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STOP, APP_TIMEOUTS};
+use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STICKY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::units::GIB;
@@ -12,6 +12,7 @@ use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, QueueConfig, ReadyConfig,
     Route, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
+use crate::http::head::is_token;
 use crate::ids::AppName;
 
 /// An app with the places that checks over all apps point at.
@@ -45,6 +46,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         on_failure: section.choice("on_failure", &POLICIES, OnFailure::Resist),
         surge: section.number("surge", 0..=PROCESSES_MAX, 1),
         leader: section.choice("leader", &LEADERS, LeaderPolicy::Overlap),
+        sticky: section.get("sticky").and_then(|value| sticky(&value, name)),
         bake: section.get("bake").and_then(|value| bake(&value)),
         lifespan: lifespan::lifespan(section),
         restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
@@ -172,6 +174,22 @@ fn bake(value: &Value<'_>) -> Option<BakeConfig> {
         BakeConfig { time: value.duration(Zero::Allowed)?, ..default }
     };
     (!bake.time.is_zero()).then_some(bake)
+}
+
+/// True or false, or a table with the cookie's name. Names are tokens (RFC 6265 4.1.1); ours is the app's own, so that apps under one host do
+/// not take each other's.
+fn sticky(value: &Value<'_>, app: &str) -> Option<String> {
+    let own = || format!("rota_{app}");
+    if !value.is_table() {
+        return value.truth()?.then(own);
+    }
+    let Some(cookie) = value.table(&APP_STICKY).get("cookie") else { return Some(own()) };
+    let name = cookie.text()?;
+    if !name.bytes().all(is_token) {
+        cookie.note(cookie.error(format!("{} cannot be {name:?}", cookie.name)).help("letters, digits and the like, as \"route\""));
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 fn drain(section: &Section<'_>) -> DrainConfig {

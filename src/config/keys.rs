@@ -58,6 +58,7 @@ pub const APP: Keys = Keys {
         "on_failure",
         "surge",
         "leader",
+        "sticky",
         "bake",
         "max_requests",
         "max_age",
@@ -80,6 +81,7 @@ pub const APP_QUEUE: Keys = Keys { table: "app.queue", keys: &["max", "timeout"]
 pub const APP_READY: Keys = Keys { table: "app.ready", keys: &["path", "status", "timeout"] };
 pub const APP_DRAIN: Keys = Keys { table: "app.drain", keys: &["timeout", "upgraded"] };
 pub const APP_STOP: Keys = Keys { table: "app.stop", keys: &["signal", "timeout"] };
+pub const APP_STICKY: Keys = Keys { table: "app.sticky", keys: &["cookie"] };
 pub const APP_BAKE: Keys = Keys { table: "app.bake", keys: &["time", "max_5xx", "max_slowdown"] };
 pub const APP_ACCESS_LOG: Keys = Keys { table: "app.access_log", keys: &["format", "file"] };
 pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tunnel", "pooled"] };
@@ -87,7 +89,7 @@ pub const APP_BUFFER: Keys = Keys { table: "app.buffer", keys: &["request", "res
 pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body", "nofile", "nproc", "core", "fsize", "memlock", "stack"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
-pub const ALL: [&Keys; 16] = [
+pub const ALL: [&Keys; 17] = [
     &TOP,
     &SERVER,
     &SERVER_LISTEN,
@@ -99,6 +101,7 @@ pub const ALL: [&Keys; 16] = [
     &APP_READY,
     &APP_DRAIN,
     &APP_STOP,
+    &APP_STICKY,
     &APP_BAKE,
     &APP_ACCESS_LOG,
     &APP_TIMEOUTS,

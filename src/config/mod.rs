@@ -181,6 +181,8 @@ pub struct AppConfig {
     /// How many processes more than `processes` there may be while they are replaced.
     pub surge: u16,
     pub leader: LeaderPolicy,
+    /// Name of the cookie by which a client comes back to the process that it was with. None: it need not.
+    pub sticky: Option<String>,
     /// None: a new release is not watched.
     pub bake: Option<BakeConfig>,
     /// After what a process is replaced by another of the same release.

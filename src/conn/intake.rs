@@ -21,6 +21,7 @@ use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
 use crate::http::proxy_header::{self, NoProxyHeader, Source};
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, ForwardContext};
+use crate::http::sticky::Sticky;
 use crate::logging::panic_text;
 
 /// What a connection wants after its turn.
@@ -229,6 +230,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         tries: 0,
         since: turn.now,
         entry: Entry::new(conn.sent()),
+        sticky: app.sticky.as_deref().map(|cookie| Sticky::of_request(&head.fields, cookie, origin.is_secure())),
         is_slow: false,
     });
     let forward = ForwardContext { origin: &origin, default_host: turn.shared.default_host(group), request_id: turn.spare.ids.fresh() };

@@ -26,8 +26,9 @@ use mio::{Interest, Registry, Token};
 use crate::access_log::{AccessLog, Entry, Line};
 use crate::deadlines::Deadline;
 use crate::http::exchange::{BodyReader, RequestFacts};
-use crate::ids::GroupId;
-use crate::pool::WaitId;
+use crate::http::sticky::Sticky;
+use crate::ids::{GroupId, ProcessId};
+use crate::pool::{WaitId, Wish};
 use file_body::FileBody;
 use socket::Socket;
 use spool::{Piece, Spool, SpoolSpace};
@@ -114,6 +115,8 @@ pub struct Request {
     /// Since its head was whole.
     pub since: Instant,
     pub entry: Entry,
+    /// None: its app has no sticky sessions.
+    pub sticky: Option<Sticky>,
     /// What ends its body next is the least rate, before the limit on standing still would.
     pub is_slow: bool,
 }
@@ -139,6 +142,15 @@ impl Request {
             let value = value.strip_prefix(b": ").filter(|_| known.eq_ignore_ascii_case(name.as_bytes()))?;
             Some(value.strip_suffix(b"\r").unwrap_or(value))
         })
+    }
+
+    /// Where it would have its slot; `home`: the process whose thread has its connection.
+    pub fn wish(&self, home: Option<ProcessId>) -> Wish {
+        match (self.sticky.and_then(|sticky| sticky.number), home) {
+            (Some(number), _) => Wish::Number(number),
+            (None, Some(home)) => Wish::Home(home),
+            (None, None) => Wish::Anywhere,
+        }
     }
 
     /// As the app is told it; safe bytes.

@@ -72,12 +72,16 @@ impl<'b> Origin<'b> {
         self.client.is_some() && address(value) == self.client
     }
 
+    /// The client spoke TLS, as far as those say whose word counts.
+    pub fn is_secure(&self) -> bool {
+        matches!(self.scheme, "https" | "wss")
+    }
+
     /// Whether another name for the scheme says what we say.
     pub fn is_scheme(&self, value: &[u8]) -> bool {
-        let is_secure = matches!(self.scheme, "https" | "wss");
         match value.to_ascii_lowercase().as_slice() {
-            b"on" | b"1" | b"true" => is_secure,
-            b"off" | b"0" | b"false" => !is_secure,
+            b"on" | b"1" | b"true" => self.is_secure(),
+            b"off" | b"0" | b"false" => !self.is_secure(),
             word => word == self.scheme.as_bytes(),
         }
     }

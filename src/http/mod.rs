@@ -14,5 +14,6 @@ pub mod refusal;
 pub mod request_id;
 pub mod rewrite;
 pub mod static_file;
+pub mod sticky;
 pub mod trust;
 pub mod websocket;

@@ -299,17 +299,30 @@ fn take_head(
             None
         }
         Kind::Final => {
+            name_process(conn, shared, &mut desk.out);
             let (reader, events) = (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
             let status = plan.status;
             exchange.stage = Stage::Body { reader, plan, events };
             Some(status)
         }
         Kind::Switch => {
+            name_process(conn, shared, &mut desk.out);
             exchange.stage = Stage::Tunnel(websocket::is_chosen(&head).then(|| Box::new(WebSocket::new())));
             Some(plan.status)
         }
     };
     Ok(Some(Head { used, status }))
+}
+
+/// The client learns which process answers, in the head that is written, if it is to come back to that.
+fn name_process(conn: &Conn, shared: &Shared, out: &mut Vec<u8>) {
+    let Some((request, sticky)) = conn.request.as_ref().and_then(|request| Some((request, request.sticky?))) else { return };
+    if let (Some(cookie), Some((number, _))) = (&shared.app(request.group).sticky, request.entry.process) {
+        // Before the empty line.
+        out.truncate(out.len() - 2);
+        sticky.answer(cookie, number, out);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Bytes of a body: what is sent of them as it is, behind what `out` has got, and how the response has ended with them. `leaves`: an event

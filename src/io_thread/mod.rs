@@ -306,7 +306,8 @@ impl IoThread {
         request.entry.wants_slot(self.desk.now);
         let group = request.group;
         let home = (group == self.id.group && !self.draining).then_some(self.id);
-        let claim = self.shared.table.lock().pool.group_mut(group).claim(home, self.desk.now);
+        let wish = request.wish(home);
+        let claim = self.shared.table.lock().pool.group_mut(group).claim(wish, self.desk.now);
         match claim {
             Some(claim) if claim.process() == self.id => self.begin(key, claim),
             Some(claim) => match self.take_out(key) {

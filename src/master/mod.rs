@@ -392,10 +392,10 @@ impl Master {
     fn dispatch(&mut self, key: usize) {
         let Some(request) = self.conns.get_mut(key).and_then(|held| held.conn.request.as_mut()) else { return };
         request.entry.wants_slot(self.desk.now);
-        let group = request.group;
+        let (group, wish) = (request.group, request.wish(None));
         let Some(conn) = self.take_out(key) else { return };
         let mut state = self.shared.table.lock();
-        let conn = match state.pool.group_mut(group).claim(None, self.desk.now) {
+        let conn = match state.pool.group_mut(group).claim(wish, self.desk.now) {
             Some(claim) => match state.hand_over(conn, claim) {
                 Ok(wake) => return self.wakes.push(wake),
                 Err((conn, claim)) => {

@@ -44,7 +44,7 @@ impl<W> Group<W> {
             if target && boots.count() > self.boots_at_once(process.generation) {
                 return say("too many processes of one generation boot at once");
             }
-            if process.has_room() && !self.queue.is_empty() && self.pause.is_none() {
+            if process.has_room() && self.queue.has_for(process.number) && self.pause.is_none() {
                 return say("a slot is free while requests wait");
             }
         }

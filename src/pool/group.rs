@@ -131,13 +131,17 @@ impl<W> Group<W> {
 
     // ── requests (I/O threads, master) ──
 
-    /// Takes a slot, at `home` if that serves and has one free, else at the best process with one.
-    pub fn claim(&mut self, home: Option<ProcessId>, now: Instant) -> Option<Claim> {
+    /// Takes a slot where it is wished for, else, unless that is to be waited for, at the best process with one.
+    pub fn claim(&mut self, wish: Wish, now: Instant) -> Option<Claim> {
         if self.pause.is_some() {
             return None;
         }
-        let at_home = self.processes.iter().position(|process| Some(process.id) == home && process.has_room());
-        let chosen = at_home.or_else(|| self.best(Process::has_room))?;
+        let wished = self.processes.iter().position(|process| Self::fulfils(wish, process) && process.has_room());
+        let chosen = match (wished, self.bound_to(wish)) {
+            (Some(wished), _) => wished,
+            (None, Some(_)) => return None,
+            (None, None) => self.best(Process::has_room)?,
+        };
         let claim = self.take(chosen, now);
         self.checked();
         Some(claim)
@@ -145,18 +149,19 @@ impl<W> Group<W> {
 
     /// Takes a slot as [`Group::claim`]; else `waiting` waits under `id`, which is the caller's and unique; else it is refused. A group
     /// that ends refuses at once when no process is left that could come to serve it.
-    pub fn admit(&mut self, home: Option<ProcessId>, id: WaitId, waiting: W, now: Instant) -> Admission<W> {
-        if let Some(claim) = self.claim(home, now) {
+    pub fn admit(&mut self, wish: Wish, id: WaitId, waiting: W, now: Instant) -> Admission<W> {
+        if let Some(claim) = self.claim(wish, now) {
             return Admission::Claimed(claim, waiting);
         }
         let hopeless = self.ending != Ending::No && self.processes.iter().all(Process::is_leaving);
         let max = if hopeless { 0 } else { self.settings.queue_max };
-        let admission = self.queue.push(id, waiting, max, now).map_or_else(Admission::Full, |()| Admission::Queued);
+        let bound = self.bound_to(wish);
+        let admission = self.queue.push(id, waiting, bound, max, now).map_or_else(Admission::Full, |()| Admission::Queued);
         self.checked();
         admission
     }
 
-    /// Gives a slot back. When something waits and the process still serves, the slot goes to the first of the queue in the same step.
+    /// Gives a slot back. When something waits for it and the process still serves, the slot goes to the first that does in the same step.
     /// The claim of a process that is out of the table ends here, and counts nowhere.
     pub fn finish(&mut self, claim: Claim, ended: Ended, now: Instant) -> Option<(Claim, W)> {
         let index = self.processes.iter().position(|process| process.id == claim.process)?;
@@ -231,13 +236,13 @@ impl<W> Group<W> {
         Claim { process: process.id, since: now }
     }
 
-    /// A free slot goes to the first of the queue in the same critical section in which it became free: no newcomer can overtake, and
-    /// nothing waits while a slot is free.
+    /// A free slot goes to the first of the queue that it is good for in the same critical section in which it became free: no newcomer can
+    /// overtake, and nothing waits for a slot that is free.
     pub(super) fn grant(&mut self, index: usize, now: Instant) -> Option<(Claim, W)> {
         if self.pause.is_some() || !self.processes[index].has_room() {
             return None;
         }
-        let first = self.queue.pop()?;
+        let first = self.queue.pop(self.processes[index].number)?;
         Some((self.take(index, now), first))
     }
 

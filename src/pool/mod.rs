@@ -13,6 +13,7 @@ mod pause;
 mod process;
 mod queue;
 mod snapshot;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -29,6 +30,7 @@ use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
+pub use sticky::Wish;
 pub use walk::{Ask, NoAbort};
 pub use wear::Worn;
 pub use words::span;

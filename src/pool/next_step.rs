@@ -18,6 +18,7 @@ impl<W> Group<W> {
         let step = self
             .tell()
             .or_else(|| self.end_pause(now))
+            .or_else(|| self.unbind(now))
             .or_else(|| self.end_process(now))
             .or_else(|| self.resolve(now))
             .or_else(|| self.serve(now))

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::WaitId;
+use crate::ids::Number;
 
 #[derive(Debug)]
 pub struct Queue<W> {
@@ -17,7 +18,15 @@ pub struct Queue<W> {
 struct Waiting<W> {
     id: WaitId,
     since: Instant,
+    /// It waits for what serves at this number.
+    bound: Option<Number>,
     what: W,
+}
+
+impl<W> Waiting<W> {
+    fn is_for(&self, number: Number) -> bool {
+        self.bound.is_none_or(|bound| bound == number)
+    }
 }
 
 impl<W> Queue<W> {
@@ -26,17 +35,33 @@ impl<W> Queue<W> {
     }
 
     /// Err: `max` wait already.
-    pub fn push(&mut self, id: WaitId, what: W, max: usize, now: Instant) -> Result<(), W> {
+    pub fn push(&mut self, id: WaitId, what: W, bound: Option<Number>, max: usize, now: Instant) -> Result<(), W> {
         if self.waiting.len() >= max {
             self.refused += 1;
             return Err(what);
         }
-        self.waiting.push_back(Waiting { id, since: now, what });
+        self.waiting.push_back(Waiting { id, since: now, bound, what });
         Ok(())
     }
 
-    pub fn pop(&mut self) -> Option<W> {
-        self.waiting.pop_front().map(|first| first.what)
+    /// The first that a process of this number may serve.
+    pub fn pop(&mut self, number: Number) -> Option<W> {
+        let place = self.waiting.iter().position(|waiting| waiting.is_for(number))?;
+        self.waiting.remove(place).map(|waiting| waiting.what)
+    }
+
+    /// Something waits that a process of this number may serve.
+    pub fn has_for(&self, number: Number) -> bool {
+        self.waiting.iter().any(|waiting| waiting.is_for(number))
+    }
+
+    /// What waits for one of these numbers waits for any from now on. True: there was such.
+    pub fn unbind(&mut self, from: impl Fn(Number) -> bool) -> bool {
+        let mut any = false;
+        for waiting in &mut self.waiting {
+            any |= waiting.bound.take_if(|number| from(*number)).is_some();
+        }
+        any
     }
 
     pub fn remove(&mut self, id: WaitId) -> Option<W> {
@@ -48,7 +73,7 @@ impl<W> Queue<W> {
     pub fn expire(&mut self, limit: Duration, now: Instant) -> Vec<W> {
         let mut old = Vec::new();
         while self.waiting.front().is_some_and(|first| now >= first.since + limit) {
-            old.extend(self.pop());
+            old.extend(self.waiting.pop_front().map(|first| first.what));
         }
         self.expired += old.len() as u64;
         old
@@ -81,10 +106,11 @@ mod tests {
     #[test]
     fn first_come_first_served_up_to_the_bound() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        assert!(queue.push(WaitId(0), "a", 2, now).is_ok());
-        assert!(queue.push(WaitId(1), "b", 2, now).is_ok());
-        assert_eq!(queue.push(WaitId(2), "c", 2, now), Err("c"));
-        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some("a"), Some("b"), None));
+        assert!(queue.push(WaitId(0), "a", None, 2, now).is_ok());
+        assert!(queue.push(WaitId(1), "b", None, 2, now).is_ok());
+        assert_eq!(queue.push(WaitId(2), "c", None, 2, now), Err("c"));
+        let mut pop = || queue.pop(Number(1));
+        assert_eq!((pop(), pop(), pop()), (Some("a"), Some("b"), None));
         assert_eq!(queue.refused, 1);
     }
 
@@ -92,7 +118,7 @@ mod tests {
     fn one_that_left_is_passed_over_and_its_id_finds_nothing_again() {
         let (mut queue, now) = (Queue::new(), Instant::now());
         for (id, what) in [(1, "a"), (2, "b"), (3, "c")] {
-            queue.push(WaitId(id), what, 9, now).unwrap();
+            queue.push(WaitId(id), what, None, 9, now).unwrap();
         }
         assert_eq!(queue.remove(WaitId(2)), Some("b"));
         assert_eq!(queue.remove(WaitId(2)), None);
@@ -100,10 +126,22 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_one_number_is_passed_over_by_the_others_until_it_waits_for_any() {
+        let (mut queue, now) = (Queue::new(), Instant::now());
+        for (id, what, bound) in [(1, "a", Some(Number(1))), (2, "b", Some(Number(2))), (3, "c", None), (4, "d", Some(Number(1)))] {
+            queue.push(WaitId(id), what, bound, 9, now).unwrap();
+        }
+        assert_eq!((queue.pop(Number(3)), queue.pop(Number(3))), (Some("c"), None));
+        assert!(queue.has_for(Number(2)) && !queue.has_for(Number(3)));
+        assert!(queue.unbind(|number| number == Number(1)) && !queue.unbind(|number| number == Number(1)));
+        assert_eq!((queue.pop(Number(3)), queue.pop(Number(3)), queue.pop(Number(2))), (Some("a"), Some("d"), Some("b")));
+    }
+
+    #[test]
     fn what_waited_too_long_is_taken_out_and_nothing_else() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        queue.push(WaitId(3), "old", 9, now).unwrap();
-        queue.push(WaitId(4), "young", 9, now + Duration::from_secs(1)).unwrap();
+        queue.push(WaitId(3), "old", None, 9, now).unwrap();
+        queue.push(WaitId(4), "young", None, 9, now + Duration::from_secs(1)).unwrap();
         assert!(queue.expire(LIMIT, now + LIMIT - Duration::from_nanos(1)).is_empty());
         assert_eq!(queue.expire(LIMIT, now + LIMIT), ["old"]);
         assert_eq!((queue.len(), queue.expired), (1, 1));

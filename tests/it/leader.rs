@@ -7,7 +7,7 @@ use crate::traffic::{ALL, Load, names};
 use crate::wait::{self, secs};
 use crate::wire;
 
-const APP: &str = "processes = 3\nconcurrency = 16\nbind = \"unix\"\nprobation = \"100ms\"\nqueue.max = 1000\nleader = \"exclusive\"";
+const APP: &str = "processes = 3\nconcurrency = 16\nbind = \"unix\"\nprobation = \"100ms\"\nqueue.max = 1000\nstop.timeout = \"300ms\"\nleader = \"exclusive\"";
 
 /// `alone PID` or `second PID`, in the order in which they were started.
 fn leaders(site: &Site) -> Vec<String> {
@@ -66,7 +66,7 @@ fn a_leader_alone_leaves_requests_waiting_and_loses_none() {
 
 #[test]
 fn of_a_leader_that_is_killed_everything_is_gone_before_the_next_one_starts() {
-    let site = Site::prepare(&format!("{APP}\nstop.timeout = \"300ms\""));
+    let site = Site::prepare(APP);
     site.release("1", "leaves_children");
     site.flip("1");
     let site = site.serve();

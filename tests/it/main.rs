@@ -45,6 +45,7 @@ mod real_apps;
 mod recycling;
 mod retries;
 mod static_files;
+mod sticky;
 mod stopping;
 mod storm;
 mod streams;

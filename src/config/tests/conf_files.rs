@@ -73,7 +73,19 @@ fn every_key_is_in_rota_toml() {
     let tables = |key: &str| {
         matches!(
             key,
-            "queue" | "ready" | "drain" | "stop" | "bake" | "access_log" | "timeouts" | "buffer" | "limits" | "errors" | "server" | "app"
+            "queue"
+                | "ready"
+                | "drain"
+                | "stop"
+                | "sticky"
+                | "bake"
+                | "access_log"
+                | "timeouts"
+                | "buffer"
+                | "limits"
+                | "errors"
+                | "server"
+                | "app"
         )
     };
     let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());

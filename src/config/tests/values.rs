@@ -53,6 +53,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         on_failure: OnFailure::Resist,
         surge: 1,
         leader: LeaderPolicy::Overlap,
+        sticky: None,
         bake: None,
         lifespan: Lifespan { requests: None, age: None },
         restart_file: None,
@@ -117,6 +118,7 @@ stop = { signal = "QUIT", timeout = "3s" }
 on_failure = "rollback"
 surge = 0
 leader = "exclusive"
+sticky = { cookie = "route" }
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
 max_requests = 1
 max_age = "6h"
@@ -202,6 +204,7 @@ sendfile_root = "/srv/files"
         on_failure: OnFailure::Rollback,
         surge: 0,
         leader: LeaderPolicy::Exclusive,
+        sticky: Some("route".into()),
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
         lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)) },
         restart_file: Some("tmp/restart.txt".into()),
@@ -324,6 +327,26 @@ fn what_a_process_is_held_to_is_read_as_a_shell_writes_it() {
         ("env_file = []", "env_file is an empty list"),
         ("log = \"app.log\"", "log cannot be \"app.log\""),
         ("log = true", "log is a text in quotes, not true or false"),
+    ] {
+        assert_eq!(message_of_app(keys), message, "{keys}");
+    }
+}
+
+#[test]
+fn a_sticky_cookie_is_called_after_its_app_unless_it_has_a_name() {
+    assert_eq!(good_app("sticky = true\n").sticky.as_deref(), Some("rota_a"));
+    assert_eq!(good_app("sticky = {}\n").sticky.as_deref(), Some("rota_a"));
+    assert_eq!(good_app("sticky.cookie = \"_route\"\n").sticky.as_deref(), Some("_route"));
+    assert_eq!(good_app("sticky = false\n").sticky, None);
+    for (keys, message) in [
+        ("sticky = \"route\"", "sticky is true or false, not a text"),
+        ("sticky.cookie = \"\"", "sticky.cookie is empty"),
+        ("sticky.cookie = \"a b\"", "sticky.cookie cannot be \"a b\""),
+        ("sticky.cookie = \"a=b\"", "sticky.cookie cannot be \"a=b\""),
+        ("sticky.cookie = \"a;b\"", "sticky.cookie cannot be \"a;b\""),
+        ("sticky.cookie = \"a\\r\\nb\"", "sticky.cookie cannot be \"a\\r\\nb\""),
+        ("sticky.cokie = \"a\"", "unknown key \"cokie\""),
+        ("leader = \"exclusiv\"", "leader cannot be \"exclusiv\""),
     ] {
         assert_eq!(message_of_app(keys), message, "{keys}");
     }

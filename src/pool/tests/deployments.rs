@@ -21,7 +21,7 @@ impl Rig {
         let (id, _) = self.group().serving_at(Number(number)).unwrap();
         for _ in 0..count {
             let now = self.now;
-            let claim = self.group().claim(Some(id), now).unwrap();
+            let claim = self.group().claim(Wish::Home(id), now).unwrap();
             assert_eq!(claim.process(), id);
             assert!(self.group().finish(claim, Ended::Answered(status), now + Duration::from_millis(millis)).is_none());
         }

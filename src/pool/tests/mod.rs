@@ -7,6 +7,7 @@ mod requests;
 mod restarts;
 mod room;
 mod status;
+mod sticky;
 mod stopping;
 mod wear;
 
@@ -195,7 +196,7 @@ impl Rig {
 
     fn claim(&mut self, what: &'static str) -> Claim {
         let now = self.now;
-        match self.group().admit(None, WaitId(0), what, now) {
+        match self.group().admit(Wish::Anywhere, WaitId(0), what, now) {
             Admission::Claimed(claim, _) => claim,
             other => panic!("{what} got no slot: {other:?}"),
         }
@@ -205,7 +206,7 @@ impl Rig {
         let now = self.now;
         self.waits += 1;
         let id = WaitId(self.waits);
-        match self.group().admit(None, id, what, now) {
+        match self.group().admit(Wish::Anywhere, id, what, now) {
             Admission::Queued => id,
             other => panic!("{what} does not wait: {other:?}"),
         }

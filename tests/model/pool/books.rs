@@ -30,6 +30,8 @@ pub struct App {
     pub requests: Vec<Request>,
     /// Requests that wait, in the order of their coming.
     pub waiting: Vec<u32>,
+    /// Of these, what waits for the process of one number.
+    pub bound: BTreeMap<u32, Number>,
     /// Of so many spawns out of a hundred memory is too short for one more process.
     pub short: u64,
 
@@ -192,6 +194,7 @@ impl App {
             procs: Vec::new(),
             requests: Vec::new(),
             waiting: Vec::new(),
+            bound: BTreeMap::new(),
             short,
             pending: None,
             resolving: None,
@@ -216,6 +219,32 @@ impl App {
             ending_now: false,
             fewest: usize::MAX,
         }
+    }
+
+    pub fn serves_at(&self, number: Number) -> bool {
+        self.serving().any(|proc| proc.number == number)
+    }
+
+    /// The first that has to be given a slot at this number before any other.
+    pub fn first_for(&self, number: Number) -> Option<u32> {
+        self.waiting.iter().copied().find(|request| self.bound.get(request).is_none_or(|bound| *bound == number))
+    }
+
+    /// Takes a request out of the queue.
+    pub fn unqueue(&mut self, request: u32) {
+        self.waiting.retain(|other| *other != request);
+        self.bound.remove(&request);
+    }
+
+    /// What waited for a process that is not there any more waits for any.
+    pub fn unbind(&mut self) {
+        let numbers: BTreeSet<Number> = self.serving().map(|proc| proc.number).collect();
+        self.bound.retain(|_, number| numbers.contains(number));
+    }
+
+    /// A process may have to go before its replacement is started, so that one less serves for a while.
+    pub fn may_go_first(&self) -> bool {
+        self.settings.surge == 0 || self.short > 0 || self.is_exclusive()
     }
 
     pub fn is_exclusive(&self) -> bool {

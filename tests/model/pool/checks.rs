@@ -18,7 +18,7 @@ impl App {
         for proc in self.there() {
             ensure!(proc.claims <= self.settings.concurrency, "{:?} has {} sessions", proc.id, proc.claims);
             ensure!(
-                !proc.serving || proc.claims == self.settings.concurrency || self.waiting.is_empty() || self.paused.is_some(),
+                !proc.serving || proc.claims == self.settings.concurrency || self.first_for(proc.number).is_none() || self.paused.is_some(),
                 "a request waits beside a free slot"
             );
             let twins = self.serving().filter(|other| other.number == proc.number).count();
@@ -79,7 +79,7 @@ impl App {
         }
         let (there, serving) = (self.there().count(), self.serving().count());
         // With an age that processes may not reach there is always one that is replaced.
-        let out = if self.settings.lifespan.age.is_none() { 0 } else { usize::from(self.settings.surge == 0 || self.short > 0) };
+        let out = if self.settings.lifespan.age.is_none() { 0 } else { usize::from(self.may_go_first()) };
         let (least, most) = (self.wanted() - out, if self.settings.lifespan.age.is_none() { self.wanted() } else { self.bound() });
         ensure!(there <= most && serving >= least, "{serving} of {there} processes serve, {} are wanted", self.wanted());
         let worn = self.serving().find(|proc| self.must_be_replaced(proc));

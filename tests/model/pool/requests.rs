@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use rota::ids::ProcessId;
-use rota::pool::{Admission, Claim, Ended, WaitId};
+use rota::ids::{Number, ProcessId};
+use rota::pool::{Admission, Claim, Ended, WaitId, Wish};
 
 use super::books::{App, Check, Proc, Release, Request, ensure};
 use super::tally::Saw;
@@ -14,25 +14,41 @@ impl World {
         let number = self.apps[app].requests.len() as u32;
         let ids: Vec<ProcessId> = self.apps[app].procs.iter().map(|proc| proc.id).collect();
         let home = if self.rng.percent(50) { self.rng.pick(&ids) } else { None };
+        let (sticks, wished) = (self.rng.percent(25), Number(self.rng.within(0, 5) as u16));
+        let wish = match home {
+            _ if sticks => Wish::Number(wished),
+            Some(home) => Wish::Home(home),
+            None => Wish::Anywhere,
+        };
         let books = &self.apps[app];
         let room = |proc: &&Proc| proc.serving && proc.claims < books.settings.concurrency;
         let best = books.procs.iter().filter(room).map(|proc| (proc.claims, Reverse(proc.generation))).min();
-        let at_home = books.procs.iter().filter(room).any(|proc| Some(proc.id) == home);
+        let bound = Some(wished).filter(|number| sticks && books.serves_at(*number));
+        let at_home = !sticks && books.procs.iter().filter(room).any(|proc| Some(proc.id) == home);
         let id = WaitId(u64::from(number));
         let held = books.paused.is_some();
-        match self.pool.group_mut(books.id).admit(home, id, number, self.now) {
+        match self.pool.group_mut(books.id).admit(wish, id, number, self.now) {
             Admission::Claimed(claim, back) => {
                 ensure!(back == number, "another request came back");
                 ensure!(!held, "a request begins though the app is held");
                 let proc = &books.procs[books.index(claim.process())?];
                 ensure!(room(&proc), "a claim on {:?}, which does not serve or is full", proc.id);
                 ensure!(!at_home || Some(proc.id) == home, "home has room and was left");
-                ensure!(at_home || best == Some((proc.claims, Reverse(proc.generation))), "not the best process was chosen");
+                ensure!(bound.is_none_or(|bound| proc.number == bound), "its process serves, and it is on {:?}", proc.id);
+                ensure!(
+                    bound.is_some() || at_home || best == Some((proc.claims, Reverse(proc.generation))),
+                    "not the best process was chosen"
+                );
                 self.apps[app].requests.push(Request::Over);
                 self.granted(app, claim, number)?;
             }
             Admission::Queued => {
-                ensure!(best.is_none() || held, "a request waits beside a free slot");
+                let free = books.procs.iter().filter(room).any(|proc| bound.is_none_or(|bound| proc.number == bound));
+                ensure!(!free || held, "a request waits beside a free slot");
+                if let Some(bound) = bound {
+                    self.apps[app].bound.insert(number, bound);
+                    self.tally.saw(Saw::Bound);
+                }
                 self.apps[app].requests.push(Request::Waiting { id, since: self.now });
                 self.apps[app].waiting.push(number);
                 self.tally.saw(Saw::Waited);
@@ -66,13 +82,17 @@ impl World {
         Ok(())
     }
 
-    /// A slot was given to one that waited: it must be the one that has waited longest.
+    /// A slot was given to one that waited: it must be the one that has waited longest of those that this process may serve. What waits for
+    /// one that is gone may be among them already.
     pub fn granted_from_queue(&mut self, app: usize, claim: Claim, request: u32) -> Check {
         let books = &mut self.apps[app];
         ensure!(books.paused.is_none_or(|until| until <= self.now), "a request is granted a slot though the app is held");
-        ensure!(books.waiting.first() == Some(&request), "request {request} overtook {:?}", books.waiting);
-        books.waiting.remove(0);
         let proc = books.index(claim.process())?;
+        let place = |wanted: u32| books.waiting.iter().position(|other| *other == wanted).unwrap_or(usize::MAX);
+        let (here, first) = (place(request), books.first_for(books.procs[proc].number).map_or(usize::MAX, place));
+        let of_gone = books.bound.get(&request).is_some_and(|number| !books.serves_at(*number));
+        ensure!(here == first || (of_gone && here < first), "request {request} overtook {:?}, {:?}", books.waiting, books.bound);
+        books.unqueue(request);
         ensure!(books.procs[proc].serving, "a slot of {:?}, which does not serve", claim.process());
         self.granted(app, claim, request)
     }
@@ -126,7 +146,7 @@ impl World {
         let Some(request) = self.rng.pick(&self.apps[app].waiting) else { return Ok(()) };
         let over = std::mem::replace(&mut self.apps[app].requests[request as usize], Request::Over);
         let Request::Waiting { id, .. } = over else { return Err(format!("request {request} does not wait")) };
-        self.apps[app].waiting.retain(|other| *other != request);
+        self.apps[app].unqueue(request);
         let group = self.pool.group_mut(self.apps[app].id);
         ensure!(group.leave(id) == Some(request), "request {request} could not leave");
         ensure!(group.leave(id).is_none(), "request {request} left twice");
@@ -154,7 +174,7 @@ impl World {
 
     fn give_up(&mut self, app: usize, requests: &[u32]) {
         for request in requests {
-            self.apps[app].waiting.retain(|other| other != request);
+            self.apps[app].unqueue(*request);
             self.apps[app].requests[*request as usize] = Request::Over;
         }
     }

@@ -172,9 +172,7 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
         ensure!(books.good == Some(generation) && books.serving().all(|proc| proc.generation == generation), "{generation} is not in");
         let out_of_service = match world.apps[app].aims[&generation] {
             Aim::AllAtOnce => books.wanted(),
-            Aim::Root | Aim::Deploy(_) | Aim::Rollback(_) => {
-                usize::from(books.settings.surge == 0 || books.short > 0 || books.is_exclusive())
-            }
+            Aim::Root | Aim::Deploy(_) | Aim::Rollback(_) => usize::from(books.may_go_first()),
         };
         ensure!(
             books.fewest >= books.wanted() - out_of_service,

@@ -178,6 +178,8 @@ impl World {
             ensure!(books.accepts(generation, now), "{id:?} serves and has not proved itself");
         }
         let books = &mut self.apps[app_of(id)];
+        // Whatever waited for this number has been told by now that nothing serves there.
+        books.unbind();
         if let Some(old) = drains {
             let old = books.index(old)?;
             books.procs[old].serving = false;

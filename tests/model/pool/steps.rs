@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rota::ids::ProcessId;
 use rota::pool::{Signal, SignalTo, Step};
 
-use super::books::{Check, ensure};
+use super::books::{App, Check, ensure};
 use super::tally::Saw;
 use super::world::{Event, World};
 
@@ -42,6 +42,8 @@ impl World {
         self.learn_what_works()?;
         self.judge(self.apps.len())?;
         if !self.awake {
+            self.apps.iter_mut().for_each(App::unbind);
+            self.check()?;
             self.apps.iter().try_for_each(|app| app.check_seen_to(self.now))?;
             self.check_turns()?;
         }

@@ -35,6 +35,8 @@ pub enum Saw {
     Step,
     Request,
     Waited,
+    /// For one process, which is full.
+    Bound,
     Refused,
     Paused,
     /// A hold that nobody ended.
@@ -42,7 +44,7 @@ pub enum Saw {
     Granted,
 }
 
-const ALL: [Saw; 28] = [
+const ALL: [Saw; 30] = [
     Saw::Restart,
     Saw::Joined,
     Saw::AtOnce,
@@ -68,6 +70,7 @@ const ALL: [Saw; 28] = [
     Saw::Step,
     Saw::Request,
     Saw::Waited,
+    Saw::Bound,
     Saw::Refused,
     Saw::Paused,
     Saw::PauseRanOut,

@@ -100,7 +100,8 @@ impl World {
         for books in &mut self.apps {
             let good = self.pool.group(books.id).good();
             if let (None, Some(good)) = (books.good, good) {
-                ensure!(books.walk != Some(good), "{good} is good before its walk has ended");
+                // A stop ends every walk, and tells so of one after the other.
+                ensure!(books.ending || books.walk != Some(good), "{good} is good before its walk has ended");
                 ensure!(books.has_proved(good, self.now), "{good} is good and has not proved itself");
                 books.good = Some(good);
                 books.found_good = Some(self.now);
