@@ -199,7 +199,7 @@ fn a_release_that_was_refused_is_not_started_by_a_restart_of_rota() {
     site.deploy("2", "exit_at_boot 1").expect(4);
     let site = site.crash_and_serve();
     assert_eq!(site.answers(), ["1"]);
-    assert!(site.log().contains("which was tried before"), "{}", site.log());
+    wait::until("that is said", secs(10), || site.log().contains("which was tried before"));
 }
 
 #[test]
