@@ -5,13 +5,16 @@
 //! process is replaced.
 
 mod answer;
+mod clients;
 mod exchange;
 mod fault;
 mod in_hand;
 mod leave;
+mod messages;
 pub mod output;
 mod overdue;
 mod probe;
+mod slots;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -21,7 +24,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -29,22 +31,16 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::config::AppConfig;
-use crate::conn::answering;
 use crate::conn::desk::Desk;
-use crate::conn::intake::{self, Next};
+use crate::conn::intake;
 use crate::conn::{Conn, Phase};
-use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox};
-use crate::http::head;
-use crate::http::refusal::Refusal;
-use crate::ids::{GroupId, ProcessId, ProcessName};
+use crate::ids::{ProcessId, ProcessName};
 use crate::logging::panic_text;
-use crate::plight;
-use crate::pool::{Claim, Ended, Exit, FailureKind};
+use crate::pool::FailureKind;
 use crate::restart::spawn::Endpoint;
-use crate::table::{Shared, ToMaster, ToThread};
+use crate::table::{Shared, ToThread};
 use exchange::Exchange;
-use fault::Fault;
 use output::{Pipes, Printed};
 use overdue::Overdue;
 use probe::Probe;
@@ -228,25 +224,6 @@ impl IoThread {
         }
     }
 
-    fn client_event(&mut self, key: usize, event: &Event) {
-        // The client may be gone since the event was fetched: then there is nothing to tell.
-        let Some(client) = self.clients.get_mut(key) else { return };
-        // An event only says "look": what is there, the socket says.
-        client.conn.readable |= event.is_readable();
-        if event.is_read_closed() {
-            client.conn.readable = true;
-            client.conn.closing = true;
-        }
-        if client.exchange.is_none() {
-            return self.advance(key);
-        }
-        let reset = event.is_error() || event.is_write_closed();
-        if reset && client.conn.socket.is_reset() {
-            return self.client_left(key);
-        }
-        self.client_moved(key);
-    }
-
     fn upstream_event(&mut self, key: usize, event: &Event) {
         let Some(upstream) = self.upstreams.all.get_mut(key) else { return };
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -266,227 +243,6 @@ impl IoThread {
             upstream::Owner::Probe => self.probe_event(key),
             upstream::Owner::Overdue => self.hear_out(key),
         }
-    }
-
-    /// Lets a client without an exchange go on.
-    fn advance(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let mut turn = self.desk.turn(&self.shared, key);
-        let next = intake::advance(&mut client.conn, &mut turn);
-        self.follow(key, next);
-    }
-
-    fn follow(&mut self, key: usize, next: Next) {
-        match next {
-            Next::Wait | Next::Body => self.rest(key),
-            Next::Again => self.todo.push_back(key),
-            Next::Slot => self.want_slot(key),
-            // That is before the first head, and a connection comes here behind one.
-            Next::Introduced(_) | Next::Close => {
-                self.clients.try_remove(key);
-            }
-        }
-    }
-
-    /// The client waits for an event: here, or, when the process drains, with another process.
-    fn rest(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if client.conn.has_output() && client.conn.ask_writable(self.poll.registry(), Name::client(key)).is_err() {
-            self.clients.remove(key);
-            return;
-        }
-        if self.draining {
-            self.move_away(key);
-        }
-    }
-
-    /// A whole request: takes a slot here, or goes where one is, or into the queue.
-    fn want_slot(&mut self, key: usize) {
-        let Some(request) = self.clients.get_mut(key).and_then(|client| client.conn.request.as_mut()) else { return };
-        request.entry.wants_slot(self.desk.now);
-        let group = request.group;
-        let home = (group == self.id.group && !self.draining).then_some(self.id);
-        let wish = request.wish(home);
-        let claim = self.shared.table.lock().pool.group_mut(group).claim(wish, self.desk.now);
-        match claim {
-            Some(claim) if claim.process() == self.id => self.begin(key, claim),
-            Some(claim) => match self.take_out(key) {
-                Some(conn) => self.hand_over(conn, claim),
-                None => self.give_back(claim, Ended::Cut),
-            },
-            None => {
-                if let Some(conn) = self.take_out(key) {
-                    self.place(conn, group);
-                }
-            }
-        }
-    }
-
-    fn hand_over(&mut self, conn: Box<Conn>, claim: Claim) {
-        let handed = self.shared.table.lock().hand_over(conn, claim);
-        match handed {
-            Ok(wake) => wake.wake(),
-            // The thread of that process is gone and its process with it: ask again.
-            Err((conn, claim)) => {
-                self.give_back(claim, Ended::Unused);
-                self.take_in(conn);
-            }
-        }
-    }
-
-    fn place(&mut self, conn: Box<Conn>, group: GroupId) {
-        match dispatch::place(&self.shared, conn, group, self.desk.now) {
-            Place::Queued | Place::Lost => {}
-            Place::Slot(conn, claim) => self.take_granted(conn, claim),
-            Place::Full(conn) => {
-                if let Some(key) = self.insert(conn) {
-                    self.refuse(key, &Refusal::QueueFull);
-                }
-            }
-        }
-    }
-
-    /// Answers a client that has no exchange (any more).
-    fn refuse(&mut self, key: usize, refusal: &Refusal) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let plight = plight::of(&self.shared, &client.conn, refusal, self.desk.now);
-        let mut turn = self.desk.turn(&self.shared, key);
-        answering::refuse(&mut client.conn, refusal, plight.as_ref(), &mut turn);
-        self.todo.push_back(key);
-    }
-
-    /// Gives a slot back; if something waits, it comes here.
-    fn give_back(&mut self, claim: Claim, ended: Ended) {
-        let group = claim.process().group;
-        let mut state = self.shared.table.lock();
-        let group = state.pool.group_mut(group);
-        let granted = group.finish(claim, ended, self.desk.now);
-        let (is_paused, wakes_restart) = (group.is_paused(), group.wakes_restart(self.desk.now));
-        drop(state);
-        if is_paused {
-            self.shared.tell_master();
-        }
-        // A drain may have ended with it, the time of a process, and of a server that stops the last request.
-        if wakes_restart || self.draining || self.shared.stopping.load(Ordering::Relaxed) {
-            self.shared.table.notify();
-        }
-        if let Some((claim, conn)) = granted {
-            self.take_granted(conn, claim);
-        }
-    }
-
-    /// A connection has got its slot, perhaps after waiting for it.
-    fn take_granted(&mut self, conn: Box<Conn>, claim: Claim) {
-        let Some(conn) = dispatch::unwatch(&self.shared, conn) else {
-            return self.give_back(claim, Ended::Cut);
-        };
-        if claim.process() != self.id {
-            return self.hand_over(conn, claim);
-        }
-        match self.insert(conn) {
-            Some(key) => self.begin(key, claim),
-            None => self.give_back(claim, Ended::Cut),
-        }
-    }
-
-    /// Makes a connection this thread's own. None: its socket is broken.
-    fn insert(&mut self, mut conn: Box<Conn>) -> Option<usize> {
-        let entry = self.clients.vacant_entry();
-        let key = entry.key();
-        conn.register(self.poll.registry(), Name::client(key)).ok()?;
-        self.desk.deadlines.adopt(&mut conn.deadline, key);
-        entry.insert(Client { conn, exchange: None });
-        Some(key)
-    }
-
-    fn take_in(&mut self, conn: Box<Conn>) {
-        if let Some(key) = self.insert(conn) {
-            self.todo.push_back(key);
-        }
-    }
-
-    /// Takes a connection out of this thread. None: its socket is broken and closed.
-    fn take_out(&mut self, key: usize) -> Option<Box<Conn>> {
-        let mut client = self.clients.try_remove(key)?;
-        client.conn.deregister(self.poll.registry()).ok()?;
-        Some(client.conn)
-    }
-
-    /// Sends a connection without an exchange to another process of its app, or to the master.
-    fn move_away(&mut self, key: usize) {
-        let stays = matches!(self.clients.get(key).map(|client| client.conn.phase), None | Some(Phase::App));
-        if stays {
-            return;
-        }
-        let Some(conn) = self.take_out(key) else { return };
-        let mut state = self.shared.table.lock();
-        let conn = match state.pool.group_mut(self.id.group).host(Some(self.id)) {
-            Some(process) => state.move_to(conn, process),
-            None => Err(conn),
-        };
-        drop(state);
-        let moved = match conn {
-            Ok(wake) => Ok(wake),
-            Err(conn) => self.shared.master.send(ToMaster::Conn(conn)),
-        };
-        // A master that is gone takes the server with it.
-        if let Ok(wake) = moved {
-            wake.wake();
-        }
-    }
-
-    fn take_messages(&mut self) {
-        while let Some(message) = self.inbox.take() {
-            match message {
-                ToThread::Request(conn, claim) => self.take_granted(conn, claim),
-                ToThread::Conn(conn) => self.take_in(conn),
-                ToThread::Drain => self.drain(),
-                ToThread::Cut => {
-                    self.drop_overdue(|_| true);
-                    self.fail_all(|| Fault::DrainLimit);
-                }
-                ToThread::CloseIdle => self.close_idle(),
-                ToThread::Tell(ticket) => self.tell_requests(ticket),
-                ToThread::Exited(exit) => self.exited(exit),
-                ToThread::Gone => {
-                    self.drain();
-                    self.gone = true;
-                    self.drop_overdue(|_| true);
-                    self.fail_all(|| Fault::Ended);
-                }
-            }
-        }
-    }
-
-    /// The process gets nothing new: what is between requests or still being read goes to others.
-    fn drain(&mut self) {
-        self.draining = true;
-        self.upstreams.close_idle();
-        self.drop_stuck();
-        self.send_streams_away();
-        let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
-        for key in free {
-            self.move_away(key);
-        }
-        // A session may have ended between the decision to drain and this message.
-        self.shared.table.notify();
-    }
-
-    /// What the process printed last is read before its end is reported, so that the report has it.
-    fn exited(&mut self, exit: Exit) {
-        self.pipes.drain();
-        self.probe = None;
-        let output = self.pipes.tail();
-        self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.desk.now);
-        self.shared.table.notify();
-    }
-
-    /// The server is stopping: connections that have nothing to ask are closed, and the streams leave. The process drains when no request is
-    /// left, which it would not see as long as they are there.
-    fn close_idle(&mut self) {
-        self.send_streams_away();
-        let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && !head::has_begun(&client.conn.input);
-        self.clients.retain(|_, client| !idle(client));
     }
 
     fn pass_deadlines(&mut self) {

@@ -1,0 +1,64 @@
+//! What other threads tell this one: connections for it, and what becomes of its process and of the server.
+
+use super::fault::Fault;
+use super::{Client, IoThread};
+use crate::conn::Phase;
+use crate::http::head;
+use crate::pool::Exit;
+use crate::table::ToThread;
+
+impl IoThread {
+    pub(super) fn take_messages(&mut self) {
+        while let Some(message) = self.inbox.take() {
+            match message {
+                ToThread::Request(conn, claim) => self.take_granted(conn, claim),
+                ToThread::Conn(conn) => self.take_in(conn),
+                ToThread::Drain => self.drain(),
+                ToThread::Cut => {
+                    self.drop_overdue(|_| true);
+                    self.fail_all(|| Fault::DrainLimit);
+                }
+                ToThread::CloseIdle => self.close_idle(),
+                ToThread::Tell(ticket) => self.tell_requests(ticket),
+                ToThread::Exited(exit) => self.exited(exit),
+                ToThread::Gone => {
+                    self.drain();
+                    self.gone = true;
+                    self.drop_overdue(|_| true);
+                    self.fail_all(|| Fault::Ended);
+                }
+            }
+        }
+    }
+
+    /// The process gets nothing new: what is between requests or still being read goes to others.
+    fn drain(&mut self) {
+        self.draining = true;
+        self.upstreams.close_idle();
+        self.drop_stuck();
+        self.send_streams_away();
+        let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
+        for key in free {
+            self.move_away(key);
+        }
+        // A session may have ended between the decision to drain and this message.
+        self.shared.table.notify();
+    }
+
+    /// What the process printed last is read before its end is reported, so that the report has it.
+    fn exited(&mut self, exit: Exit) {
+        self.pipes.drain();
+        self.probe = None;
+        let output = self.pipes.tail();
+        self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.desk.now);
+        self.shared.table.notify();
+    }
+
+    /// The server is stopping: connections that have nothing to ask are closed, and the streams leave. The process drains when no request is
+    /// left, which it would not see as long as they are there.
+    fn close_idle(&mut self) {
+        self.send_streams_away();
+        let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && !head::has_begun(&client.conn.input);
+        self.clients.retain(|_, client| !idle(client));
+    }
+}
