@@ -1,4 +1,4 @@
-//! Exactly one process of an app is its leader. The fixture's leaders hold a lock for as long as they live: one that finds it taken says so.
+//! Exactly one process of an app is its leader. The fixture's leaders hold a mark for as long as they live: one that finds it taken says so.
 
 use rustix::process::Signal;
 
