@@ -38,9 +38,11 @@
 //! # What always holds
 //!
 //! - A slot is a [`pool::Claim`]: it cannot be copied, and whoever has it gives it back.
-//! - While something waits in a queue no serving process of that app has a free slot.
+//! - While something waits in a queue no serving process of that app has a free slot that it could take; what has to come back to one process
+//!   waits for that one's ([`pool::Wish`]).
 //! - A process that is out of service gets nothing new from the moment that this is said.
 //! - Never more processes than wanted plus `surge`; with a surge never fewer serving because of a walk, memory permitting.
+//! - With `leader = "exclusive"` there are never two processes of number 1, in whatever state.
 //! - What a command reports as done is on the disk, so that the next start of rota serves it, or the command says that it could not be written.
 //! - Every start of a generation is from the release that was resolved when its walk began.
 //! - What is forwarded is written anew from what was parsed once, strictly ([`http`]).

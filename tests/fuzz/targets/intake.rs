@@ -186,7 +186,7 @@ thread_local! {
     static SERVER: RefCell<Server> = RefCell::new(Server::new());
 }
 
-const CONFIG: &str = "[app.a]\ncommand = \"run\"\nroot = \"/\"\nbind = \"unix\"\nlimits.body = \"1K\"\n";
+const CONFIG: &str = "[app.a]\ncommand = \"run\"\nroot = \"/\"\nbind = \"unix\"\nlimits.body = \"1K\"\nsticky = true\n";
 const MAX_BODY: usize = 1024;
 const ANSWER: &str = "HTTP/1.1 200 App\r\n";
 /// Bytes at a time.
