@@ -141,49 +141,46 @@ pub fn listening_ports(session: u32) -> Vec<SocketAddr> {
     ports
 }
 
-/// The processes of a session (proc(5), field 6 of stat).
+/// The processes of a session.
 pub fn session_members(session: u32) -> Vec<u32> {
-    members_of(&[session]).into_iter().map(|(_, pid)| pid).collect()
+    members_of(&[session]).into_iter().map(|member| member.pid).collect()
 }
 
-/// The processes of some sessions, each with its session, found in one look at all processes.
-pub fn members_of(sessions: &[u32]) -> Vec<(u32, u32)> {
-    let of = |pid: u32| stat_field(pid, SESSION).and_then(|found| sessions.iter().copied().find(|session| u64::from(*session) == found));
-    numbers_in("/proc").into_iter().filter_map(|pid| Some((of(pid)?, pid))).collect()
-}
-
-/// What a process uses.
+/// A process of a session, and what the kernel says of it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// Processor time in ticks of 10 ms, user and system.
-    pub cpu_ticks: u64,
-    /// Proportional set size, or resident size where that cannot be read (bytes).
-    pub memory: u64,
+pub struct Member {
+    pub session: u32,
+    pub pid: u32,
+    /// Processor time in ticks of 10 ms, user and system, its own and that of its children that have ended and were waited for.
+    pub ticks: u64,
+    /// Bytes that are in memory, shared pages in full: never less than [`process_share`].
+    pub resident: u64,
+}
+
+/// The processes of some sessions, found in one look at all processes.
+pub fn members_of(sessions: &[u32]) -> Vec<Member> {
+    let member = |pid: u32| {
+        // One file, one read: most of those that are looked at belong to others.
+        let stat = Stat::read(pid)?;
+        let session = u32::try_from(stat.field(SESSION)?).ok().filter(|session| sessions.contains(session))?;
+        let ticks = (UTIME..UTIME + 4).filter_map(|field| stat.field(field)).sum();
+        Some(Member { session, pid, ticks, resident: stat.field(RSS)? * rustix::param::page_size() as u64 })
+    };
+    if sessions.is_empty() {
+        return Vec::new();
+    }
+    numbers_in("/proc").into_iter().filter_map(member).collect()
 }
 
 /// What the kernel reports processor time in (proc(5); sysconf(_SC_CLK_TCK) is 100 on every Linux).
 pub const TICKS_PER_SECOND: f64 = 100.0;
 
-/// None: it is gone, or its files may not be read.
-pub fn process_usage(pid: u32) -> Option<Usage> {
-    let cpu_ticks = stat_field(pid, UTIME)? + stat_field(pid, UTIME + 1)?;
-    Some(Usage { cpu_ticks, memory: process_memory(pid)? })
-}
-
-/// Bytes that a process takes, shared pages by its share (PSS); where that may not be read, all that is resident. None: it is gone.
-pub fn process_memory(pid: u32) -> Option<u64> {
-    let pss = || {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
-    };
-    pss().or_else(|| process_resident(pid))
-}
-
-/// Bytes of a process that are in memory, shared pages in full: never less than [`process_memory`], and read without a walk through its
-/// page tables, which holds up a process that serves.
-pub fn process_resident(pid: u32) -> Option<u64> {
-    Some(stat_field(pid, RSS)? * rustix::param::page_size() as u64)
+/// Bytes that a process takes, shared pages by its share (PSS). It is found by a walk through the page tables, tens of milliseconds for
+/// gigabytes, which holds up the process too. None: it is gone, or that may not be read.
+pub fn process_share(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
 }
 
 /// The nice value of this process.
@@ -260,14 +257,27 @@ fn as_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Field `number` (from 1, as in proc(5)) of /proc/PID/stat, from the state on: the name before it may hold anything.
-fn stat_field(pid: u32, number: usize) -> Option<u64> {
-    // One read: the fields that are asked for are among the first 512 bytes.
-    let mut stat = [0; 512];
-    let size = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
-    let name_ends = stat[..size].iter().rposition(|byte| *byte == b')')?;
-    let rest = str::from_utf8(&stat[name_ends + 1..size]).ok()?;
-    rest.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+/// The beginning of /proc/PID/stat.
+struct Stat {
+    text: [u8; 512],
+    /// Behind the name, which may hold anything.
+    from: usize,
+    to: usize,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        // One read: the fields that are asked for are among the first 512 bytes.
+        let mut text = [0; 512];
+        let to = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
+        let from = text[..to].iter().rposition(|byte| *byte == b')')? + 1;
+        Some(Self { text, from, to })
+    }
+
+    /// Field `number`, from 1, as in proc(5); from the state on.
+    fn field(&self, number: usize) -> Option<u64> {
+        str::from_utf8(&self.text[self.from..self.to]).ok()?.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+    }
 }
 
 struct Listening {
@@ -337,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_listener_of_our_session_is_ours_and_init_s_is_not() {
-        let session = stat_field(std::process::id(), SESSION).unwrap() as u32;
+        let session = Stat::read(std::process::id()).unwrap().field(SESSION).unwrap() as u32;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(listener_owner(port, session), ListenerOwner::Ours);
@@ -381,7 +391,10 @@ mod tests {
 
     #[test]
     fn we_use_memory() {
-        let usage = process_usage(std::process::id()).unwrap();
-        assert!(usage.memory > 100_000, "{usage:?}");
+        let own = std::process::id();
+        let session = Stat::read(own).unwrap().field(SESSION).unwrap() as u32;
+        let member = members_of(&[session]).into_iter().find(|member| member.pid == own).unwrap();
+        let share = process_share(own).unwrap();
+        assert!(share > 100_000 && member.resident >= share / 2, "{share} of {member:?}");
     }
 }

@@ -23,6 +23,7 @@ use crate::pool::{Claim, Exit, Pool, WaitId};
 use crate::records::Record;
 use crate::restart::release::{self, Release};
 use crate::router::Router;
+use crate::samples::Sample;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -112,6 +113,8 @@ pub enum ToMaster {
     Conn(Box<Conn>),
     /// The answer of a process's thread to [`ToThread::Tell`].
     InHand(Ticket, ProcessId, Vec<InHand>),
+    /// The answer of the sampler, by the pids of the leaders.
+    Samples(Ticket, Arc<HashMap<u32, Sample>>),
     /// The pool changed: followers may have news, waiting connections a place.
     Changed,
 }

@@ -62,6 +62,8 @@ pub const APP: Keys = Keys {
         "bake",
         "max_requests",
         "max_age",
+        "memory_limit",
+        "memory_limit_hard",
         "restart_file",
         "watch",
         "log",

@@ -386,6 +386,17 @@ pub struct Lifespan {
     pub requests: Option<u64>,
     /// So long after it was started.
     pub age: Option<Duration>,
+    /// So many bytes of memory, with its children.
+    pub memory: Option<u64>,
+    /// With so many, more than `memory`, it is killed at once.
+    pub memory_hard: Option<u64>,
+}
+
+impl Lifespan {
+    /// The memory below which nothing happens. None: it has no limit.
+    pub fn least_memory(&self) -> Option<u64> {
+        self.memory.or(self.memory_hard)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -370,9 +370,12 @@ pub struct ProcessStatus {
     /// Why another of the same release takes its place: "after 1,000 requests". None: it stays.
     #[serde(default)]
     pub replaced: Option<String>,
-    /// Percent of one core, lately.
+    /// Percent of one core, with its children, since somebody looked before, at most a minute ago.
     pub cpu: Option<f64>,
+    /// Bytes, with its children, shared ones by their share (PSS).
     pub memory: Option<u64>,
+    #[serde(default)]
+    pub children: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::{Gid, Mode};
 use rustix::net::UCred;
 
-use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, StatusReply, WalkEnd, reply_line};
+use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
 use crate::socket_file::SocketFile;
 pub use connection::COLLECTING;
@@ -26,8 +26,8 @@ use connection::{Closes, Connection, Level};
 
 /// What the requests do. Errors are sentences for whoever asked.
 pub trait Operator {
-    /// Of one app or of all; an app that is not there is an error.
-    fn status(&mut self, app: Option<&str>, now: Instant) -> Result<StatusReply, String>;
+    /// Asks for the status of one app or of all, and what its processes take; an app that is not there is an error.
+    fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String>;
     /// Asks for a walk, or for walks of all apps; gives them in the order in which they will run.
     fn walk(&mut self, wish: Wish<'_>, now: Instant) -> Result<Vec<Asked>, String>;
     /// Where a walk is that `walk` gave.
@@ -46,8 +46,8 @@ pub trait Operator {
     fn is_detached(&mut self, detached: &Detached, now: Instant) -> Option<Option<u32>>;
     /// Asks the I/O threads what they have in hand.
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String>;
-    /// What they said, when all have or the time is up.
-    fn requests(&mut self, ticket: Ticket, now: Instant) -> Option<Reply>;
+    /// The answer to a question, when all that were asked have spoken or the time is up.
+    fn answer(&mut self, ticket: Ticket, now: Instant) -> Option<Reply>;
     /// Ends the server; told again: now.
     fn stop(&mut self);
 }
@@ -70,7 +70,7 @@ pub struct Detached {
     pub id: ProcessId,
 }
 
-/// A question to the I/O threads.
+/// A question to other threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
 

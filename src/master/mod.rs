@@ -111,7 +111,7 @@ impl Master {
         let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients, logs));
         let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
         Ok(Self {
-            operations: Operations::new(shared.clone()),
+            operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,
             shared,
             poll,
             inbox,
@@ -248,6 +248,10 @@ impl Master {
                 }
                 ToMaster::InHand(ticket, process, requests) => {
                     self.operations.heard(ticket, process, requests);
+                    changed = true;
+                }
+                ToMaster::Samples(ticket, samples) => {
+                    self.operations.sampled(ticket, samples);
                     changed = true;
                 }
                 ToMaster::Changed => changed = true,

@@ -1,15 +1,18 @@
 //! What the commands of the control socket do: they read the pool table, or put into it what is wanted.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
 
 use crate::control::proto::{AppHistory, AppStatus, Asked, InHand, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds};
 use crate::control::server::{COLLECTING, Detached, Operator, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
 use crate::pool::{Aim, Group, GroupView, Trigger};
-use crate::sys;
+use crate::samples::{self, Sample};
 use crate::table::{Shared, State, ToThread};
 
 #[derive(Debug)]
@@ -18,30 +21,45 @@ pub struct Operations {
     started: Instant,
     /// How often the server was told to stop.
     pub stop_asked: u32,
-    /// By pid: processor time at the last status, for the share since then.
-    seen: HashMap<u32, (u64, Instant)>,
-    /// Questions to the I/O threads that are open.
+    /// Asks the sampler.
+    sampler: Sender<Ticket>,
+    /// Questions to other threads that are open.
     questions: HashMap<Ticket, Question>,
     last_ticket: u64,
 }
 
-/// What requests are in hand.
 #[derive(Debug)]
 struct Question {
     since: Instant,
-    /// Threads that have not answered.
-    silent: Vec<(ProcessId, String)>,
-    requests: Vec<InHand>,
+    about: About,
+}
+
+#[derive(Debug)]
+enum About {
+    /// What requests are in hand.
+    Requests {
+        /// Threads that have not answered.
+        silent: Vec<(ProcessId, String)>,
+        requests: Vec<InHand>,
+    },
+    /// How everything is.
+    Status {
+        /// None: all.
+        app: Option<AppName>,
+        /// What the processes take. None: not said yet.
+        samples: Option<Arc<HashMap<u32, Sample>>>,
+    },
 }
 
 impl Operations {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, started: Instant::now(), stop_asked: 0, seen: HashMap::new(), questions: HashMap::new(), last_ticket: 0 }
+    pub fn new(shared: Arc<Shared>) -> io::Result<Self> {
+        let sampler = samples::start(shared.clone())?;
+        Ok(Self { shared, started: Instant::now(), stop_asked: 0, sampler, questions: HashMap::new(), last_ticket: 0 })
     }
 
     /// The state of everything, a line each.
     pub fn log_state(&mut self, now: Instant) {
-        let Ok(status) = self.status(None, now) else { return };
+        let status = self.status(None, &HashMap::new(), now);
         log::info!("state: {} connections, {} bytes spooled", status.connections, status.spooled);
         for app in &status.apps {
             let queue = &app.queue;
@@ -74,10 +92,24 @@ impl Operations {
 
     /// An I/O thread says what it has in hand.
     pub fn heard(&mut self, ticket: Ticket, process: ProcessId, requests: Vec<InHand>) {
-        if let Some(question) = self.questions.get_mut(&ticket) {
-            question.silent.retain(|(silent, _)| *silent != process);
-            question.requests.extend(requests);
+        if let Some(Question { about: About::Requests { silent, requests: known }, .. }) = self.questions.get_mut(&ticket) {
+            silent.retain(|(silent, _)| *silent != process);
+            known.extend(requests);
         }
+    }
+
+    /// The sampler says what the processes take.
+    pub fn sampled(&mut self, ticket: Ticket, sampled: Arc<HashMap<u32, Sample>>) {
+        if let Some(Question { about: About::Status { samples, .. }, .. }) = self.questions.get_mut(&ticket) {
+            *samples = Some(sampled);
+        }
+    }
+
+    /// For a new question.
+    fn ticket(&mut self, now: Instant) -> Ticket {
+        self.questions.retain(|_, question| now < question.since + QUESTION_KEPT);
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
     }
 
     /// What a command may change, if the server is not stopping.
@@ -106,39 +138,10 @@ impl Operations {
         })
     }
 
-    /// Processor share and memory, read from /proc without the lock.
-    fn measure(&mut self, apps: &mut [AppStatus], now: Instant) {
-        let mut seen = HashMap::new();
-        for process in apps.iter_mut().flat_map(|app| &mut app.processes) {
-            let Some(pid) = process.pid else { continue };
-            let Some(usage) = sys::process_usage(pid) else { continue };
-            let (ticks, elapsed) = match self.seen.get(&pid) {
-                Some((ticks, at)) => (usage.cpu_ticks.saturating_sub(*ticks), now.saturating_duration_since(*at).as_secs_f64()),
-                None => (usage.cpu_ticks, process.age),
-            };
-            process.cpu = (elapsed > 0.0).then(|| (ticks as f64 / sys::TICKS_PER_SECOND / elapsed * 1000.0).round() / 10.0);
-            process.memory = Some(usage.memory);
-            seen.insert(pid, (usage.cpu_ticks, now));
-        }
-        self.seen = seen;
-    }
-}
-
-fn pausing<W>(group: &Group<W>, now: Instant) -> Option<Pausing> {
-    let (_, left) = group.view(now).pause?;
-    Some(Pausing { app: group.app().clone(), sessions: group.sessions(), waiting: group.queue_len(), left_seconds: seconds(left) })
-}
-
-/// The directory of a generation.
-fn release(state: &State, group: GroupId, generation: Generation) -> Option<String> {
-    state.releases.get(&(group, generation)).map(|release| release.root.display().to_string())
-}
-
-impl Operator for Operations {
-    fn status(&mut self, app: Option<&str>, now: Instant) -> Result<StatusReply, String> {
+    /// `samples`: by pid, as far as they are known.
+    fn status(&self, app: Option<&AppName>, samples: &HashMap<u32, Sample>, now: Instant) -> StatusReply {
         let state = self.shared.table.lock();
-        let only = app.map(|app| Self::find(&state, app)).transpose()?;
-        let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
+        let wanted = state.pool.groups().filter(|group| app.is_none_or(|app| app == group.app()));
         let views: Vec<(GroupId, GroupView)> = wanted.map(|group| (group.id(), group.view(now))).collect();
         let releases = state.releases.clone();
         let recorded = |(group, _): &(GroupId, GroupView)| {
@@ -163,8 +166,13 @@ impl Operator for Operations {
             app.passed_over = passed_over.map(|path| path.display().to_string());
             app.not_written = not_written;
         }
-        self.measure(&mut apps, now);
-        Ok(StatusReply {
+        for process in apps.iter_mut().flat_map(|app| &mut app.processes) {
+            let sample = process.pid.and_then(|pid| samples.get(&pid));
+            process.cpu = sample.map(|sample| sample.cpu);
+            process.memory = sample.map(|sample| sample.memory);
+            process.children = sample.map(|sample| sample.children);
+        }
+        StatusReply {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -173,7 +181,30 @@ impl Operator for Operations {
             connections: self.shared.connections.open(),
             spooled: self.shared.spool.used(),
             apps,
-        })
+        }
+    }
+}
+
+fn pausing<W>(group: &Group<W>, now: Instant) -> Option<Pausing> {
+    let (_, left) = group.view(now).pause?;
+    Some(Pausing { app: group.app().clone(), sessions: group.sessions(), waiting: group.queue_len(), left_seconds: seconds(left) })
+}
+
+/// The directory of a generation.
+fn release(state: &State, group: GroupId, generation: Generation) -> Option<String> {
+    state.releases.get(&(group, generation)).map(|release| release.root.display().to_string())
+}
+
+impl Operator for Operations {
+    fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String> {
+        let state = self.shared.table.lock();
+        let app = app.map(|app| Self::find(&state, app).map(|group| state.pool.group(group).app().clone())).transpose()?;
+        drop(state);
+        let ticket = self.ticket(now);
+        self.questions.insert(ticket, Question { since: now, about: About::Status { app, samples: None } });
+        // A sampler that is gone says nothing in time, and the rest is told all the same.
+        let _ = self.sampler.send(ticket);
+        Ok(ticket)
     }
 
     fn walk(&mut self, wish: Wish<'_>, now: Instant) -> Result<Vec<Asked>, String> {
@@ -287,18 +318,15 @@ impl Operator for Operations {
     }
 
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String> {
-        self.questions.retain(|_, question| now < question.since + QUESTION_KEPT);
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
+        let ticket = self.ticket(now);
         let state = self.shared.table.lock();
         let only = app.map(|app| Self::find(&state, app)).transpose()?;
-        let mut question = Question { since: now, silent: Vec::new(), requests: Vec::new() };
-        let mut wakes = Vec::new();
+        let (mut silent, mut wakes) = (Vec::new(), Vec::new());
         for group in state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id())) {
             for id in group.ids(draining) {
                 if let Some(wake) = state.tell(id, ToThread::Tell(ticket)) {
                     wakes.push(wake);
-                    question.silent.push((id, group.name_of(id).map_or_else(String::new, |name| name.to_string())));
+                    silent.push((id, group.name_of(id).map_or_else(String::new, |name| name.to_string())));
                 }
             }
         }
@@ -306,18 +334,26 @@ impl Operator for Operations {
         for wake in wakes {
             wake.wake();
         }
-        self.questions.insert(ticket, question);
+        self.questions.insert(ticket, Question { since: now, about: About::Requests { silent, requests: Vec::new() } });
         Ok(ticket)
     }
 
-    fn requests(&mut self, ticket: Ticket, now: Instant) -> Option<Reply> {
-        let question = self.questions.get(&ticket)?;
-        if !question.silent.is_empty() && now < question.since + COLLECTING {
+    fn answer(&mut self, ticket: Ticket, now: Instant) -> Option<Reply> {
+        let Question { since, about } = self.questions.get(&ticket)?;
+        let has_spoken = match about {
+            About::Requests { silent, .. } => silent.is_empty(),
+            About::Status { samples, .. } => samples.is_some(),
+        };
+        if !has_spoken && now < *since + COLLECTING {
             return None;
         }
-        let Question { silent, mut requests, .. } = self.questions.remove(&ticket)?;
-        requests.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
-        Some(Reply::Requests { requests, silent: silent.into_iter().map(|(_, name)| name).collect() })
+        Some(match self.questions.remove(&ticket)?.about {
+            About::Requests { silent, mut requests } => {
+                requests.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+                Reply::Requests { requests, silent: silent.into_iter().map(|(_, name)| name).collect() }
+            }
+            About::Status { app, samples } => Reply::Status(Box::new(self.status(app.as_ref(), &samples.unwrap_or_default(), now))),
+        })
     }
 
     fn progress(&mut self, app: &AppName, generation: Generation, now: Instant) -> WalkReport {

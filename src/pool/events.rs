@@ -101,7 +101,13 @@ impl<W> Group<W> {
 
     /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
     /// itself, or while its release is watched; a crash after that, and again a failed start when it is not the first in this place.
-    fn lost(&mut self, id: ProcessId, now: Instant, why: impl FnOnce(&Process) -> Failure, end: impl FnOnce(&mut Process, Instant)) {
+    pub(super) fn lost(
+        &mut self,
+        id: ProcessId,
+        now: Instant,
+        why: impl FnOnce(&Process) -> Failure,
+        end: impl FnOnce(&mut Process, Instant),
+    ) {
         self.prove(now);
         let Some(process) = self.find_mut(id) else { return };
         let (number, generation) = (process.number, process.generation);

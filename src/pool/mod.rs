@@ -32,7 +32,7 @@ pub use group::Group;
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use sticky::Wish;
 pub use walk::{Ask, NoAbort};
-pub use wear::Worn;
+pub use wear::{Living, ToWeigh, Worn};
 pub use words::span;
 
 /// All groups.
@@ -125,9 +125,19 @@ pub enum State {
     Draining { since: Instant, cut: Option<Instant> },
     /// Told to end, or gone while members of its process group are not. `since`: the first signal, or the exit that nobody asked for.
     /// `told`: who was sent the stop signal so far.
-    Stopping { since: Instant, told: Option<SignalTo>, leader_gone: bool, killed: bool },
+    Stopping { since: Instant, told: Option<SignalTo>, leader_gone: bool, kill: Kill },
     /// Nothing is left of it; the next step takes it out of the table.
     Ended { since: Instant },
+}
+
+/// When a process that is told to end is killed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kill {
+    /// After `stop.timeout`.
+    InTime,
+    Now,
+    /// It has been.
+    Done,
 }
 
 /// What can go wrong between the decision to start a process and its first session. `Display` is one sentence without the process's name.
@@ -158,6 +168,8 @@ pub enum FailureKind {
     NotReady { after: Duration, last: String },
     /// It was in service and refuses connections.
     Refused(String),
+    /// Killed for the bytes that it took.
+    Memory { used: u64, limit: u64 },
     /// Something else listens where it should.
     WrongListener(String),
     /// The I/O thread of the process panicked.

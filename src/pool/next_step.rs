@@ -103,13 +103,13 @@ impl<W> Group<W> {
                 *cut = Some(now);
                 Some(Step::Cut { id })
             }
-            State::Stopping { since, told, leader_gone, killed } => {
+            State::Stopping { since, told, leader_gone, kill } => {
                 let pid = pid?;
-                if *killed {
+                if *kill == Kill::Done {
                     return None;
                 }
-                if told.is_some() && overdue {
-                    *killed = true;
+                if *kill == Kill::Now || (told.is_some() && overdue) {
+                    *kill = Kill::Done;
                     return Some(Step::Signal { id, pid, to: SignalTo::Group, what: Signal::Kill });
                 }
                 let to = next_told(*told, *leader_gone)?;
@@ -132,13 +132,13 @@ impl<W> Group<W> {
                 return Some(Step::Cut { id });
             }
             State::Ended { .. } => return Some(self.remove(index)),
-            State::Stopping { killed: true, .. } => return None,
+            State::Stopping { kill: Kill::Done, .. } => return None,
             State::Stopping { leader_gone, .. } => leader_gone,
             State::Starting { .. } | State::Ready { .. } | State::Draining { cut: Some(_), .. } => false,
         };
         // Without a pid its spawn is still to be answered.
         let pid = process.pid?;
-        process.state = State::Stopping { since: now, told: Some(SignalTo::Group), leader_gone, killed: true };
+        process.state = State::Stopping { since: now, told: Some(SignalTo::Group), leader_gone, kill: Kill::Done };
         Some(Step::Signal { id, pid, to: SignalTo::Group, what: Signal::Kill })
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Ended, SignalTo, State, Worn};
+use super::{Ended, Kill, SignalTo, State, Worn};
 use crate::config::Lifespan;
 use crate::ids::{Generation, Number, ProcessId};
 
@@ -20,6 +20,8 @@ pub struct Process {
     pub proven: bool,
     /// It is to be replaced by one of the same release, and why.
     pub worn: Option<Worn>,
+    /// Bytes that it took when it was weighed last.
+    pub memory: Option<u64>,
     /// It does not come back from a request that it has had for so long.
     pub stuck: Option<Duration>,
     /// Its own: each process has a little less than the next.
@@ -43,6 +45,7 @@ impl Process {
             state: State::Starting { since: now },
             proven: false,
             worn: None,
+            memory: None,
             stuck: None,
             lifespan,
             slots,
@@ -136,17 +139,29 @@ impl Process {
     /// It shall end; the signal is the next step.
     pub fn stop(&mut self, now: Instant) {
         if !self.is_stopping() {
-            self.state = State::Stopping { since: now, told: None, leader_gone: false, killed: false };
+            self.state = State::Stopping { since: now, told: None, leader_gone: false, kill: Kill::InTime };
         }
+    }
+
+    /// It shall end at once; the signal is the next step.
+    pub fn kill(&mut self, now: Instant) {
+        self.stop(now);
+        if let State::Stopping { kill: kill @ Kill::InTime, .. } = &mut self.state {
+            *kill = Kill::Now;
+        }
+    }
+
+    pub fn is_killed(&self) -> bool {
+        matches!(self.state, State::Stopping { kill: Kill::Now | Kill::Done, .. } | State::Ended { .. })
     }
 
     /// Its leader ended, told or not.
     pub fn leader_ended(&mut self, now: Instant) {
         self.state = match self.state {
-            State::Stopping { since, told, killed, .. } => State::Stopping { since, told, leader_gone: true, killed },
+            State::Stopping { since, told, kill, .. } => State::Stopping { since, told, leader_gone: true, kill },
             State::Ended { since } => State::Ended { since },
             State::Starting { .. } | State::Ready { .. } | State::Serving { .. } | State::Draining { .. } => {
-                State::Stopping { since: now, told: None, leader_gone: true, killed: false }
+                State::Stopping { since: now, told: None, leader_gone: true, kill: Kill::InTime }
             }
         };
     }
@@ -186,7 +201,7 @@ impl Process {
             State::Ready { since: ready } | State::Serving { ready, .. } => (!self.proven).then(|| ready + limits.probation),
             State::Draining { since, cut: None } => Some(since + limits.drain),
             State::Draining { cut: Some(cut), .. } => Some(cut + CUT_GRACE),
-            State::Stopping { since, killed, .. } => (!killed).then(|| since + limits.stop),
+            State::Stopping { since, kill, .. } => (kill == Kill::InTime).then(|| since + limits.stop),
             State::Ended { .. } => None,
         }
     }

@@ -14,6 +14,8 @@ pub enum Worn {
     Requests(u64),
     /// It was started so long ago.
     Age(Duration),
+    /// It takes so many bytes of memory.
+    Memory(u64),
     /// It has had a request for so long that nobody waits for it any more, and does not end it.
     Stuck(Duration),
 }
@@ -21,11 +23,13 @@ pub enum Worn {
 /// The limits of one process: what the configuration says less up to a tenth, each process by another share, so that those that were started
 /// together do not go together. What is configured is never exceeded for it.
 pub fn of_process(lifespan: Lifespan, serial: u32) -> Lifespan {
-    let Lifespan { requests, age } = lifespan;
+    let Lifespan { requests, age, memory, memory_hard } = lifespan;
     let nanoseconds = |age: Duration| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     Lifespan {
         requests: requests.map(|most| spread(most, serial)),
         age: age.map(|most| Duration::from_nanos(spread(nanoseconds(most), serial))),
+        memory: memory.map(|most| spread(most, serial)),
+        memory_hard,
     }
 }
 
@@ -45,10 +49,41 @@ impl Process {
 
     fn wears(&self, now: Instant) -> Option<Worn> {
         let age = now.saturating_duration_since(self.created);
+        let Lifespan { requests, age: most_age, .. } = self.lifespan;
         let stuck = self.stuck.map(Worn::Stuck);
-        let requests = || self.lifespan.requests.filter(|most| self.processed >= *most).map(|_| Worn::Requests(self.processed));
-        stuck.or_else(requests).or_else(|| self.lifespan.age.filter(|most| age >= *most).map(|_| Worn::Age(age)))
+        let requests = || requests.filter(|most| self.processed >= *most).map(|_| Worn::Requests(self.processed));
+        let settled = self.settles().is_some_and(|at| now >= at);
+        let memory = || self.memory.filter(|_| self.is_heavy() && settled).map(Worn::Memory);
+        let old = || most_age.filter(|most| age >= *most).map(|_| Worn::Age(age));
+        stuck.or_else(memory).or_else(requests).or_else(old)
     }
+
+    fn is_heavy(&self) -> bool {
+        self.lifespan.memory.is_some_and(|most| self.memory.is_some_and(|used| used >= most))
+    }
+
+    /// When it has lived so long that its boot does not count. An app that needs more memory than its limit from the start would else do
+    /// nothing but boot.
+    fn settles(&self) -> Option<Instant> {
+        self.ready_at().map(|ready| self.created + ready.saturating_duration_since(self.created) * BOOTS)
+    }
+}
+
+/// A process whose memory is to be compared with a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToWeigh {
+    pub id: ProcessId,
+    pub pid: u32,
+    /// Bytes, the lowest limit that is still of interest.
+    pub limit: u64,
+}
+
+/// A process that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Living {
+    pub id: ProcessId,
+    pub pid: u32,
+    pub created: Instant,
 }
 
 impl<W> Group<W> {
@@ -67,6 +102,31 @@ impl<W> Group<W> {
             process.stuck = Some(had);
         }
         self.checked();
+    }
+
+    /// Those that have a limit on their memory.
+    pub fn to_weigh(&self) -> impl Iterator<Item = ToWeigh> {
+        self.processes.iter().filter(|process| !process.leader_gone()).filter_map(|process| {
+            let Lifespan { memory, memory_hard, .. } = process.lifespan;
+            let limit = memory.filter(|_| process.worn.is_none() && !process.is_leaving()).or(memory_hard)?;
+            Some(ToWeigh { id: process.id, pid: process.pid?, limit })
+        })
+    }
+
+    /// All whose leader lives.
+    pub fn living(&self) -> impl Iterator<Item = Living> {
+        let living = self.processes.iter().filter(|process| !process.leader_gone());
+        living.filter_map(|process| Some(Living { id: process.id, pid: process.pid?, created: process.created }))
+    }
+
+    /// It takes so many bytes. Some: that is more than it ever may, and it is killed at once.
+    pub fn weighed(&mut self, id: ProcessId, memory: u64, now: Instant) -> Option<Failure> {
+        let process = self.find_mut(id)?;
+        process.memory = Some(memory);
+        let limit = process.lifespan.memory_hard.filter(|most| memory >= *most && !process.is_killed())?;
+        let failure = Failure { kind: FailureKind::Memory { used: memory, limit }, output: Vec::new() };
+        self.lost(id, now, |_| failure.clone(), Process::kill);
+        Some(failure)
     }
 
     /// Why it is to be replaced, or was.
@@ -89,10 +149,13 @@ impl<W> Group<W> {
         self.walk.is_none() && self.ending == Ending::No
     }
 
-    /// When the age of a process will be over.
+    /// When the age of a process will be over, or the time that it has for all its memory.
     pub(super) fn old_age(&self) -> impl Iterator<Item = Instant> {
         let young = self.processes.iter().filter(|process| self.wears_out() && process.is_serving() && process.worn.is_none());
-        young.filter_map(|process| Some(process.created + process.lifespan.age?))
+        young.flat_map(|process| {
+            let age = process.lifespan.age.map(|age| process.created + age);
+            age.into_iter().chain(process.settles().filter(|_| process.is_heavy()))
+        })
     }
 
     /// The one before has not left yet.
@@ -101,6 +164,8 @@ impl<W> Group<W> {
     }
 }
 
+/// A boot is a tenth of a process's life, or less.
+const BOOTS: u32 = 10;
 const GOLDEN_RATIO: u32 = 0x9e37_79b9;
 const TENTH: u128 = 10;
 
@@ -124,7 +189,7 @@ mod tests {
         assert_eq!((1..100).map(|serial| spread(1, serial)).min(), Some(1));
         assert!(spread(u64::MAX, 1) >= u64::MAX / 10 * 9);
         let year = Duration::from_secs(365 * 24 * 3600);
-        let lifespan = of_process(Lifespan { requests: None, age: Some(year) }, 7);
+        let lifespan = of_process(Lifespan { age: Some(year), ..Lifespan::default() }, 7);
         assert!(lifespan.age.is_some_and(|age| age > year.mul_f64(0.9) && age <= year));
     }
 }

@@ -37,6 +37,9 @@ impl fmt::Display for FailureKind {
             FailureKind::NotReady { after, last } if last.is_empty() => write!(f, "not ready after {} s", seconds(after)),
             FailureKind::NotReady { after, last } => write!(f, "not ready after {} s ({last})", seconds(after)),
             FailureKind::Refused(text) => f.write_str(text),
+            FailureKind::Memory { used, limit } => {
+                write!(f, "killed for its memory: {} MiB, memory_limit_hard is {} MiB", mib(*used), mib(*limit))
+            }
             FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
             FailureKind::Thread(why) => write!(f, "its I/O thread failed: {why}"),
             FailureKind::Baked(why) => write!(f, "did worse than the release before it: {why}"),
@@ -50,6 +53,7 @@ impl fmt::Display for Worn {
             Worn::Asked => f.write_str("as asked"),
             Worn::Requests(1) => f.write_str("after 1 request"),
             Worn::Requests(count) => write!(f, "after {} requests", thousands(*count)),
+            Worn::Memory(used) => write!(f, "for its memory, {} MiB", mib(*used)),
             Worn::Stuck(had) => write!(f, "because it was stuck in a request for {}", span(had.as_secs_f64())),
             Worn::Age(age) => write!(f, "after {}", span(age.as_secs_f64())),
         }
@@ -124,6 +128,10 @@ impl Outcome {
             Outcome::Stopped => "stopped",
         }
     }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes >> 20
 }
 
 /// `1,234,567`

@@ -4,21 +4,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::sys;
+use crate::sys::{self, Member};
 
 /// Too little for one more process like the largest of these (by their leaders): what was found. None: enough, or nothing to compare.
 pub fn shortage(leaders: &[u32]) -> Option<String> {
     let members = sys::members_of(leaders);
-    let largest = |size: fn(u32) -> Option<u64>| {
-        let of = |leader: &u32| members.iter().filter(|(session, _)| session == leader).filter_map(|(_, pid)| size(*pid)).sum::<u64>();
+    let largest = |size: fn(&Member) -> u64| {
+        let of = |leader: &u32| members.iter().filter(|member| member.session == *leader).map(size).sum::<u64>();
         leaders.iter().map(of).max().filter(|largest| *largest > 0)
     };
     let (available, of) = available()?;
     // What is resident is never less, and its number is there at once.
-    if available >= largest(sys::process_resident)? {
+    if available >= largest(|member| member.resident)? {
         return None;
     }
-    let largest = largest(sys::process_memory)?;
+    let largest = largest(|member| sys::process_share(member.pid).unwrap_or(member.resident))?;
     (available < largest).then(|| format!("{} MiB of memory are left {of}, the largest process takes {} MiB", mib(available), mib(largest)))
 }
 

@@ -69,3 +69,62 @@ fn a_replacement_that_does_not_start_costs_nobody_a_request() {
     wait::until("it is replaced", secs(60), || replaced(&site, "requests") >= 1);
     load.stop().expect_no_failure(&[]);
 }
+
+#[test]
+fn a_process_that_leaks_is_replaced_and_nobody_notices() {
+    let site = Site::start(&format!("{APP}memory_limit = \"64M\"\nmemory_limit_hard = \"900M\""));
+    let load = Load::start(site.addr, &ALL);
+    let mut leaked = 0;
+    // Of two processes one has leaked at least twice as much as it may.
+    while leaked < 260 {
+        wire::get(site.addr, "/leak?mib=20").unwrap();
+        leaked += 20;
+    }
+    wait::until("what leaks is replaced", secs(60), || replaced(&site, "for its memory") >= 1);
+    load.stop().expect_no_failure(&[]);
+    assert!(site.status()["apps"][0]["last_failure"].is_null(), "{}", site.status());
+}
+
+#[test]
+fn a_process_that_takes_far_too_much_is_killed_and_the_status_says_so() {
+    let site = Site::start(&APP.replace("processes = 2", "processes = 1\nmemory_limit_hard = \"64M\""));
+    let first = wire::get(site.addr, "/leak?mib=80").unwrap().text();
+    wait::until("another serves", secs(60), || wire::get(site.addr, "/pid").unwrap().text() != first);
+    let said = site.status()["apps"][0]["last_failure"]["message"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("killed for its memory: ") && said.ends_with(" MiB, memory_limit_hard is 64 MiB"), "{said}");
+    assert!(site.log().contains(&format!("app/1 g1 pid {first}: killed for its memory")), "{}", site.log());
+    assert_eq!(replaced(&site, ""), 0, "it crashed");
+}
+
+#[test]
+fn what_its_children_take_counts_for_a_process() {
+    let site = Site::start(&APP.replace("processes = 2", "processes = 1"));
+    let process = || site.status()["apps"][0]["processes"][0].clone();
+    let before = process();
+    assert_eq!(before["children"], 0, "{before}");
+    let memory = |of: &serde_json::Value| of["memory"].as_u64().unwrap();
+    wire::get(site.addr, "/child").unwrap();
+    wire::get(site.addr, "/leak?mib=30").unwrap();
+    wire::get(site.addr, "/burn?ms=300").unwrap();
+    let after = process();
+    assert_eq!(after["children"], 1, "{after}");
+    assert!(memory(&after) > memory(&before) + (30 << 20), "{before} {after}");
+    assert!(after["cpu"].as_f64().unwrap() > 0.0, "{after}");
+    assert!(site.rota(&["status"]).expect(0).out.contains(" ch "));
+}
+
+#[test]
+fn without_limits_nobody_looks_at_memory() {
+    let site = Site::start(APP);
+    let sampler = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", site.pid())).unwrap().map(|task| task.unwrap().path());
+        let status = |task: std::path::PathBuf| std::fs::read_to_string(task.join("status")).unwrap_or_default();
+        tasks.map(status).find(|status| status.contains("rota-samples")).expect("there is a sampler")
+    };
+    wait::until("it sleeps after the last status", secs(10), || sampler().contains("State:\tS"));
+    let switches = || sampler().lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
+    let before = switches();
+    // Longer than between two looks.
+    std::thread::sleep(secs(6));
+    assert_eq!(switches(), before);
+}

@@ -160,11 +160,12 @@ fn row(process: &ProcessStatus, paint: Paint) -> Vec<String> {
         count(process.errors),
         or_none(process.cpu.map(|cpu| format!("{cpu:.0}%"))),
         or_none(process.memory.map(brief_size)),
-        or_none(process.last_used.map(|ago| format!("{} ago", brief_span(ago)))),
+        or_none(process.children.map(|children| children.to_string())),
+        or_none(process.last_used.map(brief_span)),
     ]
 }
 
-const HEADING: [&str; 10] = [">#", "gen", ">pid", "state", ">busy", ">done", ">err", ">cpu", ">mem", ">used"];
+const HEADING: [&str; 11] = [">#", "gen", ">pid", "state", ">busy", ">done", ">err", ">cpu", ">mem", ">ch", ">last"];
 
 #[cfg(test)]
 mod tests {
@@ -197,9 +198,9 @@ rota 0.1.0, pid 812, up 4 d 3 h, 12 connections, listens on 0.0.0.0:80, [::]:80
 
 blog  g7 /srv/blog/releases/41
   queue 0 of 100; so far 0 refused as it was full, 0 waited too long
-  #  gen   pid  state       busy  done  err  cpu  mem    used
-  1  g7   4711  serving 3m   2/5  1204    3   7%  66M  1s ago
-  2  g7   4712  serving 3m   2/5  1204    3   7%  66M       -
+  #  gen   pid  state       busy  done  err  cpu  mem  ch  last
+  1  g7   4711  serving 3m   2/5  1204    3   7%  66M   2    1s
+  2  g7   4712  serving 3m   2/5  1204    3   7%  66M   2     -
 ";
         assert_eq!(render(&status, 80, Paint(false)), expected);
     }
@@ -227,10 +228,10 @@ blog  g7 /srv/blog/releases/41
   blog/2 g7 waits for 2 requests to end: rota status --blocking blog
   blog/1 g7 is replaced after 1,000 requests
   backoff: 3 failures in a row, the next try in 4.0 s
-  #  gen   pid  state         busy  done  err  cpu  mem    used
-  1  g7   4711  serving 3m     2/5  1204    3   7%  66M  1s ago
-  2  g7   4712  draining 3m    2/5  1204    3   7%  66M  1s ago
-  2  g9      -  starting 12s   0/5     0    0    -    -       -
+  #  gen   pid  state         busy  done  err  cpu  mem  ch  last
+  1  g7   4711  serving 3m     2/5  1204    3   7%  66M   2    1s
+  2  g7   4712  draining 3m    2/5  1204    3   7%  66M   2    1s
+  2  g9      -  starting 12s   0/5     0    0    -    -   -     -
   RESISTS g8 /srv/blog/releases/42 for 1 min 30 s: process 1: exited with status
     1 after 0.42 s, before it was ready
     | Traceback (most recent call last):
@@ -364,7 +365,7 @@ blog  g7 /srv/blog/releases/41
             processes: vec![
                 ProcessStatus { replaced: Some("after 1,000 requests".to_owned()), ..process(1, 7, "serving") },
                 process(2, 7, "draining"),
-                ProcessStatus { cpu: None, memory: None, last_used: None, ..starting },
+                ProcessStatus { cpu: None, memory: None, children: None, last_used: None, ..starting },
             ],
             queue: QueueStatus { length: 2, max: 100, age: Some(0.3), refused: 5, expired: 4 },
             walk: Some(Progress {
@@ -419,6 +420,7 @@ blog  g7 /srv/blog/releases/41
             replaced: None,
             cpu: Some(7.1),
             memory: Some(66 << 20),
+            children: Some(2),
         }
     }
 }

@@ -55,7 +55,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         leader: LeaderPolicy::Overlap,
         sticky: None,
         bake: None,
-        lifespan: Lifespan { requests: None, age: None },
+        lifespan: Lifespan::default(),
         restart_file: None,
         watch: false,
         log: None,
@@ -122,6 +122,8 @@ sticky = { cookie = "route" }
 bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
 max_requests = 1
 max_age = "6h"
+memory_limit = "300M"
+memory_limit_hard = "1G"
 request_timeout = "1s"
 restart_file = "tmp/restart.txt"
 watch = true
@@ -206,7 +208,7 @@ sendfile_root = "/srv/files"
         leader: LeaderPolicy::Exclusive,
         sticky: Some("route".into()),
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
-        lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)) },
+        lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)), memory: Some(300 << 20), memory_hard: Some(1 << 30) },
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,
         log: Some("/srv/blog/app.log".into()),

@@ -64,6 +64,7 @@ impl ProcessStatus {
             replaced: view.worn.map(|worn| worn.to_string()),
             cpu: None,
             memory: None,
+            children: None,
         }
     }
 }

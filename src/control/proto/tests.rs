@@ -155,7 +155,7 @@ fn the_whole_view_of_a_group_is_told() {
     let expected = concat!(
         r#"{"app":"blog","generation":7,"release":"/srv/blog/7","passed_over":null,"command":null,"detected":null,"processes_wanted":4,"concurrency":5,"#,
         r#""processes":[{"number":3,"generation":8,"pid":4711,"release":"/srv/blog/8","state":"starting","state_seconds":1.2,"age":1.25,"#,
-        r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","cpu":null,"memory":null}],"#,
+        r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","cpu":null,"memory":null,"children":null}],"#,
         r#""queue":{"length":2,"max":100,"age":0.25,"refused":3,"expired":4},"#,
         r#""walk":{"app":"blog","generation":8,"kind":"restart","trigger":"signal","phase":"boot","number":3,"replaced":2,"of":4,"#,
         r#""seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,

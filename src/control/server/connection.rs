@@ -45,7 +45,7 @@ enum Stage {
     Quieting { told: Pausing },
     /// It waits until a process is gone.
     Detaching { process: Detached },
-    /// It waits for the I/O threads' answers, at most until `until`.
+    /// It waits for the answers of other threads, at most until `until`.
     Collecting { ticket: Ticket, until: Instant },
     /// It has heard all and goes when that is written; some of it must have been written by `until`.
     Leaving { until: Instant },
@@ -125,7 +125,7 @@ impl Connection {
                 Some(by) => Reply::Detached { app: process.app.clone(), number: process.number, pid: process.pid, by },
                 None => return Ok(()),
             },
-            Stage::Collecting { ticket, .. } => match operator.requests(*ticket, now) {
+            Stage::Collecting { ticket, .. } => match operator.answer(*ticket, now) {
                 Some(reply) => reply,
                 None => return Ok(()),
             },
@@ -237,10 +237,10 @@ impl Connection {
             return self.last_word(&Reply::Error { message }, now);
         }
         match request {
-            Request::Status { app } => match operator.status(app.as_deref(), now) {
-                Ok(status) => self.last_word(&Reply::Status(Box::new(status)), now),
-                Err(message) => self.last_word(&Reply::Error { message }, now),
-            },
+            Request::Status { app } => {
+                let asked = operator.ask_status(app.as_deref(), now);
+                self.collect(asked, operator, now)
+            }
             Request::Restart { app, wait, at_once } => self.begin(Wish::Restart { app: app.as_deref(), at_once }, wait, operator, now),
             Request::Deploy { app, directory, wait } => self.begin(Wish::Deploy { app: &app, directory: &directory }, wait, operator, now),
             Request::Rollback { app, wait } => self.begin(Wish::Rollback { app: &app }, wait, operator, now),
@@ -280,19 +280,27 @@ impl Connection {
                 }
                 Err(message) => self.last_word(&Reply::Error { message }, now),
             },
-            Request::Requests { app, draining } => match operator.ask_requests(app.as_deref(), draining, now) {
-                Ok(ticket) => {
-                    self.stage = Stage::Collecting { ticket, until: now + COLLECTING };
-                    self.follow(operator, now)
-                }
-                Err(message) => self.last_word(&Reply::Error { message }, now),
-            },
+            Request::Requests { app, draining } => {
+                let asked = operator.ask_requests(app.as_deref(), draining, now);
+                self.collect(asked, operator, now)
+            }
             Request::Stop {} => {
                 log::info!("control socket: stop, asked for by {}", self.who());
                 operator.stop();
                 self.stage = Stage::Staying;
                 self.say(&Reply::Stopping)
             }
+        }
+    }
+
+    /// Waits for what other threads have been asked.
+    fn collect<O: Operator>(&mut self, asked: Result<Ticket, String>, operator: &mut O, now: Instant) -> Result<(), Closes> {
+        match asked {
+            Ok(ticket) => {
+                self.stage = Stage::Collecting { ticket, until: now + COLLECTING };
+                self.follow(operator, now)
+            }
+            Err(message) => self.last_word(&Reply::Error { message }, now),
         }
     }
 
@@ -385,7 +393,8 @@ impl fmt::Display for Closes {
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Bytes that may wait for a client when more comes: some hundred events.
 pub const MAX_OUTPUT: usize = 256 * 1024;
-/// How long the I/O threads have to say what they have in hand: a turn of their loops takes milliseconds.
+/// How long other threads have to say what they were asked: a turn of an I/O thread takes milliseconds, a look of the sampler a second at
+/// most.
 pub const COLLECTING: Duration = Duration::from_secs(2);
 /// Without a request, and without reading the last reply.
 pub const PATIENCE: Duration = Duration::from_secs(10);

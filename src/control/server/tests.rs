@@ -358,6 +358,8 @@ struct Fake {
     asked: Vec<String>,
     reports: Vec<(String, WalkReport)>,
     statuses: u32,
+    /// Asked for and not told yet.
+    status_of: Option<String>,
     stops: u32,
     /// Makes the status so long.
     padding: usize,
@@ -367,11 +369,13 @@ struct Fake {
     answers_at: Option<Instant>,
 }
 
+const STATUS: Ticket = Ticket(7);
+
 impl Operator for Fake {
-    fn status(&mut self, app: Option<&str>, _: Instant) -> Result<StatusReply, String> {
+    fn ask_status(&mut self, app: Option<&str>, _: Instant) -> Result<Ticket, String> {
         self.statuses += 1;
-        let status = status(app.unwrap_or("all"));
-        Ok(if self.padding > 0 { StatusReply { version: "x".repeat(self.padding), ..status } } else { status })
+        self.status_of = Some(app.unwrap_or("all").to_owned());
+        Ok(STATUS)
     }
 
     fn walk(&mut self, wish: Wish<'_>, _: Instant) -> Result<Vec<Asked>, String> {
@@ -422,7 +426,12 @@ impl Operator for Fake {
         Ok(Ticket(1))
     }
 
-    fn requests(&mut self, _: Ticket, now: Instant) -> Option<Reply> {
+    fn answer(&mut self, ticket: Ticket, now: Instant) -> Option<Reply> {
+        if ticket == STATUS {
+            let status = status(&self.status_of.take()?);
+            let version = if self.padding > 0 { "x".repeat(self.padding) } else { status.version };
+            return Some(Reply::Status(Box::new(StatusReply { version, ..status })));
+        }
         (now >= self.answers_at?).then(|| Reply::Requests { requests: Vec::new(), silent: vec!["blog/1 g1".to_owned()] })
     }
 

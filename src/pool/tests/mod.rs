@@ -40,8 +40,10 @@ const SETTINGS: Settings = Settings {
     surge: 1,
     leader: LeaderPolicy::Overlap,
     bake: None,
-    lifespan: Lifespan { requests: None, age: None },
+    lifespan: UNLIMITED,
 };
+
+const UNLIMITED: Lifespan = Lifespan { requests: None, age: None, memory: None, memory_hard: None };
 
 impl Rig {
     fn new(settings: Settings) -> Self {

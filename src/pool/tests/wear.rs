@@ -3,7 +3,7 @@
 use super::*;
 
 /// So few that a tenth of them is no whole request: no process has less.
-const FIVE: Settings = Settings { lifespan: Lifespan { requests: Some(5), age: None }, ..SETTINGS };
+const FIVE: Settings = Settings { lifespan: Lifespan { requests: Some(5), ..UNLIMITED }, ..SETTINGS };
 
 /// One after the other, of which each is chosen in turn.
 fn requests(rig: &mut Rig, count: usize) {
@@ -14,7 +14,7 @@ fn requests(rig: &mut Rig, count: usize) {
 }
 
 fn aged(seconds: u64) -> Settings {
-    Settings { lifespan: Lifespan { requests: None, age: Some(Duration::from_secs(seconds)) }, ..SETTINGS }
+    Settings { lifespan: Lifespan { age: Some(Duration::from_secs(seconds)), ..UNLIMITED }, ..SETTINGS }
 }
 
 #[test]
@@ -143,4 +143,87 @@ fn a_process_that_is_stuck_in_a_walk_is_replaced_when_that_has_ended() {
     assert_eq!(rig.steps(), [""; 0], "the second of the walk boots");
     let lines = rig.swap("2 g2", "2 g1");
     assert!(lines.ends_with(&["g2: every process is replaced".to_owned(), "spawn 1 g2".to_owned()]), "{lines:?}");
+}
+
+const MIB: u64 = 1 << 20;
+
+/// 100 MiB, and 150 MiB at once; the limit of the first process is lower by less than 10 MiB.
+fn weighed(rig: &mut Rig, mib: u64) -> Option<String> {
+    let (id, now) = (rig.ids[0].1, rig.now);
+    rig.group().weighed(id, mib * MIB, now).map(|failure| failure.to_string())
+}
+
+fn heavy() -> Rig {
+    Rig::serving(Settings {
+        processes: 1,
+        lifespan: Lifespan { memory: Some(100 * MIB), memory_hard: Some(150 * MIB), ..UNLIMITED },
+        ..SETTINGS
+    })
+}
+
+#[test]
+fn a_process_with_too_much_memory_is_replaced_and_with_far_too_much_killed() {
+    let mut rig = heavy();
+    let limit = rig.group().to_weigh().next().unwrap().limit;
+    assert!((90 * MIB..=100 * MIB).contains(&limit));
+    assert_eq!(weighed(&mut rig, 89), None);
+    assert_eq!(rig.steps(), [""; 0]);
+    assert_eq!(weighed(&mut rig, 101), None);
+    assert_eq!(rig.steps(), ["spawn 1 g1"]);
+    let old = rig.ids[0].1;
+    assert_eq!(rig.group().worn(old).unwrap().to_string(), "for its memory, 101 MiB");
+    assert_eq!(rig.group().to_weigh().next().unwrap().limit, 150 * MIB, "only what kills is of interest now");
+    assert_eq!(weighed(&mut rig, 151).as_deref(), Some("killed for its memory: 151 MiB, memory_limit_hard is 150 MiB"));
+    assert_eq!(rig.steps(), ["kill group 1 g1"]);
+    assert_eq!(weighed(&mut rig, 152), None, "once");
+    rig.ready("1 g1");
+    assert_eq!(rig.steps(), ["serve 1 g1"]);
+    let (_, failure, _) = rig.view().last_failure.unwrap();
+    assert!(matches!(failure.kind, FailureKind::Memory { .. }));
+}
+
+#[test]
+fn a_killed_process_crashed_and_its_end_is_no_second_failure() {
+    let mut rig = heavy();
+    weighed(&mut rig, 151);
+    assert_eq!(rig.steps(), ["kill group 1 g1", "spawn 1 g1"]);
+    let old = rig.ids[0].1;
+    let now = rig.now;
+    rig.group().exited(old, Exit::Signal { signal: 9, core: false }, Vec::new(), now);
+    rig.group().group_empty(old, now);
+    assert_eq!(rig.steps(), ["gone 1 g1"]);
+    let (_, failure, _) = rig.view().last_failure.unwrap();
+    assert!(matches!(failure.kind, FailureKind::Memory { .. }), "{failure}");
+    assert!(rig.view().backoff.is_none(), "the first crash waits for nothing");
+}
+
+#[test]
+fn a_process_that_takes_too_much_from_its_boot_on_lives_ten_times_as_long_as_that_took() {
+    let mut rig = heavy();
+    weighed(&mut rig, 101);
+    rig.steps();
+    rig.after(60.0);
+    rig.ready("1 g1");
+    rig.steps();
+    let (old, now) = (rig.ids[0].1, rig.now);
+    rig.group().exited(old, Exit::Status(0), Vec::new(), now);
+    rig.group().group_empty(old, now);
+    let (young, now) = (rig.id("1 g1"), rig.now);
+    assert_eq!(rig.group().weighed(young, 120 * MIB, now), None);
+    assert!(rig.group().worn(young).is_none());
+    // Sixty seconds of boot.
+    let spawns = |lines: Vec<String>| lines.iter().any(|line| line.starts_with("spawn"));
+    assert!(!spawns(rig.steps_for(539.0)));
+    assert!(spawns(rig.steps_for(1.1)), "without being weighed again");
+}
+
+#[test]
+fn one_that_boots_or_drains_is_killed_for_its_memory_too() {
+    let mut rig = heavy();
+    rig.restart();
+    rig.steps();
+    let (booting, now) = (rig.id("1 g2"), rig.now);
+    assert!(rig.group().weighed(booting, 151 * MIB, now).is_some());
+    assert!(rig.steps().contains(&"kill group 1 g2".to_owned()));
+    assert!(rig.view().resists.is_some(), "it is a start that failed");
 }

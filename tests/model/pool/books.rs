@@ -127,6 +127,11 @@ pub struct Proc {
     pub recycled: bool,
     /// Another took its place, or was to, when no walk wanted that.
     pub relieved: bool,
+    /// When it was weighed last.
+    pub memory: u64,
+    pub stuck: bool,
+    /// It took so much that it is to be killed at once.
+    pub condemned: bool,
     /// Requests that hold a claim on it, and since when none does.
     pub claims: u32,
     pub idle: Instant,
@@ -172,6 +177,9 @@ impl Proc {
             gone: false,
             recycled: false,
             relieved: false,
+            memory: 0,
+            stuck: false,
+            condemned: false,
             claims: 0,
             idle: now,
             processed: 0,
@@ -274,15 +282,19 @@ impl App {
     /// It may be replaced by another of its release: its time is over, or nearly, for each has a little less than is configured.
     pub fn may_be_replaced(&self, proc: &Proc, now: Instant) -> bool {
         let age = proc.ended.unwrap_or(now) - proc.spawned;
-        let Lifespan { requests, age: oldest } = self.settings.lifespan;
+        let Lifespan { requests, age: oldest, memory, .. } = self.settings.lifespan;
         proc.recycled
+            || proc.stuck
+            || memory.is_some_and(|most| proc.memory * 10 >= most * 9)
             || requests.is_some_and(|most| proc.processed * 10 >= most * 9)
             || oldest.is_some_and(|oldest| age >= oldest.mul_f64(0.9))
     }
 
     /// Nothing holds up the replacement of this one.
     pub fn must_be_replaced(&self, proc: &Proc) -> bool {
-        proc.recycled || self.settings.lifespan.requests.is_some_and(|most| proc.processed >= most)
+        let Lifespan { requests, memory, .. } = self.settings.lifespan;
+        let over = |limit: Option<u64>, is: u64| limit.is_some_and(|most| is >= most);
+        proc.recycled || proc.stuck || over(requests, proc.processed) || over(memory, proc.memory)
     }
 
     pub fn is_missing(&self, number: Number) -> bool {

@@ -13,6 +13,7 @@ mod steps;
 mod tally;
 mod trial;
 mod walks;
+mod wear;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -9,19 +9,24 @@ use super::world::{Event, World};
 impl World {
     /// The I/O thread of a process says that it will not do.
     pub fn fail(&mut self, app: usize, proc: usize, kind: FailureKind) -> Check {
-        let fell = self.apps[app].fell(proc, self.now);
-        self.apps[app].note_crash(proc, self.now);
-        let it = &mut self.apps[app].procs[proc];
-        let id = it.id;
-        it.failed |= fell;
-        it.ended.get_or_insert(self.now);
-        it.serving = false;
-        it.draining = None;
+        self.falls(app, proc);
+        let id = self.apps[app].procs[proc].id;
         self.say(|| format!("failed {id:?}: {kind}"));
         self.pool.group_mut(id.group).start_failed(id, Failure { kind, output: Vec::new() }, self.now);
         self.awake = true;
         self.release_claims(app, proc);
         self.check()
+    }
+
+    /// It can go on no longer, as the pool is about to learn.
+    pub fn falls(&mut self, app: usize, proc: usize) {
+        let fell = self.apps[app].fell(proc, self.now);
+        self.apps[app].note_crash(proc, self.now);
+        let it = &mut self.apps[app].procs[proc];
+        it.failed |= fell;
+        it.ended.get_or_insert(self.now);
+        it.serving = false;
+        it.draining = None;
     }
 
     pub fn exit(&mut self, app: usize, proc: usize, status: i32) -> Check {

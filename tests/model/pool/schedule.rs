@@ -8,6 +8,7 @@ use rota::pool::{Aim, FailureKind, Outcome, Settings};
 use super::books::{App, Check, Proc, ensure};
 use super::rng::Rng;
 use super::tally::Tally;
+use super::wear;
 use super::world::World;
 
 /// Longer than any chain of timeouts and backoffs.
@@ -58,7 +59,14 @@ fn settings(rng: &mut Rng) -> Settings {
 }
 
 fn lifespan(rng: &mut Rng) -> Lifespan {
-    Lifespan { requests: rng.percent(20).then(|| rng.within(1, 30)), age: rng.percent(5).then(|| Duration::from_secs(rng.within(5, 600))) }
+    let memory = rng.percent(20).then(|| rng.within(wear::MOST / 2, wear::MOST));
+    let memory_hard = rng.percent(20).then(|| memory.unwrap_or(wear::MOST / 2) + rng.within(1, wear::MOST));
+    Lifespan {
+        memory,
+        memory_hard,
+        requests: rng.percent(20).then(|| rng.within(1, 30)),
+        age: rng.percent(5).then(|| Duration::from_secs(rng.within(5, 600))),
+    }
 }
 
 fn bake(rng: &mut Rng) -> BakeConfig {
@@ -92,7 +100,9 @@ fn something_happens(world: &mut World) -> Check {
         835..850 => world.pause(app),
         850..860 => world.resume(app),
         860..880 => world.recycle(app),
-        880..890 => rush(world, app),
+        880..884 => rush(world, app),
+        884..888 => world.weigh(app),
+        888..890 => world.stick(app),
         890..930 => world.dies(app),
         930..945 => {
             let working = |proc: &Proc| proc.leader && proc.ended.is_none() && proc.first_signal.is_none();

@@ -183,9 +183,9 @@ impl World {
             }
             Signal::Kill => {
                 let overdue = it.first_signal.is_some_and(|first| now >= first + books.settings.stop_timeout);
-                ensure!(to == SignalTo::Group && !it.killed && (overdue || at_once), "{id:?} is killed too early or twice");
+                ensure!(to == SignalTo::Group && !it.killed && (overdue || at_once || it.condemned), "{id:?} is killed too early or twice");
                 let due = it.first_signal.map(|first| first + books.settings.stop_timeout);
-                ensure!(at_once || is_punctual(now, due, self.calm), "{id:?} is killed too late");
+                ensure!(at_once || it.condemned || is_punctual(now, due, self.calm), "{id:?} is killed too late");
                 self.tally.saw(Saw::Kill);
             }
         }

@@ -30,6 +30,8 @@ pub enum Saw {
     Recycled,
     /// Replaced because its time was over.
     WornOut,
+    /// Killed for its memory.
+    TooHeavy,
     Cut,
     Kill,
     Step,
@@ -44,7 +46,7 @@ pub enum Saw {
     Granted,
 }
 
-const ALL: [Saw; 30] = [
+const ALL: [Saw; 31] = [
     Saw::Restart,
     Saw::Joined,
     Saw::AtOnce,
@@ -65,6 +67,7 @@ const ALL: [Saw; 30] = [
     Saw::Swap,
     Saw::Recycled,
     Saw::WornOut,
+    Saw::TooHeavy,
     Saw::Cut,
     Saw::Kill,
     Saw::Step,

@@ -1,0 +1,183 @@
+//! What the processes take, read from /proc by a thread of its own: memory of those that have a limit, again and again; processor, memory and
+//! children of all when somebody looks at the status. Without limits and without anybody who looks it sleeps.
+//!
+//! The share of a process in memory (PSS) is found by a walk through its page tables, which takes tens of milliseconds where gigabytes are
+//! resident: too long for an event loop, and for the thread that repairs crashes. Here too it is read only when what is resident, whose number
+//! is there at once and never less, is beyond a limit.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::control::server::Ticket;
+use crate::ids::ProcessId;
+use crate::pool::{Living, ToWeigh};
+use crate::sys::{self, Member};
+use crate::table::{Shared, ToMaster};
+
+/// What one process of an app takes, with its children: all that is in its session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Percent of one core, since an earlier look.
+    pub cpu: f64,
+    /// Bytes, shared ones by their share.
+    pub memory: u64,
+    pub children: usize,
+}
+
+/// Starts the thread. Each ticket is answered by [`ToMaster::Samples`]; it ends when nobody can ask any more.
+pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Ticket>> {
+    let (asks, asked) = crossbeam_channel::unbounded();
+    let thread = std::thread::Builder::new().name("rota-samples".to_owned()).stack_size(STACK);
+    thread.spawn(move || Sampler { shared, asked, seen: HashMap::new(), rests: HashMap::new() }.run())?;
+    Ok(asks)
+}
+
+struct Sampler {
+    shared: Arc<Shared>,
+    asked: Receiver<Ticket>,
+    seen: HashMap<ProcessId, Seen>,
+    /// Processes whose share is not read again before this.
+    rests: HashMap<ProcessId, Instant>,
+}
+
+/// Processor time at two earlier looks, and when.
+#[derive(Clone, Copy)]
+struct Seen {
+    before: (u64, Instant),
+    last: (u64, Instant),
+}
+
+impl Seen {
+    /// The younger one that is old enough to say something.
+    fn base(&self, now: Instant) -> (u64, Instant) {
+        if now.saturating_duration_since(self.last.1) >= WINDOW { self.last } else { self.before }
+    }
+
+    fn and(self, ticks: u64, now: Instant) -> Self {
+        if now.saturating_duration_since(self.last.1) >= WINDOW { Self { before: self.last, last: (ticks, now) } } else { self }
+    }
+}
+
+impl Sampler {
+    fn run(&mut self) {
+        let has_limits = self.shared.apps.iter().any(|app| app.lifespan.least_memory().is_some());
+        let mut look = has_limits.then(|| Instant::now() + NEAR);
+        loop {
+            if look.is_some_and(|at| at <= Instant::now()) {
+                let pause = if self.weigh() { NEAR } else { FAR };
+                look = Some(Instant::now() + pause);
+            }
+            let asked = match look {
+                Some(at) => self.asked.recv_deadline(at),
+                None => self.asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match asked {
+                Ok(ticket) => self.survey(ticket),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Compares processes with their limits. True: one of them is not far from its own.
+    fn weigh(&mut self) -> bool {
+        let targets: Vec<ToWeigh> = self.shared.table.lock().pool.groups().flat_map(|group| group.to_weigh()).collect();
+        let members = sys::members_of(&targets.iter().map(|target| target.pid).collect::<Vec<_>>());
+        self.rests.retain(|id, _| targets.iter().any(|target| target.id == *id));
+        let mut near = false;
+        for target in targets {
+            let own = || members.iter().filter(|member| member.session == target.pid);
+            let resident: u64 = own().map(|member| member.resident).sum();
+            near |= resident >= target.limit / 2;
+            let begun = Instant::now();
+            if resident < target.limit || self.rests.get(&target.id).is_some_and(|until| begun < *until) {
+                continue;
+            }
+            let memory = own().map(share).sum();
+            // The walk holds up the process too: a hundredth of the time at most.
+            let done = Instant::now();
+            self.rests.insert(target.id, done + 100 * (done - begun));
+            self.tell_weight(&target, memory, done);
+        }
+        near
+    }
+
+    fn tell_weight(&self, target: &ToWeigh, memory: u64, now: Instant) {
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(target.id.group);
+        let too_much = group.weighed(target.id, memory, now);
+        let name = group.name_of(target.id);
+        drop(state);
+        self.shared.table.notify();
+        if let (Some(failure), Some(name)) = (too_much, name) {
+            log::error!("{name} pid {}: {failure}", target.pid);
+        }
+    }
+
+    /// What all processes take, for everybody who asks by now.
+    fn survey(&mut self, ticket: Ticket) {
+        let processes: Vec<Living> = self.shared.table.lock().pool.groups().flat_map(|group| group.living()).collect();
+        self.seen.retain(|id, _| processes.iter().any(|process| process.id == *id));
+        let now = Instant::now();
+        let is_known = |process: &Living| self.recent(process.id, now).is_some() || now < process.created + LATELY;
+        if !processes.iter().all(is_known) {
+            self.look(&processes);
+            std::thread::sleep(WINDOW);
+        }
+        let (members, shares) = self.look(&processes);
+        let begun = Instant::now();
+        let sample = |(process, cpu): (&Living, f64)| {
+            let own = || members.iter().filter(|member| member.session == process.pid);
+            // Whoever waits for the status has its numbers in time, if need be too large ones.
+            let memory = own().map(|member| if begun.elapsed() < PATIENCE { share(member) } else { member.resident }).sum();
+            Some((process.pid, Sample { cpu, memory, children: own().count().checked_sub(1)? }))
+        };
+        let samples: Arc<HashMap<u32, Sample>> = Arc::new(processes.iter().zip(shares).filter_map(sample).collect());
+        for ticket in std::iter::once(ticket).chain(self.asked.try_iter()) {
+            if let Ok(wake) = self.shared.master.send(ToMaster::Samples(ticket, samples.clone())) {
+                wake.wake();
+            }
+        }
+    }
+
+    /// The members of all sessions, and the share of a core that each process has had since it was looked at before.
+    fn look(&mut self, processes: &[Living]) -> (Vec<Member>, Vec<f64>) {
+        let members = sys::members_of(&processes.iter().map(|process| process.pid).collect::<Vec<_>>());
+        let now = Instant::now();
+        let mut shares = Vec::new();
+        for process in processes {
+            let ticks = members.iter().filter(|member| member.session == process.pid).map(|member| member.ticks).sum();
+            let born = (0, process.created);
+            let seen = self.recent(process.id, now).unwrap_or(Seen { before: born, last: born });
+            let (before, since) = seen.base(now);
+            let used = u64::saturating_sub(ticks, before) as f64 / sys::TICKS_PER_SECOND;
+            let time = now.saturating_duration_since(since).as_secs_f64();
+            shares.push(if time > 0.0 { (used / time * 1000.0).round() / 10.0 } else { 0.0 });
+            self.seen.insert(process.id, seen.and(ticks, now));
+        }
+        (members, shares)
+    }
+
+    fn recent(&self, id: ProcessId, now: Instant) -> Option<Seen> {
+        self.seen.get(&id).copied().filter(|seen| now.saturating_duration_since(seen.last.1) <= LATELY)
+    }
+}
+
+fn share(member: &Member) -> u64 {
+    sys::process_share(member.pid).unwrap_or(member.resident)
+}
+
+/// Between two looks at processes with a limit, when one has half of it, and when none has.
+const NEAR: Duration = Duration::from_secs(5);
+const FAR: Duration = Duration::from_secs(15);
+/// The least time in which ticks of 10 ms say something.
+const WINDOW: Duration = Duration::from_millis(200);
+/// What was seen longer ago says nothing about now.
+const LATELY: Duration = Duration::from_secs(60);
+/// For all shares of one survey.
+const PATIENCE: Duration = Duration::from_secs(1);
+const STACK: usize = 128 * 1024;
