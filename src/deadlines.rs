@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The deadline of one connection; lives in the connection.
 #[derive(Debug, Default)]
@@ -21,6 +21,11 @@ impl Deadline {
     /// Forgets the heap's entry: the connection goes to another thread with another heap.
     pub fn disarm(&mut self) {
         self.armed = None;
+    }
+
+    /// So much time has not counted.
+    pub fn put_off(&mut self, by: Duration) {
+        self.at = self.at.map(|at| at + by);
     }
 
     /// There is no limit for now. The entry stays and does nothing.
@@ -87,6 +92,15 @@ impl Deadlines {
     }
 }
 
+/// The time that a loop has lost which ran last at `ran`, meant to be back at `due_back` and is so at `now`: it was kept from running, by
+/// SIGSTOP, a machine that was held, a disk. What passed meanwhile is no fault of those who had a limit. None: it came nearly when it meant to.
+pub fn lost(ran: Instant, due_back: Option<Instant>, now: Instant) -> Option<Duration> {
+    due_back.filter(|due| now > ran.max(*due) + LATE).map(|_| now.saturating_duration_since(ran))
+}
+
+/// A loop that is busy comes no later than this.
+const LATE: Duration = Duration::from_secs(1);
+
 /// An entry that came up.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
@@ -97,7 +111,6 @@ pub struct Due {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn passed(deadlines: &mut Deadlines, deadline: &mut Deadline, now: Instant) -> usize {
         let mut passed = 0;
@@ -160,5 +173,27 @@ mod tests {
         deadlines.set(&mut deadline, 7, start);
         deadline.clear();
         assert_eq!(passed(&mut deadlines, &mut deadline, start + Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn a_deadline_that_is_put_off_fires_that_much_later() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let (mut deadlines, mut deadline) = (Deadlines::default(), Deadline::default());
+        deadlines.set(&mut deadline, 7, start + second);
+        deadline.put_off(10 * second);
+        assert_eq!(passed(&mut deadlines, &mut deadline, start + 10 * second), 0);
+        assert_eq!(passed(&mut deadlines, &mut deadline, start + 11 * second), 1);
+    }
+
+    #[test]
+    fn a_loop_that_sleeps_or_works_loses_nothing_and_one_that_is_stopped_all_since_it_ran() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(lost(start, None, at(100)), None, "it had no time to come back at");
+        assert_eq!(lost(start, Some(at(60)), at(61)), None);
+        assert_eq!(lost(start, Some(at(60)), at(5)), None, "something woke it before");
+        assert_eq!(lost(start, Some(at(60)), at(75)), Some(Duration::from_secs(75)));
+        assert_eq!(lost(at(60), Some(at(3)), at(61)), None, "what was due before it ran has been seen to");
     }
 }

@@ -226,6 +226,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         is_streamed: body != RequestBody::None && !app.buffer.request,
         received: 0,
         waited: Duration::ZERO,
+        lost: Duration::ZERO,
         max_body: app.max_body,
         tries: 0,
         since: turn.now,

@@ -110,6 +110,8 @@ pub struct Request {
     pub waited: Duration,
     /// Largest body that the app takes (bytes).
     pub max_body: u64,
+    /// Time since then in which rota did not run.
+    pub lost: Duration,
     /// How many times it was sent to an app.
     pub tries: u8,
     /// Since its head was whole.
@@ -274,6 +276,14 @@ impl Conn {
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.deadline.disarm();
         self.socket_mut().deregister(registry)
+    }
+
+    /// rota did not run for so long: none of its limits counts that.
+    pub fn put_off(&mut self, by: Duration) {
+        self.deadline.put_off(by);
+        if let Some(request) = &mut self.request {
+            request.lost += by;
+        }
     }
 
     /// Asks for an event when the socket takes bytes again.

@@ -79,7 +79,11 @@ pub fn limit(conn: &mut Conn, turn: &mut Turn<'_>) {
     let mut time = server.timeouts.body;
     if let Some(request) = conn.request.as_mut().filter(|_| server.limits.body_rate > 0) {
         let earned = Duration::from_millis(request.received.saturating_mul(1000) / server.limits.body_rate);
-        let waited = if request.is_streamed { request.waited } else { turn.now.saturating_duration_since(request.since) };
+        let waited = if request.is_streamed {
+            request.waited
+        } else {
+            turn.now.saturating_duration_since(request.since).saturating_sub(request.lost)
+        };
         let left = (server.timeouts.body + earned).saturating_sub(waited);
         request.is_slow = left < time;
         time = time.min(left);

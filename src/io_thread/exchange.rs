@@ -5,7 +5,7 @@
 //! the client, `finish` frees the slot. Four system calls, no allocation that reaches the kernel.
 
 use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fault::{Fault, is_refusal};
 use super::leave::Leave;
@@ -105,6 +105,14 @@ impl Exchange {
             since: now,
             received: 0,
             leave: Leave::Stay,
+        }
+    }
+
+    pub fn put_off(&mut self, by: Duration) {
+        self.since += by;
+        self.awaits_body = self.awaits_body.map(|since| since + by);
+        if let Leave::At(moment) = &mut self.leave {
+            *moment += by;
         }
     }
 

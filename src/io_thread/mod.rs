@@ -34,6 +34,7 @@ use crate::config::AppConfig;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
 use crate::conn::{Conn, Phase};
+use crate::deadlines;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::ids::{ProcessId, ProcessName};
 use crate::logging::panic_text;
@@ -168,14 +169,18 @@ impl IoThread {
     fn run(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
         while !(self.gone && self.clients.is_empty()) {
-            let timeout = self.timeout();
+            let due_back = self.due_back();
+            let timeout = due_back.map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
-            self.desk.now = Instant::now();
+            let ran = std::mem::replace(&mut self.desk.now, Instant::now());
+            if let Some(by) = deadlines::lost(ran, due_back, self.desk.now) {
+                self.put_off(by);
+            }
             // First of all: an idle connection on which something came is of no use, and a client of the same batch must not get it.
             for event in &events {
                 if let Name::Upstream(key) = Name::of(event.token()) {
@@ -192,21 +197,32 @@ impl IoThread {
         self.pipes.drain();
     }
 
-    /// How long to sleep: not at all when something is left to do.
-    fn timeout(&mut self) -> Option<Duration> {
+    /// When to look again without an event: at once when something is left to do.
+    fn due_back(&mut self) -> Option<Instant> {
         if !self.todo.is_empty()
             || !self.more.is_empty()
             || !self.later.is_empty()
             || !self.talkative.is_empty()
             || self.inbox.before_sleep()
         {
-            return Some(Duration::ZERO);
+            return Some(self.desk.now);
         }
         let retry = (!self.backlog.is_empty()).then(|| self.desk.now + BACKLOG_RETRY);
         let probe = self.probe.as_ref().map(Probe::next_deadline);
-        let next =
-            [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), retry, probe].into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), retry, probe].into_iter().flatten().min()
+    }
+
+    /// rota did not run for so long: what has a limit had no chance meanwhile.
+    fn put_off(&mut self, by: Duration) {
+        for (_, client) in &mut self.clients {
+            client.conn.put_off(by);
+            if let Some(exchange) = &mut client.exchange {
+                exchange.put_off(by);
+            }
+        }
+        self.overdue.iter_mut().for_each(|overdue| overdue.put_off(by));
+        self.probe.iter_mut().for_each(|probe| probe.put_off(by, self.desk.now));
+        self.leaving_since = self.leaving_since.map(|since| since + by);
     }
 
     fn event(&mut self, event: &Event) {

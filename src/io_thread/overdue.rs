@@ -30,6 +30,13 @@ pub struct Overdue {
     pub received: u64,
 }
 
+impl Overdue {
+    pub(super) fn put_off(&mut self, by: Duration) {
+        self.since += by;
+        self.until = self.until.map(|until| until + by);
+    }
+}
+
 impl IoThread {
     /// When an exchange is overdue; None: never.
     pub(super) fn overdue_at(&self, exchange: &Exchange) -> Option<Instant> {

@@ -80,6 +80,12 @@ impl Probe {
         }
     }
 
+    /// Nobody looked for so long: it may have become ready meanwhile.
+    pub fn put_off(&mut self, by: Duration, now: Instant) {
+        self.until = (self.until + by).max(now + AFTER_SLEEP);
+        self.next = if self.upstream.is_some() { self.next + by } else { now };
+    }
+
     pub fn next_deadline(&self) -> Instant {
         self.aside.map_or(self.next, |aside| self.next.min(aside)).min(self.until)
     }
@@ -141,11 +147,6 @@ impl IoThread {
     /// Tries, gives up on an answer that does not come, or gives up altogether.
     pub(super) fn probe_deadline(&mut self) {
         let Some(probe) = &mut self.probe else { return };
-        if self.desk.now > probe.until + LATE {
-            // Nobody looked for that long (rota was stopped, or the machine slept): it may have become ready meanwhile.
-            probe.until = self.desk.now + AFTER_SLEEP;
-            probe.next = self.desk.now;
-        }
         if self.desk.now >= probe.until {
             let (after, mut last) = (probe.timeout, probe.last.clone());
             if let Some(port) = probe.port
@@ -320,8 +321,6 @@ fn elsewhere(last: String, port: u16, pid: u32) -> String {
     if others.is_empty() { last } else { format!("{last}; it listens on {}", others.join(", ")) }
 }
 
-/// A thread that comes later than this was kept from running.
-const LATE: Duration = Duration::from_secs(1);
 /// Enough for some tries.
 const AFTER_SLEEP: Duration = Duration::from_secs(1);
 /// On a machine that is busy all the time a boot would else take until `ready.timeout`.

@@ -28,6 +28,7 @@ use crate::conn::intake::{self, Next};
 use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
+use crate::deadlines;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Wake};
 use crate::http::accept::Form;
@@ -140,14 +141,18 @@ impl Master {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         loop {
-            let timeout = self.timeout();
+            let due_back = self.due_back();
+            let timeout = due_back.map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
-            self.desk.now = Instant::now();
+            let ran = std::mem::replace(&mut self.desk.now, Instant::now());
+            if let Some(by) = deadlines::lost(ran, due_back, self.desk.now) {
+                self.put_off(by);
+            }
             for event in &events {
                 self.event(event);
             }
@@ -166,16 +171,22 @@ impl Master {
         }
     }
 
-    fn timeout(&mut self) -> Option<Duration> {
+    /// When to look again without an event.
+    fn due_back(&mut self) -> Option<Instant> {
         let accept = self.accept_after.is_none() && self.listeners.iter().any(|listener| listener.ready);
         if accept || !self.todo.is_empty() || self.watch.is_ready() || self.inbox.before_sleep() {
-            return Some(Duration::ZERO);
+            return Some(self.desk.now);
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), self.watch.next_deadline()];
-        let next = own.into_iter().chain([queue, stopping]).flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        own.into_iter().chain([queue, stopping]).flatten().min()
+    }
+
+    /// rota did not run for so long: clients that send and requests that wait had no chance meanwhile.
+    fn put_off(&mut self, by: Duration) {
+        self.conns.iter_mut().for_each(|(_, held)| held.conn.put_off(by));
+        self.shared.table.lock().pool.groups_mut().for_each(|group| group.put_off_queue(by));
     }
 
     fn event(&mut self, event: &Event) {

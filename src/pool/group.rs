@@ -192,6 +192,11 @@ impl<W> Group<W> {
         self.queue.expire(self.settings.queue_timeout, now)
     }
 
+    /// So much time has not counted for those that wait.
+    pub fn put_off_queue(&mut self, by: Duration) {
+        self.queue.put_off(by);
+    }
+
     /// When the first of the queue will be too old.
     pub fn queue_deadline(&self) -> Option<Instant> {
         self.queue.first_since().map(|since| since + self.settings.queue_timeout)

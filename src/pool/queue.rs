@@ -79,6 +79,11 @@ impl<W> Queue<W> {
         old
     }
 
+    /// None of them has waited so much of its time.
+    pub fn put_off(&mut self, by: Duration) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.since += by);
+    }
+
     pub fn drain(&mut self) -> Vec<W> {
         self.waiting.drain(..).map(|waiting| waiting.what).collect()
     }

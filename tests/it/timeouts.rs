@@ -1,6 +1,9 @@
-//! `request_timeout`: an app that has a request for too long, and comes back from it, or does not.
+//! `request_timeout`: an app that has a request for too long, and comes back from it, or does not. And time in which rota itself did not run,
+//! which counts for nobody.
 
 use std::time::Instant;
+
+use rustix::process::Signal;
 
 use crate::site::Site;
 use crate::traffic::{ALL, Load};
@@ -121,4 +124,54 @@ fn a_stop_does_not_wait_for_what_is_overdue() {
     site.rota(&["stop"]);
     // No longer than the grace, whatever a drain may take.
     assert_eq!(site.wait_end(secs(20)), Some(0));
+}
+
+/// Longer than any limit of these tests, and than what a busy loop may be late.
+const STOPPED: u64 = 5;
+
+/// rota is stopped, as by a debugger or on a machine that is held, and goes on.
+fn stop_for_a_while(site: &Site) {
+    site.signal(Signal::STOP);
+    wait::until("it stands still", secs(10), || {
+        std::fs::read_to_string(format!("/proc/{}/status", site.pid())).unwrap().contains("State:\tT")
+    });
+    std::thread::sleep(secs(STOPPED));
+    site.signal(Signal::CONT);
+}
+
+#[test]
+fn nobody_is_told_that_he_is_late_because_rota_was_stopped() {
+    let keys = "server.timeouts.head = \"2s\"\nserver.timeouts.body = \"2s\"\nserver.timeouts.keepalive = \"2s\"\ntimeouts.app = \"2s\"\n";
+    let site = Site::start(&format!("{}concurrency = 1\nqueue.timeout = \"2s\"\n{keys}", APP.replace("\"1s\"", "\"2s\"")));
+    let wire = || Wire::connect(site.addr).unwrap();
+    let (mut head, mut body, mut idle, mut with_app, mut waits) = (wire(), wire(), wire(), wire(), wire());
+    assert_eq!(idle.ask(&kept("/")).unwrap().status, 200);
+    ask(&mut with_app, "/hold?name=gate&mark=held");
+    wait::until("it is with the app", secs(10), || site.marks() == ["held"]);
+    ask(&mut waits, "/?mark=waits");
+    wait::until("it waits", secs(10), || site.waiting() == 1);
+    head.send(b"GET / HTTP/1.1\r\n").unwrap();
+    body.send(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nx").unwrap();
+    stop_for_a_while(&site);
+    // What they do now they do after their time, had it counted.
+    assert_eq!(site.waiting(), 1, "{}", site.log());
+    head.send(b"Host: test\r\n\r\n").unwrap();
+    body.send(b"x").unwrap();
+    site.open("gate");
+    for (wire, what) in [(&mut with_app, "with the app"), (&mut waits, "in the queue"), (&mut head, "head"), (&mut body, "body")] {
+        assert_eq!(wire.reply(false).unwrap().status, 200, "{what}");
+    }
+    assert_eq!(idle.ask(&kept("/")).unwrap().status, 200);
+}
+
+#[test]
+fn a_process_that_boots_while_rota_is_stopped_is_not_late() {
+    let site = Site::start(&format!("{}concurrency = 4\nready.timeout = \"2s\"", APP.replace("\"1s\"", "\"2s\"")));
+    site.release("2", "boot_waits");
+    site.flip("2");
+    site.rota(&["restart", "--no-wait"]).expect(0);
+    wait::until("it boots", secs(10), || site.processes().iter().any(|(_, generation, pid, _)| *generation == 2 && *pid > 0));
+    stop_for_a_while(&site);
+    site.open("boot-2");
+    wait::until("it serves", secs(20), || site.serving(2).len() == 1);
 }
