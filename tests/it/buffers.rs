@@ -227,8 +227,15 @@ fn without_descriptors_for_a_file_uploads_are_507_and_answers_wait() {
     }
     let pid = Pid::from_raw(site.pid() as i32).unwrap();
     let limit = |soft| rustix::process::prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(soft), maximum: limit_of_files(pid) });
-    // A new descriptor gets the lowest free number, and numbers are below the limit.
-    let free = (0..).find(|number| !Path::new(&format!("/proc/{}/fd/{number}", site.pid())).exists()).unwrap();
+    // A new descriptor gets the lowest free number, and numbers are below the limit. Connections of the start may still be closing.
+    let lowest_free = || (0..).find(|number| !Path::new(&format!("/proc/{}/fd/{number}", site.pid())).exists()).unwrap();
+    let (mut free, mut seen) = (lowest_free(), 0);
+    wait::until("no descriptor is being closed", secs(20), || {
+        let now = lowest_free();
+        seen = if now == free { seen + 1 } else { 0 };
+        free = now;
+        seen > 10
+    });
     let old = limit(free).unwrap();
     let bytes = 20 * MIB;
     wires[0].send(kept(&format!("/bytes?n={bytes}")).as_bytes()).unwrap();
