@@ -204,34 +204,18 @@ impl State {
     /// Puts a connection with its slot into the mailbox of the slot's process.
     pub fn hand_over(&self, conn: Box<Conn>, claim: Claim) -> Result<Wake, (Box<Conn>, Claim)> {
         let Some(thread) = self.threads.get(&claim.process()) else { return Err((conn, claim)) };
-        thread.send(ToThread::Request(conn, claim)).map_err(|message| match message {
-            ToThread::Request(conn, claim) => (conn, claim),
-            ToThread::Conn(_)
-            | ToThread::Drain
-            | ToThread::Cut
-            | ToThread::CloseIdle
-            | ToThread::Tell(_)
-            | ToThread::Exited(_)
-            | ToThread::Gone => {
-                unreachable!("the message that was sent comes back")
-            }
+        thread.send(ToThread::Request(conn, claim)).map_err(|message| {
+            let ToThread::Request(conn, claim) = message else { unreachable!("the message that was sent comes back") };
+            (conn, claim)
         })
     }
 
     /// Puts a connection without a slot into the mailbox of a process of its app.
     pub fn move_to(&self, conn: Box<Conn>, process: ProcessId) -> Result<Wake, Box<Conn>> {
         let Some(thread) = self.threads.get(&process) else { return Err(conn) };
-        thread.send(ToThread::Conn(conn)).map_err(|message| match message {
-            ToThread::Conn(conn) => conn,
-            ToThread::Request(..)
-            | ToThread::Drain
-            | ToThread::Cut
-            | ToThread::CloseIdle
-            | ToThread::Tell(_)
-            | ToThread::Exited(_)
-            | ToThread::Gone => {
-                unreachable!("the message that was sent comes back")
-            }
+        thread.send(ToThread::Conn(conn)).map_err(|message| {
+            let ToThread::Conn(conn) = message else { unreachable!("the message that was sent comes back") };
+            conn
         })
     }
 
