@@ -1,67 +1,20 @@
 //! Two readers that were written differently take the same bytes for the same requests, what is forwarded is read again as what was
 //! decided, and no bytes lead to a panic.
 
-use rota::http::exchange::{self, BodyReader};
+use rota::http::exchange;
 use rota::http::framing::RequestBody;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
-use rota::http::refusal::Refusal;
 use rota::http::rewrite;
 
+use super::first_reader;
 use super::meaning::{self, CX, LIMITS};
 use super::random::{Random, mutated, seeds};
 use super::samples::{REQUESTS, RESPONSES};
-use super::second_reader::{self, Body, Reading, Request};
-
-/// The first request of `bytes`, as the server reads it, in the words of the second reader.
-fn first_reader(bytes: &[u8]) -> Result<Option<Request>, Refusal> {
-    let mut room = HeaderRoom::new();
-    let Some((head, length)) = head::parse_request(bytes, &LIMITS, &mut room)? else { return Ok(None) };
-    let facts = exchange::facts(&head)?;
-    let body = match facts.body {
-        RequestBody::None => Body::None,
-        RequestBody::Length(length) => Body::Length(length),
-        RequestBody::Chunked => Body::Chunked(read_chunks(&bytes[length..])),
-    };
-    Ok(Some(Request {
-        method: head.method.to_owned(),
-        path: head.path.to_owned(),
-        host: head.host().map(str::to_owned),
-        keep_alive: facts.keep_alive,
-        length,
-        body,
-    }))
-}
-
-fn read_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
-    let mut reader = BodyReader::for_request(&RequestBody::Chunked);
-    let (mut data, mut at) = (Vec::new(), 0);
-    while at < bytes.len() && !reader.is_done() {
-        let (taken, piece) = reader.read(&bytes[at..]).map_err(|bad| bad.reason())?;
-        data.extend_from_slice(piece);
-        at += taken;
-    }
-    Ok(reader.is_done().then_some((data, at)))
-}
+use super::second_reader::Body;
 
 /// None: they agree.
 fn disagreement(bytes: &[u8]) -> Option<String> {
-    let (first, second) = (first_reader(bytes), second_reader::read(bytes));
-    let agree = match (&first, &second) {
-        (Ok(None) | Err(_), Reading::Incomplete) => true,
-        (Err(_), Reading::Refused(_)) => true,
-        (Ok(Some(a)), Reading::Request(b)) => match (&a.body, &b.body) {
-            (Body::Chunked(chunks), Body::Chunked(other)) => {
-                let same_body = match (chunks, other) {
-                    (Ok(None) | Err(_), Ok(None)) | (Err(_), Err(_)) => true,
-                    (chunks, other) => chunks == other,
-                };
-                same_body && Request { body: Body::None, ..a.clone() } == Request { body: Body::None, ..b.clone() }
-            }
-            _ => a == b,
-        },
-        _ => false,
-    };
-    (!agree).then(|| format!("{}\nfirst:  {first:?}\nsecond: {second:?}", bytes.escape_ascii()))
+    first_reader::disagreement(bytes, &LIMITS)
 }
 
 #[test]
@@ -94,7 +47,8 @@ fn what_is_forwarded_is_taken_by_both_readers_for_what_was_decided() {
         rewrite::finish_request(&mut out, &facts, body);
         let shown = out.escape_ascii();
         assert_eq!(disagreement(&out), None, "ROTA_SEED={seed}");
-        let again = first_reader(&out).unwrap_or_else(|refusal| panic!("ROTA_SEED={seed}: {refusal:?}: {shown}")).expect("whole");
+        let again =
+            first_reader::read(&out, &LIMITS).unwrap_or_else(|refusal| panic!("ROTA_SEED={seed}: {refusal:?}: {shown}")).expect("whole");
         let same_body = match facts.body {
             RequestBody::None => again.body == Body::None,
             RequestBody::Length(length) => again.body == Body::Length(length),
@@ -125,7 +79,7 @@ fn no_bytes_lead_to_a_panic() {
         let outcome = std::panic::catch_unwind(|| {
             let _ = head::parse_request(&bytes, &limits, &mut HeaderRoom::new());
             let _ = head::head_end(&bytes, bytes.len() / 2);
-            let _ = read_chunks(&bytes);
+            let _ = first_reader::chunks(&bytes);
             let _ = meaning::of_requests([&bytes[..]]);
             let _ = meaning::of_responses(requests[bytes.len() % requests.len()], [&bytes[..]]);
         });

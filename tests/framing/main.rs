@@ -5,6 +5,7 @@
 mod agree;
 mod cost;
 mod cuts;
+mod first_reader;
 mod meaning;
 mod random;
 mod samples;

@@ -3,13 +3,13 @@
 
 use std::sync::LazyLock;
 
-use rota::http::exchange::{self, BodyReader, Kind, RequestFacts};
+use rota::http::exchange::{self, Kind, RequestFacts};
 use rota::http::framing::RequestBody;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::refusal::Refusal;
 use rota::http::rewrite::{self, BodyToApp};
 
-use super::second_reader::{self, Body, Reading};
+use super::first_reader;
 use super::{FORWARD, LIMITS};
 
 pub fn check(bytes: &[u8]) {
@@ -19,7 +19,7 @@ pub fn check(bytes: &[u8]) {
     for limits in [&LIMITS, &TIGHT] {
         request_in_any_cut(bytes, limits);
     }
-    agrees_with_a_second_reader(bytes);
+    assert_eq!(first_reader::disagreement(bytes, &LIMITS), None);
     request_in_canonical_form(bytes);
     response_in_any_cut(bytes);
     for facts in ASKED.iter() {
@@ -73,56 +73,6 @@ fn request_in_any_cut(bytes: &[u8], limits: &HeadLimits) {
             (early, late) => panic!("cut at {cut}: {early:?}, then {late:?}"),
         }
     }
-}
-
-fn agrees_with_a_second_reader(bytes: &[u8]) {
-    let first = first_reader(bytes);
-    // The second reader knows no limits.
-    if first.as_ref().is_err_and(|refusal| matches!(refusal.status(), 414 | 431)) {
-        return;
-    }
-    let second = second_reader::read(bytes);
-    let agree = match (&first, &second) {
-        (Ok(None) | Err(_), Reading::Incomplete) | (Err(_), Reading::Refused(_)) => true,
-        (Ok(Some(first)), Reading::Request(second)) => match (&first.body, &second.body) {
-            (Body::Chunked(chunks), Body::Chunked(other)) => {
-                let same_body = match (chunks, other) {
-                    (Ok(None) | Err(_), Ok(None)) | (Err(_), Err(_)) => true,
-                    (chunks, other) => chunks == other,
-                };
-                let without_body = |request: &second_reader::Request| second_reader::Request { body: Body::None, ..request.clone() };
-                same_body && without_body(first) == without_body(second)
-            }
-            _ => first == second,
-        },
-        _ => false,
-    };
-    assert!(agree, "first:  {first:?}\nsecond: {second:?}");
-}
-
-/// In the words of the second reader.
-fn first_reader(bytes: &[u8]) -> Result<Option<second_reader::Request>, Refusal> {
-    let mut room = HeaderRoom::new();
-    let Some((head, length)) = head::parse_request(bytes, &LIMITS, &mut room)? else { return Ok(None) };
-    let facts = exchange::facts(&head)?;
-    let body = match facts.body {
-        RequestBody::None => Body::None,
-        RequestBody::Length(length) => Body::Length(length),
-        RequestBody::Chunked => Body::Chunked(chunks(&bytes[length..])),
-    };
-    let (method, path) = (head.method.to_owned(), head.path.to_owned());
-    Ok(Some(second_reader::Request { method, path, host: head.host().map(str::to_owned), keep_alive: facts.keep_alive, length, body }))
-}
-
-fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
-    let mut reader = BodyReader::for_request(&RequestBody::Chunked);
-    let (mut data, mut at) = (Vec::new(), 0);
-    while at < bytes.len() && !reader.is_done() {
-        let (taken, piece) = reader.read(&bytes[at..]).map_err(|bad| bad.reason())?;
-        data.extend_from_slice(piece);
-        at += taken;
-    }
-    Ok(reader.is_done().then_some((data, at)))
 }
 
 fn request_in_canonical_form(bytes: &[u8]) {

@@ -117,7 +117,7 @@ impl World {
 
     fn new_release(&mut self, good: bool) -> String {
         let version = (self.releases.len() + 1).to_string();
-        let behaviour = self.rng.pick(if good { &GOOD[..] } else { &BROKEN[..] });
+        let behaviour = self.rng.pick(if good { &GOOD[..] } else { &BROKEN[..] }).unwrap();
         self.site.release(&version, behaviour);
         self.releases.insert(version.clone(), behaviour);
         version
@@ -149,7 +149,7 @@ impl World {
             // Again one that served, failed, or was cut short.
             _ => {
                 let known: Vec<String> = self.releases.keys().cloned().collect();
-                self.rng.pick(&known)
+                self.rng.pick(&known).unwrap()
             }
         };
         let command = |verb: &str| vec![verb.to_owned(), "app".to_owned()];
@@ -315,7 +315,7 @@ impl World {
     /// Walks take other ways from now on.
     fn reconfigure(&mut self) {
         let file = self.site.path("rota.toml");
-        let (policy, surge) = (self.rng.pick(&["resist", "rollback"]), self.rng.within(0, 1));
+        let (policy, surge) = (self.rng.pick(&["resist", "rollback"]).unwrap(), self.rng.within(0, 1));
         let line = |line: &str| match line.split(" = ").next() {
             Some("on_failure") => format!("on_failure = {policy:?}\n"),
             Some("surge") => format!("surge = {surge}\n"),

@@ -38,7 +38,7 @@ impl Moment {
             50..90 => {
                 // The first write says that the walk began, the second how it ended.
                 let nth = if rng.percent(25) { 1 } else { 2 };
-                let event = rng.pick(&[Event::Created, Event::Closed, Event::Renamed]);
+                let event = rng.pick(&[Event::Created, Event::Closed, Event::Renamed]).unwrap();
                 Moment::Write { nth, event, then: if rng.percent(30) { Duration::ZERO } else { micros(rng, BURST) } }
             }
             _ => Moment::Told(micros(rng, BURST)),

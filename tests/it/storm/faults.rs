@@ -30,7 +30,7 @@ impl Faults {
             Fault::Kill => {
                 let pids = site.left();
                 if !pids.is_empty() {
-                    kill(rng.pick(&pids), Signal::KILL);
+                    kill(rng.pick(&pids).unwrap(), Signal::KILL);
                 }
             }
             Fault::Freeze { millis } => {
@@ -60,7 +60,7 @@ impl Faults {
                 for _ in 0..*clients {
                     // Refused when as many as rota takes are there already.
                     let Ok(mut stream) = UnixStream::connect(site.path("run/control.sock")) else { continue };
-                    let asks = rng.pick(&["{\"v\":1,\"do\":\"status\"}\n", "{\"v\":1,\"do\":\"history\"}\n", WAITS]);
+                    let asks = rng.pick(&["{\"v\":1,\"do\":\"status\"}\n", "{\"v\":1,\"do\":\"history\"}\n", WAITS]).unwrap();
                     stream.set_nonblocking(true).unwrap();
                     let _ = stream.write(asks.as_bytes());
                     self.deaf.push(stream);

@@ -97,8 +97,8 @@ impl Plan {
     pub fn of(seed: u64, mounts: bool) -> Self {
         let mut rng = Rng::new(seed);
         let processes = rng.within(1, 3);
-        let policy = rng.pick(&["resist", "rollback", "continue"]);
-        let (surge, bind) = (rng.within(0, 2), rng.pick(&["unix", "port", "fd"]));
+        let policy = rng.pick(&["resist", "rollback", "continue"]).unwrap();
+        let (surge, bind) = (rng.within(0, 2), rng.pick(&["unix", "port", "fd"]).unwrap());
         let keys = format!(
             "processes = {processes}\nconcurrency = 8\nbind = {bind:?}\nsurge = {surge}\non_failure = {policy:?}\nprobation = \"100ms\"\n\
              ready.timeout = \"2500ms\"\nstop.timeout = \"300ms\"\ndrain.timeout = \"2s\"\nqueue.max = 1000\ntimeouts.pooled = \"100ms\"\n\
@@ -121,10 +121,11 @@ impl Plan {
     }
 
     fn order(&self, rng: &mut Rng) -> Order {
-        let release = Release(if rng.percent(60) { rng.pick(&GOOD) } else { rng.pick(&[&NEVER[..], &SOMETIMES[..]].concat()) });
+        let release =
+            Release(if rng.percent(60) { rng.pick(&GOOD).unwrap() } else { rng.pick(&[&NEVER[..], &SOMETIMES[..]].concat()).unwrap() });
         match rng.within(0, 99) {
             0..25 => Order::Deploy(release),
-            25..55 => Order::Flip(release, rng.pick(&[How::Command, How::Command, How::Blocking, How::Signal, How::File])),
+            25..55 => Order::Flip(release, rng.pick(&[How::Command, How::Command, How::Blocking, How::Signal, How::File]).unwrap()),
             55..65 => Order::Restart,
             65..75 => Order::Rollback,
             75..82 => Order::Abort,

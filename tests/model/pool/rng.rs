@@ -29,7 +29,7 @@ impl Rng {
         self.within(0, 99) < percent
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
-        (!from.is_empty()).then(|| from[self.next() as usize % from.len()])
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        (!from.is_empty()).then(|| from[self.next() as usize % from.len()].clone())
     }
 }
