@@ -36,6 +36,11 @@
 //! A process that is replaced gets nothing new and finishes what it has. What would not end by itself leaves over `drain.upgraded`
 //! (`io_thread::leave`): event streams behind an event ([`http::event_stream`]), WebSockets between two messages ([`http::websocket`]).
 //!
+//! # A process that wears out
+//!
+//! What a process has had, its age, its memory ([`samples`]) and a request that it does not come back from (`io_thread::overdue`) are books of the
+//! table; the step that replaces it is the one of a restart, from the release that serves, one at a time and never during a walk.
+//!
 //! # What always holds
 //!
 //! - A slot is a [`pool::Claim`]: it cannot be copied, and whoever has it gives it back.

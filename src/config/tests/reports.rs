@@ -371,3 +371,34 @@ fn a_mistake_is_an_object_with_a_stable_shape() {
     ]);
     assert_eq!(serde_json::to_value(report.mistakes()).unwrap(), expected);
 }
+
+#[test]
+fn limits_that_cannot_work_together_are_told_with_the_numbers() {
+    let app = |lines: &str| [file("/etc/rota/rota.toml", &format!("[app.blog]\ncommand = \"x\"\nroot = \"/srv\"\n{lines}"))];
+    let report = bad_files(&app("memory_limit = \"300M\"\nmemory_limit_hard = \"300M\"\nmax_requests = 0\n"));
+    let expected = r#"error: memory_limit_hard must be more than memory_limit, which is 300M
+ --> /etc/rota/rota.toml:5:21
+  |
+5 | memory_limit_hard = "300M"
+  |                     ^^^^^^
+  |
+  = help: at memory_limit another process is started first, and this one needs room meanwhile
+
+error: max_requests must be from 1 to 1000000000000, not 0
+ --> /etc/rota/rota.toml:6:16
+  |
+6 | max_requests = 0
+  |                ^
+"#;
+    assert_eq!(report, expected);
+    let loaded = parse(&app("request_timeout = \"5m\"\n")).unwrap();
+    let expected = r#"warning: timeouts.app ends a request that is silent for 60s, before request_timeout does
+ --> /etc/rota/rota.toml:4:19
+  |
+4 | request_timeout = "5m"
+  |                   ^^^^
+  |
+  = help: set timeouts.app to as much: it gives the slot back at once, and replaces no process
+"#;
+    assert_eq!(loaded.warnings.to_string(), expected);
+}
