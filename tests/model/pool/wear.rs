@@ -15,8 +15,9 @@ impl World {
         let most = if self.rng.percent(10) { 2 * MOST } else { MOST };
         let memory = self.rng.within(1, most);
         let (now, hard) = (self.now, self.apps[app].settings.lifespan.memory_hard);
+        let it = &self.apps[app].procs[proc];
+        let too_much = hard.is_some_and(|hard| memory >= hard) && !it.killed && !it.condemned;
         self.apps[app].procs[proc].memory = memory;
-        let too_much = hard.is_some_and(|hard| memory >= hard) && !self.apps[app].procs[proc].killed;
         if too_much {
             self.falls(app, proc);
             self.apps[app].procs[proc].condemned = true;
