@@ -39,7 +39,11 @@ pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId, now: Instant)
     let group = state.pool.group_mut(group);
     let admission = group.admit(wish, id, conn, now);
     let first = group.queue_len() == 1;
+    let grows = matches!(admission, Admission::Queued) && group.is_to_grow(now);
     drop(state);
+    if grows {
+        shared.table.notify();
+    }
     match admission {
         Admission::Queued => {
             if first {

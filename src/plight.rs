@@ -47,6 +47,9 @@ fn tell<'r>(refusal: &Refusal, app: &AppConfig, view: &GroupView, release: impl 
         return plight;
     }
     say("processes", "none serves".to_owned());
+    if let Some((limit, since)) = &view.held {
+        say("waits", format!("for {}: server.{} lets no more be started now", span(since.as_secs_f64()), limit.key()));
+    }
     let mut about = view.walk.as_ref().map(|walk| walk.generation);
     if let Some((process, failure, ago)) = &view.last_failure {
         about = Some(process.generation);

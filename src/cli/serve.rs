@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::config::{self, AppConfig, CONCURRENCY, Config, Severity};
+use crate::config::{self, AppConfig, CONCURRENCY, Config, MachineConfig, Severity};
 use crate::master::Master;
-use crate::pool::Settings;
+use crate::pool::{Limits, Pool, Settings};
 use crate::records::Record;
 use crate::records::disk::Store;
 use crate::{restart, safe_open, sys};
@@ -48,6 +48,7 @@ pub fn serve(config: Config) -> Result<(), String> {
     let (server, apps) = (config.server.clone(), config.apps.clone());
     let master = Master::new(config)?;
     let now = Instant::now();
+    master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
     let groups = restart::release::groups(apps.iter().map(|app| &app.start));
     let store = Store::open(&server.state_dir).and_then(|store| {
         // What lies there says which release is started, and output of all apps.
@@ -81,6 +82,13 @@ fn remembered(store: Option<&Store>, app: &AppConfig) -> Record {
         None
     });
     known.unwrap_or_default().of_root(&app.start.root)
+}
+
+/// What the pool must know of the machine.
+fn limits(machine: &MachineConfig) -> Limits {
+    // One slow boot shall not hold up every other.
+    let processors = || std::thread::available_parallelism().map_or(2, |number| number.get().max(2));
+    Limits { processes: machine.processes.map_or(usize::MAX, usize::from), spawning: machine.spawning.map_or_else(processors, usize::from) }
 }
 
 /// What the pool must know of an app.

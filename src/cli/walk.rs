@@ -33,8 +33,8 @@ pub fn left(walk: &Progress, later: f64) -> Option<String> {
 /// Why the old process goes before the new one is started.
 pub fn room(walk: &Progress) -> Option<String> {
     let found = walk.makes_room.as_deref()?;
-    let is_configured = ["surge = ", "leader = "].iter().any(|key| found.starts_with(key));
-    let why = if is_configured { harmless(found) } else { format!("memory is short ({})", harmless(found)) };
+    // A key and its value speak for themselves.
+    let why = if found.contains(" = ") { harmless(found) } else { format!("memory is short ({})", harmless(found)) };
     Some(format!("{why}: the old one goes first"))
 }
 
@@ -89,6 +89,7 @@ pub mod tests {
         let room = |why: &str| room(&Progress { makes_room: Some(why.to_owned()), ..booting() }).unwrap();
         assert_eq!(room("surge = 0"), "surge = 0: the old one goes first");
         assert_eq!(room("leader = \"exclusive\""), "leader = \"exclusive\": the old one goes first");
+        assert_eq!(room("max_processes = 4"), "max_processes = 4: the old one goes first");
         assert_eq!(room("80 MiB of memory are left"), "memory is short (80 MiB of memory are left): the old one goes first");
     }
 }

@@ -7,10 +7,11 @@ use super::access::access_log;
 use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STICKY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
+use super::sizes::{PROCESSES_MAX, sizes};
 use super::units::GIB;
 use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, QueueConfig, ReadyConfig,
-    Route, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
+    Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
 use crate::http::head::is_token;
 use crate::ids::AppName;
@@ -36,7 +37,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
     let config = AppConfig {
         start: start(name, section, &stops, &limits),
         routes,
-        processes: section.number("processes", 1..=PROCESSES_MAX, 1),
+        processes: section.get("processes").map_or_else(Sizes::default, |value| sizes(&value)),
         queue: queue(&section.table("queue", &APP_QUEUE)),
         ready: section.get("ready").map_or_else(ReadyConfig::default, |value| ready(&value)),
         warmup: section.get("warmup").map_or_else(Vec::new, |value| value.one_or_more().iter().filter_map(probe_path).collect()),
@@ -275,6 +276,3 @@ const SIGNALS: [(&str, StopSignal); 6] = {
     use StopSignal::{Hup, Int, Quit, Term, Usr1, Usr2};
     [(Term.word(), Term), (Int.word(), Int), (Quit.word(), Quit), (Hup.word(), Hup), (Usr1.word(), Usr1), (Usr2.word(), Usr2)]
 };
-
-/// Each has a thread and memory of its own: more than this on one machine is a slip of the pen.
-const PROCESSES_MAX: u64 = 100;

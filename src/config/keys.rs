@@ -23,6 +23,8 @@ pub const SERVER: Keys = Keys {
         "access_log",
         "timeouts",
         "limits",
+        "max_processes",
+        "max_spawning",
         "errors",
     ],
 };
@@ -79,6 +81,7 @@ pub const APP: Keys = Keys {
         "friendly_errors",
     ],
 };
+pub const APP_PROCESSES: Keys = Keys { table: "app.processes", keys: &["min", "max", "idle"] };
 pub const APP_QUEUE: Keys = Keys { table: "app.queue", keys: &["max", "timeout"] };
 pub const APP_READY: Keys = Keys { table: "app.ready", keys: &["path", "status", "timeout"] };
 pub const APP_DRAIN: Keys = Keys { table: "app.drain", keys: &["timeout", "upgraded"] };
@@ -91,7 +94,7 @@ pub const APP_BUFFER: Keys = Keys { table: "app.buffer", keys: &["request", "res
 pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body", "nofile", "nproc", "core", "fsize", "memlock", "stack"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
-pub const ALL: [&Keys; 17] = [
+pub const ALL: [&Keys; 18] = [
     &TOP,
     &SERVER,
     &SERVER_LISTEN,
@@ -99,6 +102,7 @@ pub const ALL: [&Keys; 17] = [
     &SERVER_TIMEOUTS,
     &SERVER_LIMITS,
     &APP,
+    &APP_PROCESSES,
     &APP_QUEUE,
     &APP_READY,
     &APP_DRAIN,
@@ -180,7 +184,7 @@ mod tests {
         assert_eq!(advice("listen", &APP, Role::Main), "this key belongs in [server]");
         assert_eq!(advice("listen", &APP, Role::App), "this key belongs in [server] of rota.toml");
         assert_eq!(advice("command", &SERVER, Role::Main), "this key belongs in [app.NAME]");
-        assert_eq!(advice("max", &APP, Role::App), "this key belongs in [queue]");
+        assert_eq!(advice("max", &APP, Role::App), "this key belongs in [processes] or in [queue]");
         assert_eq!(advice("head", &APP_TIMEOUTS, Role::Main), "this key belongs in [server.timeouts] or in [server.limits]");
         assert_eq!(advice("server", &APP, Role::App), "this key belongs at the top of rota.toml");
     }

@@ -19,6 +19,7 @@ mod report;
 mod routes;
 mod section;
 mod server;
+mod sizes;
 pub mod units;
 
 #[cfg(test)]
@@ -78,6 +79,7 @@ pub struct ServerConfig {
     pub access_log: AccessLogConfig,
     pub timeouts: ClientTimeouts,
     pub limits: ClientLimits,
+    pub machine: MachineConfig,
     /// Sent instead of rota's own error pages, where an app has none of its own.
     pub errors: Pages,
 }
@@ -142,6 +144,15 @@ pub struct ClientLimits {
     pub per_client: usize,
 }
 
+/// What all apps together may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineConfig {
+    /// Processes in every state, those that drain and stop among them. None: any number.
+    pub processes: Option<u16>,
+    /// Processes that boot at a time. None: as many as there are processors, at least 2.
+    pub spawning: Option<u16>,
+}
+
 /// Where the line of each request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessLogConfig {
@@ -167,8 +178,7 @@ pub struct AppConfig {
     pub name: AppName,
     pub start: StartConfig,
     pub routes: Vec<Route>,
-    /// How many processes; at least 1.
-    pub processes: u16,
+    pub processes: Sizes,
     pub queue: QueueConfig,
     pub ready: ReadyConfig,
     /// Paths that a new process is asked for, once each, before it serves.
@@ -293,6 +303,16 @@ pub enum HostPattern {
     Suffix(String),
     /// An app without `hosts`: any host.
     Any,
+}
+
+/// How many processes an app has: `min` at most `max`, and `max` at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// 0: the first is started by a request.
+    pub min: u16,
+    pub max: u16,
+    /// One more than `min` that has had no session for so long goes.
+    pub idle: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

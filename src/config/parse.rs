@@ -6,7 +6,7 @@ use super::app::{PlacedApp, app, long_socket_paths};
 use super::keys::{APP, Role, SERVER, TOP};
 use super::report::{Mistake, Place, Report, SourceFile};
 use super::section::{Section, Source, Value};
-use super::{Config, HostPattern, Loaded, Route, ServerConfig, server};
+use super::{Config, HostPattern, Loaded, Route, ServerConfig, server, sizes};
 use crate::ids::AppName;
 
 /// Reads `files`: rota.toml first, then those of apps.d, each an app named as the file's stem. No file at all is the defaults.
@@ -24,6 +24,7 @@ pub fn parse(files: &[SourceFile]) -> Result<Loaded, Report> {
     found.note_same_names();
     found.note_same_routes();
     found.note_socket_paths(&server);
+    found.note_sizes(&server);
     let report = Report::new(found.mistakes, files.to_vec());
     if report.has_errors() {
         return Err(report);
@@ -95,6 +96,11 @@ impl Found {
     fn note_socket_paths(&mut self, server: &ServerConfig) {
         let long = self.apps.iter().filter_map(|app| long_socket_paths(&app.config, &server.run_dir, &app.place));
         self.mistakes.extend(long);
+    }
+
+    fn note_sizes(&mut self, server: &ServerConfig) {
+        self.mistakes.extend(self.apps.iter().filter_map(sizes::no_queue));
+        self.mistakes.extend(sizes::too_many(&self.apps, &server.machine));
     }
 }
 

@@ -8,7 +8,7 @@ use super::access::access_log;
 use super::keys::{SERVER_ACCESS_LOG, SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};
-use super::{AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies};
+use super::{AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies, sizes};
 use crate::http::trust::TrustedProxies;
 
 pub fn server(section: &Section<'_>) -> ServerConfig {
@@ -29,6 +29,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         access_log: section.get("access_log").map_or(AccessLogConfig::Off, |value| access_log(&value, &SERVER_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
         limits: limits(&section.table("limits", &SERVER_LIMITS)),
+        machine: sizes::machine(section),
         errors: errors::of_server(section),
     }
 }

@@ -324,6 +324,11 @@ pub struct AppStatus {
     /// By what the command was found in the release. None: the configuration has it.
     pub detected: Option<String>,
     pub processes_wanted: u16,
+    /// It varies between these two.
+    pub processes_min: u16,
+    pub processes_max: u16,
+    /// It would start one more process, and waits for what the server allows.
+    pub held: Option<HeldBy>,
     /// Sessions that each process takes; of the newest release that there is a process of.
     pub concurrency: u32,
     /// By number; a replacement stands beside the one that it replaces.
@@ -337,6 +342,14 @@ pub struct AppStatus {
     /// Requests are held.
     pub pause: Option<Pause>,
     pub last_failure: Option<LastFailure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldBy {
+    /// The key of `[server]`: "max_processes" or "max_spawning".
+    pub limit: String,
+    /// Since when.
+    pub seconds: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -198,9 +198,11 @@ impl Master {
             // when an app is slow, and an app that works its way through requests that nobody waits for gets no faster.
             if event.is_read_closed() {
                 let mut state = self.shared.table.lock();
-                let left = state.pool.groups_mut().find_map(|group| group.leave(id));
+                let mut groups = state.pool.groups_mut();
+                let left = groups.find_map(|group| group.leave(id).map(|conn| (conn, group.wakes_restart(self.desk.now))));
+                drop(groups);
                 drop(state);
-                if left.is_some() && self.stopping.is_some() {
+                if left.is_some_and(|(_, wakes)| wakes) {
                     self.shared.table.notify();
                 }
             }
@@ -505,9 +507,14 @@ impl Master {
     /// Answers the requests that have waited too long.
     fn queues(&mut self) {
         let mut state = self.shared.table.lock();
-        let old: Vec<Box<Conn>> = state.pool.groups_mut().flat_map(|group| group.expire(self.desk.now)).collect();
+        let (mut old, mut wakes) = (Vec::new(), false);
+        for group in state.pool.groups_mut() {
+            let expired = group.expire(self.desk.now);
+            wakes |= !expired.is_empty() && group.wakes_restart(self.desk.now);
+            old.extend(expired);
+        }
         drop(state);
-        if !old.is_empty() && self.stopping.is_some() {
+        if wakes {
             self.shared.table.notify();
         }
         for conn in old {

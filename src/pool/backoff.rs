@@ -31,22 +31,22 @@ impl Backoff {
 /// Crashes in a row at one number of a group. Kept per number, so that four processes that a short memory kills together are all replaced
 /// at once, and only one that crashes again and again is waited for.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
-    pub crashes: u32,
+pub struct Crashes {
+    pub count: u32,
     /// Another generation at this number is not held up by the crashes of this one.
     generation: Option<Generation>,
     pub until: Option<Instant>,
 }
 
-impl Place {
+impl Crashes {
     /// A process that had proved itself ended untold, `uptime` after it was ready.
-    pub fn crash(&mut self, generation: Generation, uptime: Duration, now: Instant) {
+    pub fn add(&mut self, generation: Generation, uptime: Duration, now: Instant) {
         if self.generation != Some(generation) || uptime >= SHORT_LIFE {
             *self = Self { generation: Some(generation), ..Self::default() };
         }
         if uptime < SHORT_LIFE {
-            self.crashes = self.crashes.saturating_add(1);
-            self.until = Some(now + delay(self.crashes - 1));
+            self.count = self.count.saturating_add(1);
+            self.until = Some(now + delay(self.count - 1));
         }
     }
 
@@ -78,14 +78,14 @@ mod tests {
 
     #[test]
     fn the_first_crash_waits_for_nothing_and_a_long_life_forgets_them_all() {
-        let (mut place, now, g) = (Place::default(), Instant::now(), Generation(1));
+        let (mut crashes, now, g) = (Crashes::default(), Instant::now(), Generation(1));
         let mut waits = Vec::new();
         for uptime in [5, 5, 59, 60, 5, 5] {
-            place.crash(g, Duration::from_secs(uptime), now);
-            waits.push(place.until.map_or(0, |until| (until - now).as_secs()));
+            crashes.add(g, Duration::from_secs(uptime), now);
+            waits.push(crashes.until.map_or(0, |until| (until - now).as_secs()));
         }
         assert_eq!(waits, [0, 1, 2, 0, 0, 1]);
-        assert!(!place.is_over(g, now));
-        assert!(place.is_over(Generation(2), now), "a new release is not held up by the crashes of the old one");
+        assert!(!crashes.is_over(g, now));
+        assert!(crashes.is_over(Generation(2), now), "a new release is not held up by the crashes of the old one");
     }
 }

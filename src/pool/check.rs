@@ -7,23 +7,21 @@ use super::*;
 impl<W> Pool<W> {
     /// Err: which rule is broken, and by whom.
     pub fn check(&self) -> Result<(), String> {
-        self.groups.iter().try_for_each(Group::check)
+        self.groups.iter().try_for_each(Group::check)?;
+        self.check_limits()
     }
 }
 
 impl<W> Group<W> {
     pub fn check(&self) -> Result<(), String> {
         let say = |what: &str| Err(format!("{}: {what}: {:?}", self.app, self.processes));
-        let wanted = usize::from(self.settings.processes);
-        if self.processes.len() > wanted + usize::from(self.settings.surge) {
-            return say("more processes than wanted and surge");
-        }
+        self.check_sizes().or_else(say)?;
         for (index, process) in self.processes.iter().enumerate() {
             let others = &self.processes[index + 1..];
             if others.iter().any(|other| other.id == process.id) {
                 return say("two processes have one id");
             }
-            if process.number.0 == 0 || usize::from(process.number.0) > wanted || process.generation > self.last_generation {
+            if process.number.0 == 0 || process.number.0 > self.settings.processes.max || process.generation > self.last_generation {
                 return say("a number or generation that nobody gave");
             }
             if self.is_exclusive(process.number) && others.iter().any(|other| other.number == process.number) {

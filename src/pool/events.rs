@@ -122,10 +122,10 @@ impl<W> Group<W> {
             self.last_failure = Some((self.name(number, generation), failure.clone(), now));
             match uptime.filter(|_| !watched) {
                 Some(uptime) => {
-                    let place = &mut self.places[usize::from(number.0 - 1)];
-                    place.crash(generation, uptime, now);
+                    let crashes = &mut self.place_mut(number).crashes;
+                    crashes.add(generation, uptime, now);
                     // Once may be chance. A release that is still on its way in and does it again would take out what works.
-                    let again = place.crashes > 1;
+                    let again = crashes.count > 1;
                     let comes_in = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.back.is_none());
                     if again && comes_in && self.good.is_some() {
                         self.start_failure(number, generation, failure, now);

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::backoff::{Backoff, Place};
+use super::backoff::Backoff;
 use super::pause::Pause;
 use super::process::{Limits, Process};
 use super::queue::Queue;
+use super::size::{Held, Place, What};
 use super::walk::{Resist, Walk};
 use super::*;
 
@@ -16,7 +17,7 @@ pub struct Group<W> {
     pub(super) app: AppName,
     pub(super) settings: Settings,
 
-    // What is wanted: of the walk's target if there is one, else of the good generation; and as many as the settings say, or none.
+    // What is wanted: of the walk's target if there is one, else of the good generation; at the numbers of which `places` says so, or none.
     pub(super) ending: Ending,
     /// The last generation that was accepted.
     pub(super) good: Option<Generation>,
@@ -37,7 +38,7 @@ pub struct Group<W> {
     // Books.
     pub(super) resists: Option<Resist>,
     pub(super) backoff: Backoff,
-    /// One for each number, in their order.
+    /// One for each number that there may be, in their order.
     pub(super) places: Vec<Place>,
     pub(super) last_failure: Option<(ProcessName, Failure, Instant)>,
     /// The newest last.
@@ -50,6 +51,10 @@ pub struct Group<W> {
     /// When a walk was asked for last.
     pub(super) last_asked: Instant,
     pub(super) last_serial: u32,
+    /// A process that it wants to start waits for a limit over all groups.
+    pub(super) held: Option<Held>,
+    /// Another group waits for room: one that this group does not need would make it.
+    pub(super) room_is_wanted: bool,
     /// Where the next search for a process begins, so that equals take turns.
     turn: usize,
 }
@@ -76,11 +81,11 @@ impl<W> Group<W> {
             resolving: None,
             pause: None,
             makes_room: None,
-            processes: Vec::with_capacity(usize::from(settings.processes + settings.surge)),
+            processes: Vec::with_capacity(usize::from(settings.processes.max + settings.surge)),
             queue: Queue::new(),
             resists: None,
             backoff: Backoff::default(),
-            places: vec![Place::default(); usize::from(settings.processes)],
+            places: Place::row(settings.processes),
             last_failure: None,
             outcomes: VecDeque::new(),
             untold: VecDeque::new(),
@@ -88,6 +93,8 @@ impl<W> Group<W> {
             last_generation: first,
             last_asked: now,
             last_serial: 0,
+            held: None,
+            room_is_wanted: false,
             turn: 0,
             settings,
         }
@@ -211,11 +218,19 @@ impl<W> Group<W> {
         self.queue.drain()
     }
 
+    /// To be asked when a request was queued: wake the restart thread, because one more process is to be started for it.
+    pub fn is_to_grow(&self, now: Instant) -> bool {
+        // One that waits for room has been seen to.
+        self.held.is_none() && self.to_grow(now).is_some()
+    }
+
     /// To be asked after what requests do (`finish`, `leave`, `expire`, `drain_queue`), which seldom matters to the restart thread: wake
-    /// it, because a process that drains has no session left, or one has served its time, or because the group ends and the last of its queue is
-    /// gone.
+    /// it, because a process that drains has no session left, or one has served its time, or one could make room for another app, because the
+    /// request that a new process was to be for is gone, or because the group ends and the last of its queue is gone.
     pub fn wakes_restart(&self, now: Instant) -> bool {
         self.processes.iter().any(|process| process.has_drained() || (process.is_overdue(now) && self.wears_out()))
+            || self.could_make_room()
+            || (self.held.is_some_and(|held| held.what == What::Grow) && self.queue.is_empty())
             || (self.ending == Ending::Drained && self.queue.is_empty() && self.processes.iter().any(|process| !process.is_leaving()))
     }
 
@@ -265,10 +280,6 @@ impl<W> Group<W> {
 
     pub(super) fn name(&self, number: Number, generation: Generation) -> ProcessName {
         ProcessName { app: self.app.clone(), number, generation }
-    }
-
-    pub(super) fn numbers(&self) -> impl Iterator<Item = Number> + Clone + use<W> {
-        (1..=self.settings.processes).map(Number)
     }
 
     pub(super) fn limits(&self) -> Limits {

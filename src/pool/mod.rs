@@ -8,10 +8,12 @@ mod bake;
 mod check;
 mod events;
 mod group;
+mod machine;
 mod next_step;
 mod pause;
 mod process;
 mod queue;
+mod size;
 mod snapshot;
 mod sticky;
 #[cfg(test)]
@@ -25,10 +27,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure};
+use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure, Sizes};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
+pub use machine::{Limit, Limits};
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use sticky::Wish;
 pub use walk::{Ask, NoAbort};
@@ -39,6 +42,8 @@ pub use words::span;
 #[derive(Debug)]
 pub struct Pool<W> {
     groups: Vec<Group<W>>,
+    /// Over all groups.
+    limits: Limits,
     /// Walks asked for all apps run one after another, in this order.
     in_turn: VecDeque<(GroupId, Generation)>,
     /// The last `now` at which nothing was to be done: what was due by then waits for an event, not for time.
@@ -48,7 +53,7 @@ pub struct Pool<W> {
 /// What a group must know of its app's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    pub processes: u16,
+    pub processes: Sizes,
     /// Slots of a process whose release says nothing of its own.
     pub concurrency: u32,
     pub queue_max: usize,
@@ -59,7 +64,7 @@ pub struct Settings {
     pub drain_timeout: Duration,
     pub stop_timeout: Duration,
     pub on_failure: OnFailure,
-    /// How many processes more than `processes` there may be; 0: an old one is taken out before its replacement is started.
+    /// How many processes more than wanted there may be; 0: an old one is taken out before its replacement is started.
     pub surge: u16,
     /// What a replacement of number 1 means for there being one leader.
     pub leader: LeaderPolicy,
@@ -251,7 +256,7 @@ pub enum Step<W> {
     /// Slots became free without a request that gave them back: hand these over.
     Grant { granted: Vec<(Claim, W)> },
     /// `id` gets nothing new from now on: tell its I/O thread.
-    Drain { id: ProcessId },
+    Drain { id: ProcessId, why: WhyDrain },
     /// The drain limit has passed: cut what `id` still has.
     Cut { id: ProcessId },
     /// Send a signal.
@@ -260,6 +265,19 @@ pub enum Step<W> {
     Gone { id: ProcessId, name: ProcessName },
     /// For the log and the history; then call [`Group::announce`], which tells those who wait for it.
     WalkEnded { group: GroupId, ask: Ask, outcome: Outcome },
+}
+
+/// Why a process goes before another has come in its place. `Display` is a phrase.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WhyDrain {
+    /// There is no room for both.
+    Replaced,
+    /// The group ends.
+    Ends,
+    /// It had nothing to do for so long.
+    Idle(Duration),
+    /// This app may start one instead.
+    RoomFor(AppName),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,7 +301,11 @@ impl<W> Default for Pool<W> {
 
 impl<W> Pool<W> {
     pub fn new() -> Self {
-        Self { groups: Vec::new(), in_turn: VecDeque::new(), seen: None }
+        Self::with_limits(Limits::default())
+    }
+
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { groups: Vec::new(), limits, in_turn: VecDeque::new(), seen: None }
     }
 
     /// A new group that wants a generation, the `first`, at once.
@@ -346,7 +368,7 @@ impl<W> Pool<W> {
     /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.
     pub fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
         self.give_turn();
-        let step = self.groups.iter_mut().find_map(|group| group.next_step(now));
+        let step = self.groups.iter_mut().find_map(|group| group.next_step(now)).or_else(|| self.start(now));
         if step.is_none() {
             self.seen = Some(now);
         }
@@ -356,7 +378,7 @@ impl<W> Pool<W> {
     /// When `next_step` has to be asked again even if nothing happens. Always later than the `now` at which it last had nothing to say.
     pub fn next_deadline(&self) -> Option<Instant> {
         let unseen = |at: &Instant| self.seen.is_none_or(|seen| *at > seen);
-        self.groups.iter().flat_map(Group::deadlines).filter(unseen).min()
+        self.groups.iter().flat_map(|group| group.deadlines(self.seen)).filter(unseen).min()
     }
 
     /// The first in turn whose walk has not ended may begin; the others wait.

@@ -1,12 +1,14 @@
 //! Rolling restart, first start, crash repair and stopping as one question: given the table, what is the next thing to do?
 //!
 //! Nothing here remembers what was to come next. Each answer is found by looking at what is wanted and what is so, which makes a crash at
-//! any moment one more state of the table and no special case. Replacing a process, for whatever reason, is always the same: a new one is
+//! any moment one more state of the table and no special case. Which processes are started is a wish here; [`super::machine`] grants it.
+//! Replacing a process, for whatever reason, is always the same: a new one is
 //! started, becomes ready, takes the place of the old one, and the old one drains and stops. At most `surge` processes more than wanted are
 //! in the table, counted in every state. Where there is no room for one more, the old one goes first and requests wait.
 
 use super::group::Ending;
 use super::process::{Process, next_told};
+use super::size::Wanted;
 use super::walk::Walk;
 use super::*;
 
@@ -15,6 +17,7 @@ impl<W> Group<W> {
         self.prove(now);
         self.bake(now);
         self.wear_out(now);
+        self.give_up();
         let step = self
             .tell()
             .or_else(|| self.end_pause(now))
@@ -23,24 +26,20 @@ impl<W> Group<W> {
             .or_else(|| self.resolve(now))
             .or_else(|| self.serve(now))
             .or_else(|| self.retire(now))
-            .or_else(|| self.spawn(now))
-            .or_else(|| self.end_walk(now));
+            .or_else(|| self.end_walk(now))
+            .or_else(|| self.shrink(now));
         self.checked();
         step
     }
 
-    /// The times at which time alone may change the answer, also those that have passed.
-    pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+    /// The times at which time alone may change the answer, also those that have passed. `seen`: when it was last asked.
+    pub(super) fn deadlines(&self, seen: Option<Instant>) -> impl Iterator<Item = Instant> {
         let limits = self.limits();
         let states = self.processes.iter().filter_map(move |process| process.deadline(&limits));
         let bake = self.walk.as_ref().and_then(|walk| walk.trial()).map(|trial| trial.end());
         let pause = self.pause.map(|pause| pause.until);
-        states
-            .chain(self.backoff.until)
-            .chain(self.places.iter().filter_map(|place| place.until))
-            .chain(bake)
-            .chain(pause)
-            .chain(self.old_age())
+        let crashes = self.places.iter().filter_map(|place| place.crashes.until);
+        states.chain(self.backoff.until).chain(crashes).chain(bake).chain(pause).chain(self.old_age()).chain(self.idle_ends(seen))
     }
 
     /// Processes that have outlived their probation by now have proved themselves and what they run.
@@ -171,6 +170,7 @@ impl<W> Group<W> {
             older.id
         });
         self.processes[index].serve(now);
+        self.place_mut(number).wanted = Wanted::Yes;
         self.makes_room.take_if(|(at, _)| *at == number);
         Some(Step::Serve { id, granted: self.grant_all(index, now), drains })
     }
@@ -188,13 +188,14 @@ impl<W> Group<W> {
             Ending::Drained | Ending::Now => self.processes.iter().position(Process::is_serving)?,
         };
         let (id, number) = (self.processes[index].id, self.processes[index].number);
+        let why = if self.ending == Ending::No { WhyDrain::Replaced } else { WhyDrain::Ends };
         // Of a walk that replaces everything at once no number waits for another.
         if self.ending == Ending::No && !self.walk.as_ref().is_some_and(Walk::is_at_once) {
             let why = if self.is_exclusive(number) { "leader = \"exclusive\"" } else { "surge = 0" };
             self.makes_room.get_or_insert_with(|| (number, why.to_owned()));
         }
         self.processes[index].drain(now);
-        Some(Step::Drain { id })
+        Some(Step::Drain { id, why })
     }
 
     /// An old process that goes before the new one is started, because there is no room for both.
@@ -230,25 +231,32 @@ impl<W> Group<W> {
         true
     }
 
-    fn spawn(&mut self, now: Instant) -> Option<Step<W>> {
-        if self.ending != Ending::No || self.processes.len() >= usize::from(self.settings.processes + self.settings.surge) {
-            return None;
-        }
+    /// The number that a walk or a recycling comes to next, if there is room for one more beside what is there.
+    pub(super) fn to_start(&self, now: Instant) -> Option<(Number, Generation)> {
         // Beside one that makes room only what is missing is started.
         let has_room = |number: Number| !self.has_to_leave_first(number) && (self.makes_room.is_none() || self.is_missing(number));
-        let replaces = || self.to_replace(now).filter(|(number, _)| has_room(*number));
-        let (number, generation) = self.to_fill(now).or_else(replaces)?;
-        self.last_serial += 1;
-        let id = ProcessId { group: self.id, serial: self.last_serial };
-        let lifespan = wear::of_process(self.settings.lifespan, id.serial);
-        self.processes.push(Process::new(id, number, generation, self.settings.concurrency, lifespan, now));
-        Some(Step::Spawn { id, name: self.name(number, generation) })
+        self.to_replace(now).filter(|(number, _)| has_room(*number))
+    }
+
+    /// There is no room for one more process beside those that are there: the one that `number` replaces goes first, if that can be now.
+    pub(super) fn leave_first(&mut self, number: Number, found: String, now: Instant) -> Option<Step<W>> {
+        let before = self.makes_room.replace((number, found));
+        let step = self.retire(now);
+        if step.is_none() {
+            self.makes_room = before;
+        }
+        self.checked();
+        step
     }
 
     fn end_walk(&mut self, now: Instant) -> Option<Step<W>> {
         // A release that no number could start has nothing to be watched.
         let is_judged = |walk: &&Walk| walk.is_baked() || self.numbers().all(|number| walk.skips(number));
         let walk = self.walk.as_ref().filter(|walk| walk.resolved).filter(is_judged)?;
+        // Of a release that no process was started from nothing is known.
+        if self.wanted() == 0 && walk.back.is_none() && walk.skipped.is_empty() {
+            return None;
+        }
         let arrived =
             |process: &Process| process.is_serving() && process.generation == walk.target && process.proven && process.worn.is_none();
         let at_rest = self.processes.iter().all(|process| process.is_serving() || (process.is_coming() && walk.skips(process.number)));
@@ -264,7 +272,7 @@ impl<W> Group<W> {
 
     /// A number at which nothing serves or is about to, and what to start there: the walk's target once that is known to work, else the
     /// good release. So a bad release on the disk hurts no crash repair.
-    fn to_fill(&self, now: Instant) -> Option<(Number, Generation)> {
+    pub(super) fn to_fill(&self, now: Instant) -> Option<(Number, Generation)> {
         let number_and_generation = |number: Number| {
             let wanted = |walk: &&Walk| !walk.skips(number) && (self.is_accepted(walk) || self.was_taken_out(number, walk));
             let walk = self.walk.as_ref().filter(wanted);
@@ -302,7 +310,7 @@ impl<W> Group<W> {
     }
 
     /// Nothing is started at this number before its old process is gone.
-    fn has_to_leave_first(&self, number: Number) -> bool {
+    pub(super) fn has_to_leave_first(&self, number: Number) -> bool {
         (self.makes_room_at(number) || self.is_exclusive(number)) && self.at(number).next().is_some()
     }
 
@@ -323,17 +331,17 @@ impl<W> Group<W> {
         missing.or_else(|| in_hand.or_else(next).filter(|_| walk.is_baked() || self.serving_of(walk.target) == 0))
     }
 
-    fn may_spawn(&self, number: Number, generation: Generation, now: Instant) -> bool {
+    pub(super) fn may_spawn(&self, number: Number, generation: Generation, now: Instant) -> bool {
         let backs_off = self.good.is_none_or(|good| good == generation) && !self.backoff.is_over(now);
         let coming = self.processes.iter().filter(|process| process.is_coming() && process.generation == generation).count();
-        !backs_off && self.places[usize::from(number.0 - 1)].is_over(generation, now) && coming < self.boots_at_once(generation)
+        !backs_off && self.place(number).crashes.is_over(generation, now) && coming < self.boots_at_once(generation)
     }
 
     /// One boot at a time of a generation: a small machine boots two no sooner, and the first shows whether the second can work.
     /// After that as many as there may be more than wanted.
     pub(super) fn boots_at_once(&self, generation: Generation) -> usize {
         match self.walk.as_ref().filter(|walk| walk.target == generation) {
-            Some(walk) if walk.is_at_once() => usize::from(self.settings.processes),
+            Some(walk) if walk.is_at_once() => usize::from(self.wanted()).max(1),
             Some(walk) if walk.proven => usize::from(self.settings.surge).max(1),
             Some(_) | None => 1,
         }

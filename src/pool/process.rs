@@ -32,6 +32,8 @@ pub struct Process {
     pub processed: u64,
     pub errors: u64,
     pub last_used: Option<Instant>,
+    /// Since when it has had no session, as far as it has none; counted while it serves.
+    pub idle: Instant,
 }
 
 impl Process {
@@ -53,6 +55,7 @@ impl Process {
             processed: 0,
             errors: 0,
             last_used: None,
+            idle: now,
         }
     }
 
@@ -97,6 +100,11 @@ impl Process {
         self.is_serving() && self.sessions < self.slots
     }
 
+    /// It serves, and has nothing in hand.
+    pub fn is_idle(&self) -> bool {
+        self.is_serving() && self.sessions == 0
+    }
+
     /// Less: it uses a smaller share of its slots. Releases may differ in how many they have.
     pub fn compare_share(&self, other: &Self) -> Ordering {
         let share = |used: &Self, of: &Self| u64::from(used.sessions) * u64::from(of.slots);
@@ -130,6 +138,7 @@ impl Process {
 
     pub fn serve(&mut self, now: Instant) {
         self.state = State::Serving { since: now, ready: self.ready_at().unwrap_or(now) };
+        self.idle = now;
     }
 
     pub fn drain(&mut self, now: Instant) {
@@ -169,6 +178,7 @@ impl Process {
     /// Books the end of a session.
     pub fn count(&mut self, ended: Ended, now: Instant) {
         self.sessions -= 1;
+        self.idle = now;
         let error = match ended {
             Ended::Answered(status) => status >= 500,
             Ended::AppFailed => true,

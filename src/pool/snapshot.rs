@@ -1,5 +1,6 @@
 //! What the status shows: plain values, taken under the lock, printed after it.
 
+use super::machine::Limit;
 use super::process::Process;
 use super::walk::Walk;
 use super::*;
@@ -9,6 +10,10 @@ use super::*;
 pub struct GroupView {
     pub app: AppName,
     pub processes_wanted: u16,
+    /// Between which numbers that may be.
+    pub sizes: Sizes,
+    /// It would start one more process: what stands against it, and for how long.
+    pub held: Option<(Limit, Duration)>,
     /// Slots of a process, of the newest release that there is one of.
     pub concurrency: u32,
     /// The last generation that was accepted; None: none yet.
@@ -91,7 +96,9 @@ impl<W> Group<W> {
         let ago = |then: Instant| now.saturating_duration_since(then);
         GroupView {
             app: self.app.clone(),
-            processes_wanted: self.settings.processes,
+            processes_wanted: self.wanted(),
+            sizes: self.settings.processes,
+            held: self.held.map(|held| (held.by, ago(held.since))),
             concurrency: self
                 .processes
                 .iter()
@@ -143,8 +150,8 @@ impl<W> Group<W> {
     fn view_backoff(&self, now: Instant) -> Option<BackoffView> {
         let ahead = |until: &Instant| *until > now;
         let starts = self.backoff.until.filter(ahead).map(|until| (self.backoff.failures, until));
-        let missing = self.numbers().zip(&self.places).filter(|(number, _)| self.is_missing(*number));
-        let crashes = || missing.filter_map(|(_, place)| Some((place.crashes, place.until.filter(ahead)?))).max_by_key(|(_, until)| *until);
+        let missing = self.numbers().filter(|number| self.is_missing(*number)).map(|number| &self.place(number).crashes);
+        let crashes = || missing.filter_map(|crashes| Some((crashes.count, crashes.until.filter(ahead)?))).max_by_key(|(_, until)| *until);
         let (failures, until) = starts.or_else(crashes)?;
         Some(BackoffView { failures, retry_in: until.saturating_duration_since(now) })
     }
@@ -156,7 +163,7 @@ impl<W> Group<W> {
             trigger: ask.trigger,
             since: now.saturating_duration_since(ask.since),
             replaced: 0,
-            of: self.settings.processes,
+            of: self.wanted(),
             at: None,
             phase,
             phase_for: now.saturating_duration_since(since),
@@ -164,7 +171,9 @@ impl<W> Group<W> {
             makes_room: None,
             skipped: Vec::new(),
         };
-        if let Some(walk) = &self.walk {
+        // A start that waits for the first request is nothing that goes on.
+        let goes_on = |walk: &&Walk| !walk.resolved || self.wanted() > 0 || walk.ask.trigger != Trigger::Boot;
+        if let Some(walk) = self.walk.as_ref().filter(goes_on) {
             let (at, phase, since) = self.phase(walk, now);
             let replaced = self.serving_of(walk.target);
             let about = view(&walk.ask, phase, since);
@@ -185,8 +194,8 @@ impl<W> Group<W> {
     /// As long as the last walk took for as many processes, but never less than what is not yet begun must take.
     fn left(&self, walk: &Walk, replaced: u16, now: Instant) -> Option<Duration> {
         let pace = self.pace.filter(|_| walk.resolved && walk.back.is_none())?;
-        let expected = (pace * u32::from(self.settings.processes)).saturating_sub(now.saturating_duration_since(walk.began));
-        let not_begun = self.settings.processes.saturating_sub(replaced + 1);
+        let expected = (pace * u32::from(self.wanted())).saturating_sub(now.saturating_duration_since(walk.began));
+        let not_begun = self.wanted().saturating_sub(replaced + 1);
         Some(expected.max(pace * u32::from(not_begun)))
     }
 

@@ -333,7 +333,7 @@ impl<W> Group<W> {
             (None, None) => Outcome::Done,
         };
         if outcome == Outcome::Done {
-            self.pace = Some(took / u32::from(self.settings.processes));
+            self.pace = Some(took / u32::from(self.wanted().max(1)));
         }
         if replaced > 0 && self.good != Some(target) {
             self.good = Some(target);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, Outcome, Trigger, Worn};
+use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, Outcome, Trigger, WhyDrain, Worn};
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +87,17 @@ impl fmt::Display for NoAbort {
         match self {
             NoAbort::NothingUnderWay => f.write_str("nothing is under way that could be called off"),
             NoAbort::FirstStart => f.write_str("this is its first start: there is no release to go back to"),
+        }
+    }
+}
+
+impl fmt::Display for WhyDrain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhyDrain::Replaced => f.write_str("goes before its replacement is started"),
+            WhyDrain::Ends => f.write_str("the app ends"),
+            WhyDrain::Idle(time) => write!(f, "had nothing to do for {}", span(time.as_secs_f64())),
+            WhyDrain::RoomFor(app) => write!(f, "makes room for {app}"),
         }
     }
 }

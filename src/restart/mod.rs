@@ -154,8 +154,8 @@ impl Restart {
             Step::Spawn { id, name } => self.spawn(id, name),
             Step::Serve { id, granted, drains } => self.serve(id, granted, drains),
             Step::Grant { granted } => self.hand_over(granted, None),
-            Step::Drain { id } => {
-                log::info!("{}: draining", self.name(id));
+            Step::Drain { id, why } => {
+                log::info!("{}: draining: {why}", self.name(id));
                 self.say_why(id);
                 self.tell(id, ToThread::Drain);
             }
@@ -198,11 +198,20 @@ impl Restart {
         }
     }
 
-    /// False: there is not enough for one more process beside those that are there, and the old one goes first.
+    /// False: there is not enough for one more process beside those that are there. The old one goes first, or nothing is started that could
+    /// be done without.
     fn has_memory(&self, id: ProcessId, name: &ProcessName) -> bool {
         let pids: Vec<u32> = self.living.iter().filter(|(of, _)| of.group == id.group).map(|(_, living)| living.pid).collect();
         let Some(found) = memory::shortage(&pids) else { return true };
-        let postponed = self.shared.table.lock().pool.group_mut(id.group).postpone(id, found.clone());
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(id.group);
+        let (postponed, one_more) = (group.postpone(id, found.clone()), group.is_one_more(id));
+        drop(state);
+        if one_more {
+            let kind = FailureKind::Spawn(format!("{found}: those that are there have to do"));
+            self.not_started(id, name, Failure { kind, output: Vec::new() });
+            return false;
+        }
         match postponed {
             true => log::warn!("{name}: {found}: the old process goes first, requests wait meanwhile"),
             false => log::warn!("{name}: {found}: started all the same, there is no older one that could go first"),

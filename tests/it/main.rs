@@ -38,6 +38,7 @@ mod looking;
 mod matrix;
 mod operate;
 mod pool;
+mod pool_life;
 mod proxies;
 mod proxy;
 mod raw_answers;

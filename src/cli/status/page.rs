@@ -3,7 +3,7 @@
 use crate::cli::say::Paint;
 use crate::cli::table::{brief_size, brief_span, count, harmless, output_lines, size, span, table, wrap};
 use crate::cli::walk::{left, place, room};
-use crate::control::proto::{AppStatus, LastFailure, Pause, ProcessStatus, Progress, QueueStatus, Resists, StatusReply};
+use crate::control::proto::{AppStatus, HeldBy, LastFailure, Pause, ProcessStatus, Progress, QueueStatus, Resists, StatusReply};
 use crate::ids::Generation;
 
 /// The whole page.
@@ -55,6 +55,10 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
         );
     }
     line(&queue_line(&app.queue), None);
+    sizes_line(app).into_iter().for_each(|sizes| line(&sizes, None));
+    if let Some(held) = &app.held {
+        line(&held_line(held), Some(("waits", paint.warn("waits"))));
+    }
     if let Some(walk) = &app.walk {
         line(&walk_line(walk), None);
         room(walk).into_iter().for_each(|room| line(&room, None));
@@ -132,6 +136,21 @@ fn queue_line(queue: &QueueStatus) -> String {
     format!("queue {length} of {max}{first}; so far {refused} refused as it was full, {expired} waited too long")
 }
 
+/// None: there are always as many.
+fn sizes_line(app: &AppStatus) -> Option<String> {
+    let AppStatus { processes_wanted: wanted, processes_min: min, processes_max: max, .. } = app;
+    let starts = if *wanted == 0 { "; the first starts with the first request" } else { "" };
+    (min != max).then(|| format!("processes {wanted} of {min}..{max}{starts}"))
+}
+
+fn held_line(held: &HeldBy) -> String {
+    let what = match held.limit.as_str() {
+        "max_spawning" => "others boot, and no more may at a time",
+        _ => "there are as many processes as may be",
+    };
+    format!("waits for {} to start one more process: {what} (server.{})", span(held.seconds), harmless(&held.limit))
+}
+
 /// `restart to g8 for 6.0 s: 2 of 4 replaced; process 3: boot for 1.2 s; about 6 s left`
 fn walk_line(walk: &Progress) -> String {
     let Progress { kind, generation, seconds, phase_seconds, .. } = walk;
@@ -188,6 +207,9 @@ mod tests {
             detected: None,
             not_written: None,
             pause: None,
+            processes_min: 2,
+            processes_max: 2,
+            held: None,
             ..troubled()
         };
         let processes = vec![process(1, 7, "serving"), ProcessStatus { last_used: None, ..process(2, 7, "serving") }];
@@ -222,6 +244,9 @@ blog  g7 /srv/blog/releases/41
     would not know what serves
   queue 2 of 100, the first for 0.3 s; so far 5 refused as it was full, 4 waited
     too long
+  processes 2 of 0..4
+  waits for 3.0 s to start one more process: there are as many processes as may
+    be (server.max_processes)
   restart to g9 for 6.0 s: 1 of 2 replaced, left as they were: 1; process 2:
     boot for 1.2 s; about 6 s left
   memory is short (80 MiB of memory are left): the old one goes first
@@ -361,6 +386,9 @@ blog  g7 /srv/blog/releases/41
             detected: Some("config.ru, puma in Gemfile.lock".to_owned()),
             not_written: Some("/state/blog.json.new: write: No space left".to_owned()),
             processes_wanted: 2,
+            processes_min: 0,
+            processes_max: 4,
+            held: Some(HeldBy { limit: "max_processes".to_owned(), seconds: 3.0 }),
             concurrency: 5,
             processes: vec![
                 ProcessStatus { replaced: Some("after 1,000 requests".to_owned()), ..process(1, 7, "serving") },

@@ -73,7 +73,8 @@ fn every_key_is_in_rota_toml() {
     let tables = |key: &str| {
         matches!(
             key,
-            "queue"
+            "processes"
+                | "queue"
                 | "ready"
                 | "drain"
                 | "stop"

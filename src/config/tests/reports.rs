@@ -275,6 +275,18 @@ fn each_wrong_value_has_its_sentence() {
         ("processes = 0", "processes must be from 1 to 100, not 0"),
         ("processes = 99999999999999999999", "processes must be from 1 to 100, not 99999999999999999999"),
         ("processes = \"2\"", "processes is a whole number, not a text"),
+        ("processes = { max = 0 }", "processes.max must be from 1 to 100, not 0"),
+        ("processes = { min = 3, max = 2 }", "processes.max is 2, less than min, which is 3"),
+        ("processes = { idle = \"0s\" }", "processes.idle must be more than no time"),
+        ("processes = { least = 1 }", "unknown key \"least\""),
+        (
+            "processes = { min = 0 }\nqueue.max = 0",
+            "app a: its first process is started for a request that waits, and with queue.max = 0 none ever does",
+        ),
+        (
+            "processes.max = 2\nqueue.max = 0",
+            "app a: more processes are started for a request that waits, and with queue.max = 0 none ever does",
+        ),
         ("queue = 5", "queue is a table, not a whole number"),
         ("on_failure = \"retry\"", "on_failure cannot be \"retry\""),
         ("stop.signal = \"KILL\"", "stop.signal cannot be \"KILL\""),
@@ -401,4 +413,17 @@ error: max_requests must be from 1 to 1000000000000, not 0
   = help: set timeouts.app to as much: it gives the slot back at once, and replaces no process
 "#;
     assert_eq!(loaded.warnings.to_string(), expected);
+}
+
+#[test]
+fn more_processes_than_may_be_are_counted_together() {
+    let text = "[server]\nmax_processes = 3\n[app.a]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"a\"\nprocesses = { min = 1, max = 9 }\n\
+                [app.b]\ncommand = \"x\"\nroot = \"/\"\nhosts = \"b\"\nprocesses = 3\n";
+    let report = parse(&[file("rota.toml", text)]).unwrap_err();
+    assert_eq!(report.mistakes()[0].message, "the apps want 4 processes at least, and server.max_processes is 3");
+    assert_eq!(report.mistakes()[0].help.as_deref(), Some("at least so many: a 1, b 3; let one have fewer, or raise max_processes"));
+    parse(&[file("rota.toml", &text.replace("max_processes = 3", "max_processes = 4"))]).unwrap();
+    let report = parse(&[file("rota.toml", &text.replace("min = 1", "min = 0"))]).unwrap_err();
+    let message = "the apps want 3 processes at least, which leaves no place for a: server.max_processes is 3";
+    assert_eq!(report.mistakes()[0].message, message);
 }

@@ -18,6 +18,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             access_log: AccessLogConfig::Off,
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
             limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, body_rate: 500, connections: 10_000, per_client: 0 },
+            machine: MachineConfig { processes: None, spawning: None },
             errors: Pages::new(),
         },
         apps: Vec::new(),
@@ -43,7 +44,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
             attributes: SpawnAttributes { umask: 0o022, nice: None, oom_score_adj: None, no_new_privs: false, rlimits: Vec::new() },
         },
         routes: vec![Route { host: HostPattern::Any, path: "/".into() }],
-        processes: 1,
+        processes: Sizes::fixed(1),
         queue: QueueConfig { max: 100, timeout: seconds(30) },
         ready: ReadyConfig { path: "/".into(), status: None, timeout: seconds(60) },
         warmup: Vec::new(),
@@ -83,6 +84,8 @@ control_group = "adm"
 run_dir = "/run/s"
 spool_dir = "/tmp"
 spool_max = 5
+max_processes = 200
+max_spawning = 3
 state_dir = "/srv/state"
 access_log = "json"
 timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
@@ -155,6 +158,7 @@ sendfile_root = "/srv/files"
         access_log: AccessLogConfig::On { format: LogFormat::Json, file: None },
         timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
         limits: ClientLimits { head: 1024, headers: 128, target: 64, body_rate: 2048, connections: 1, per_client: 3 },
+        machine: MachineConfig { processes: Some(200), spawning: Some(3) },
         errors: Pages::new(),
     };
     assert_eq!(config.server, server);
@@ -196,7 +200,7 @@ sendfile_root = "/srv/files"
             exact("[::1]", "/a"),
             exact("[::1]", "/b"),
         ],
-        processes: 100,
+        processes: Sizes::fixed(100),
         queue: QueueConfig { max: 0, timeout: seconds(1) },
         ready: ReadyConfig { path: "/up?x=1".into(), status: Some(204), timeout: seconds(300) },
         warmup: vec!["/".into(), "/a?b".into()],
@@ -352,4 +356,14 @@ fn a_sticky_cookie_is_called_after_its_app_unless_it_has_a_name() {
     ] {
         assert_eq!(message_of_app(keys), message, "{keys}");
     }
+}
+
+#[test]
+fn processes_are_a_number_or_between_two() {
+    let sizes = |text: &str| good(&format!("[app.a]\ncommand = \"x\"\nroot = \"/\"\nprocesses = {text}")).apps[0].processes;
+    assert_eq!(sizes("3"), Sizes { min: 3, max: 3, idle: seconds(300) });
+    assert_eq!(sizes("{}"), Sizes { min: 1, max: 1, idle: seconds(300) });
+    assert_eq!(sizes("{ min = 0 }"), Sizes { min: 0, max: 1, idle: seconds(300) });
+    assert_eq!(sizes("{ min = 4 }"), Sizes { min: 4, max: 4, idle: seconds(300) });
+    assert_eq!(sizes("{ min = 0, max = 4, idle = \"90s\" }"), Sizes { min: 0, max: 4, idle: seconds(90) });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AppStatus, Backoff, LastFailure, OutcomeKind, Pause, ProcessStatus, Progress, QueueStatus, Resists, WalkEnd};
+use super::{AppStatus, Backoff, HeldBy, LastFailure, OutcomeKind, Pause, ProcessStatus, Progress, QueueStatus, Resists, WalkEnd};
 use crate::ids::{AppName, Generation};
 use crate::pool::{BackoffView, Failure, GroupView, Outcome, ProcessView, ResistView, WalkView};
 
@@ -21,6 +21,9 @@ impl AppStatus {
             command: None,
             detected: None,
             processes_wanted: view.processes_wanted,
+            processes_min: view.sizes.min,
+            processes_max: view.sizes.max,
+            held: view.held.map(|(limit, since)| HeldBy { limit: limit.key().to_owned(), seconds: seconds(since) }),
             concurrency: view.concurrency,
             processes,
             queue: QueueStatus {

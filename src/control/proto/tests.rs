@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Sizes;
 use crate::ids::ProcessName;
-use crate::pool::{BackoffView, Exit, Failure, FailureKind, GroupView, Outcome, ProcessView, ResistView, Trigger, WalkView, Worn};
+use crate::pool::{BackoffView, Exit, Failure, FailureKind, GroupView, Limit, Outcome, ProcessView, ResistView, Trigger, WalkView, Worn};
 
 fn blog() -> AppName {
     AppName::new("blog").unwrap()
@@ -153,7 +154,7 @@ fn time_alone_is_no_news() {
 fn the_whole_view_of_a_group_is_told() {
     let app = status().apps.remove(0);
     let expected = concat!(
-        r#"{"app":"blog","generation":7,"release":"/srv/blog/7","passed_over":null,"command":null,"detected":null,"processes_wanted":4,"concurrency":5,"#,
+        r#"{"app":"blog","generation":7,"release":"/srv/blog/7","passed_over":null,"command":null,"detected":null,"processes_wanted":4,"processes_min":2,"processes_max":6,"held":{"limit":"max_processes","seconds":2.5},"concurrency":5,"#,
         r#""processes":[{"number":3,"generation":8,"pid":4711,"release":"/srv/blog/8","state":"starting","state_seconds":1.2,"age":1.25,"#,
         r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","cpu":null,"memory":null,"children":null}],"#,
         r#""queue":{"length":2,"max":100,"age":0.25,"refused":3,"expired":4},"#,
@@ -187,6 +188,8 @@ fn view() -> GroupView {
     GroupView {
         app: blog(),
         processes_wanted: 4,
+        sizes: Sizes { min: 2, max: 6, idle: Duration::from_secs(300) },
+        held: Some((Limit::Processes, Duration::from_millis(2500))),
         concurrency: 5,
         good: Some(Generation(7)),
         processes: vec![ProcessView {

@@ -39,7 +39,7 @@ fn requests_for_the_same_release_are_joined_and_one_for_another_supersedes() {
 
 #[test]
 fn an_outcome_is_known_only_when_it_is_announced() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.ready("1 g2");
@@ -153,7 +153,7 @@ fn a_process_that_crashes_while_it_is_watched_is_a_failed_release() {
 
 #[test]
 fn a_single_process_is_watched_alone_before_the_walk_is_done() {
-    let mut rig = baking(Settings { processes: 1, ..SETTINGS });
+    let mut rig = baking(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     assert_eq!(rig.steps_for(9.9), [""; 0]);
     assert_eq!(rig.steps_for(0.1), ["g2: every process is replaced"]);
 }
@@ -188,7 +188,7 @@ fn without_surge_a_release_that_fails_costs_one_place_for_one_try() {
 
 #[test]
 fn with_a_larger_surge_several_boot_once_the_release_is_proven() {
-    let mut rig = Rig::serving(Settings { processes: 4, surge: 2, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(4), surge: 2, ..SETTINGS });
     rig.restart();
     assert_eq!(rig.steps(), ["resolve g2", "spawn 1 g2"]);
     rig.ready("1 g2");
@@ -215,7 +215,7 @@ fn short_memory_lets_the_old_process_go_first() {
 
 #[test]
 fn all_at_once_takes_everything_out_and_starts_everything() {
-    let mut rig = Rig::serving(Settings { processes: 2, surge: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(2), surge: 1, ..SETTINGS });
     rig.ask(Aim::AllAtOnce);
     assert_eq!(rig.steps(), ["resolve g2", "drain 1 g1", "stop leader 1 g1", "drain 2 g1", "stop leader 2 g1", "spawn 1 g2"]);
     rig.exits("1 g1", 0);
@@ -231,7 +231,7 @@ fn all_at_once_takes_everything_out_and_starts_everything() {
 
 #[test]
 fn all_at_once_may_be_overtaken_while_all_boot() {
-    let mut rig = Rig::serving(Settings { processes: 2, surge: 0, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(2), surge: 0, ..SETTINGS });
     rig.ask(Aim::AllAtOnce);
     rig.steps();
     rig.exits("1 g1", 0);
@@ -300,7 +300,7 @@ fn a_hold_ends_by_itself() {
 
 #[test]
 fn a_walk_goes_on_while_the_app_is_held() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let now = rig.now;
     rig.group().pause(now + Duration::from_secs(60), now);
     rig.wait("a");

@@ -22,7 +22,7 @@ fn resist_ends_the_walk_keeps_what_serves_and_starts_only_the_good_release() {
 
 #[test]
 fn a_newer_release_that_works_ends_the_resistance() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.exits("1 g2", 1);
@@ -51,7 +51,7 @@ fn resist_in_the_middle_leaves_both_generations_and_fills_gaps_from_the_good_one
 
 #[test]
 fn rollback_at_the_third_of_four_walks_the_replaced_ones_back() {
-    let mut rig = Rig::serving(Settings { processes: 4, on_failure: OnFailure::Rollback, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(4), on_failure: OnFailure::Rollback, ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.swap("1 g2", "1 g1");
@@ -155,7 +155,7 @@ fn a_first_release_that_cannot_be_resolved_is_tried_again_until_it_can() {
 
 #[test]
 fn a_restart_supersedes_a_first_start_that_fails() {
-    let mut rig = Rig::new(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::new(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.spawns = Err(no_memory());
     rig.steps_for(20.0);
     rig.spawns = Ok(());
@@ -167,7 +167,7 @@ fn a_restart_supersedes_a_first_start_that_fails() {
 
 #[test]
 fn a_restart_does_not_wait_for_the_backoff_of_the_release_it_replaces() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.spawns = Err(no_memory());
     rig.exits("1 g1", 1);
     rig.steps_for(20.0);
@@ -180,7 +180,7 @@ fn a_restart_does_not_wait_for_the_backoff_of_the_release_it_replaces() {
 
 #[test]
 fn a_proven_process_that_crashes_is_replaced_at_once_and_again_and_again_with_patience() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let mut waits = Vec::new();
     for _ in 0..5 {
         rig.exits("1 g1", 139);
@@ -208,7 +208,7 @@ fn processes_that_crash_together_are_all_replaced_without_a_wait() {
 
 #[test]
 fn the_good_release_that_dies_in_its_probation_is_backed_off_from_and_never_resisted() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.exits("1 g1", 1);
     rig.steps();
     rig.ready("1 g1");
@@ -272,7 +272,7 @@ fn the_last_new_process_that_dies_in_its_probation_fails_the_walk_and_is_filled_
 
 #[test]
 fn a_process_that_dies_while_its_replacement_starts_strands_nothing() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.exits("1 g1", 137);
@@ -297,7 +297,7 @@ fn a_process_that_dies_while_its_replacement_starts_does_not_end_the_probation_w
 
 #[test]
 fn both_the_old_process_and_its_replacement_may_die() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.exits("1 g1", 137);
@@ -319,7 +319,7 @@ fn another_process_that_dies_before_the_new_release_is_proven_is_filled_from_the
 
 #[test]
 fn another_process_that_dies_after_the_new_release_is_proven_is_filled_from_that() {
-    let mut rig = Rig::serving(Settings { processes: 3, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(3), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.ready("1 g2");
@@ -343,14 +343,14 @@ fn an_io_thread_that_says_nothing_is_given_up_five_seconds_after_its_time() {
 
 #[test]
 fn a_process_whose_io_thread_panicked_is_replaced_like_a_crashed_one() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.start_failed("1 g1", FailureKind::Thread("index out of bounds".to_owned()));
     assert_eq!(rig.steps(), ["stop leader 1 g1", "spawn 1 g1"]);
 }
 
 #[test]
 fn news_of_a_process_that_is_gone_changes_nothing() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let old = rig.id("1 g1");
     rig.exits("1 g1", 1);
     assert_eq!(rig.steps(), ["gone 1 g1", "spawn 1 g1"]);
@@ -377,7 +377,7 @@ fn a_process_that_refused_connections_because_it_died_shows_how_it_died() {
 #[test]
 fn seed_16_a_watched_release_that_no_number_could_start_ends_its_walk() {
     let bake = Some(BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 });
-    let mut rig = Rig::serving(Settings { processes: 1, on_failure: OnFailure::Continue, bake, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), on_failure: OnFailure::Continue, bake, ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.exits("1 g2", 1);
@@ -389,7 +389,7 @@ fn seed_16_a_watched_release_that_no_number_could_start_ends_its_walk() {
 
 #[test]
 fn of_a_walk_that_failed_and_was_tried_again_one_answer_is_kept() {
-    let mut rig = Rig::new(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::new(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.steps();
     rig.restart();
     rig.steps();
@@ -405,7 +405,7 @@ fn of_a_walk_that_failed_and_was_tried_again_one_answer_is_kept() {
 
 #[test]
 fn a_number_at_which_two_of_a_release_fail_is_skipped_once() {
-    let mut rig = Rig::serving(Settings { processes: 1, on_failure: OnFailure::Continue, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), on_failure: OnFailure::Continue, ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.exits("1 g1", 137);

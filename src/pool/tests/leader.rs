@@ -54,7 +54,7 @@ fn a_leader_that_fails_in_its_turn_is_replaced_from_the_good_release() {
 
 #[test]
 fn after_a_rollback_too_there_is_one_leader_at_a_time() {
-    let mut rig = Rig::serving(Settings { processes: 1, on_failure: OnFailure::Rollback, ..EXCLUSIVE });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), on_failure: OnFailure::Rollback, ..EXCLUSIVE });
     rig.restart();
     assert_eq!(rig.steps(), ["resolve g2", "drain 1 g1", "stop leader 1 g1"], "with one process it is the leader's turn at once");
     rig.exits("1 g1", 0);

@@ -3,9 +3,11 @@
 mod deployments;
 mod failures;
 mod leader;
+mod machine;
 mod requests;
 mod restarts;
 mod room;
+mod sizes;
 mod status;
 mod sticky;
 mod stopping;
@@ -25,10 +27,12 @@ struct Rig {
     /// The next spawn finds memory short.
     memory: Option<String>,
     waits: u64,
+    /// Several apps: the name of a process begins with its app's.
+    names_apps: bool,
 }
 
 const SETTINGS: Settings = Settings {
-    processes: 2,
+    processes: Sizes::fixed(2),
     concurrency: 1,
     queue_max: 3,
     queue_timeout: Duration::from_secs(30),
@@ -47,14 +51,20 @@ const UNLIMITED: Lifespan = Lifespan { requests: None, age: None, memory: None, 
 
 impl Rig {
     fn new(settings: Settings) -> Self {
-        let (mut pool, now) = (Pool::new(), Instant::now());
-        let group = pool.add(AppName::new("blog").unwrap(), settings, Generation(1), now);
-        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()), memory: None, waits: 0 }
+        Self::of(Limits::default(), [("blog", settings)])
+    }
+
+    /// Several apps under limits. Their processes have the app's name before their own: `"blog/2 g7"`.
+    fn of<const APPS: usize>(limits: Limits, apps: [(&str, Settings); APPS]) -> Self {
+        let (mut pool, now) = (Pool::with_limits(limits), Instant::now());
+        let add = |(name, settings)| pool.add(AppName::new(name).unwrap(), settings, Generation(1), now);
+        let group = apps.map(add)[0];
+        Self { pool, group, now, ids: Vec::new(), releases: Ok(()), spawns: Ok(()), memory: None, waits: 0, names_apps: APPS > 1 }
     }
 
     /// All of generation 1 serve and have proved themselves.
     fn serving(settings: Settings) -> Self {
-        let processes = settings.processes;
+        let processes = settings.processes.min;
         let mut rig = Self::new(settings);
         rig.steps();
         for number in 1..=processes {
@@ -78,6 +88,16 @@ impl Rig {
         self.ids.iter().find(|(_, other)| *other == id).map(|(name, _)| name.clone()).unwrap()
     }
 
+    /// The stories that follow are of this app.
+    fn turn_to(&mut self, app: &str) {
+        self.group = self.pool.find(app).unwrap();
+    }
+
+    fn called(&self, name: &ProcessName) -> String {
+        let short = format!("{} {}", name.number, name.generation);
+        if self.names_apps { format!("{}/{short}", name.app) } else { short }
+    }
+
     fn after(&mut self, seconds: f64) {
         self.now += Duration::from_secs_f64(seconds);
     }
@@ -92,6 +112,19 @@ impl Rig {
         }
         assert!(self.pool.next_deadline().is_none_or(|deadline| deadline > self.now), "it would be asked again and again");
         lines
+    }
+
+    /// As [`Rig::steps`], and the slots that requests got.
+    fn steps_and_claims(&mut self) -> (Vec<String>, Vec<Claim>) {
+        let (mut lines, mut claims) = (Vec::new(), Vec::new());
+        while let Some(mut step) = self.pool.next_step(self.now) {
+            let granted =
+                if let Step::Serve { granted, .. } | Step::Grant { granted } = &mut step { std::mem::take(granted) } else { vec![] };
+            let names = granted.iter().map(|(_, waiting)| format!(", grant {waiting}")).collect::<String>();
+            lines.push(self.carry_out(step) + &names);
+            claims.extend(granted.into_iter().map(|(claim, _)| claim));
+        }
+        (lines, claims)
     }
 
     /// Goes from deadline to deadline, for `seconds` in all.
@@ -109,22 +142,23 @@ impl Rig {
     fn carry_out(&mut self, step: Step<&'static str>) -> String {
         let now = self.now;
         match step {
-            Step::Resolve { ask, .. } => {
+            Step::Resolve { ask, group } => {
                 let result = self.releases.clone();
-                self.group().resolved(ask.generation, result, now);
+                self.pool.group_mut(group).resolved(ask.generation, result, now);
                 format!("resolve {}", ask.generation)
             }
             Step::Spawn { id, name } => {
-                let short = format!("{} {}", name.number, name.generation);
+                let short = self.called(&name);
+                let group = id.group;
                 self.ids.push((short.clone(), id));
                 if let Some(found) = self.memory.take()
-                    && self.group().postpone(id, found.clone())
+                    && self.pool.group_mut(group).postpone(id, found.clone())
                 {
                     return format!("no memory for {short}: {found}");
                 }
                 match self.spawns.clone() {
-                    Ok(()) => self.group().spawned(id, id.serial + 100, now),
-                    Err(failure) => self.group().start_failed(id, failure, now),
+                    Ok(()) => self.pool.group_mut(group).spawned(id, id.serial + 100, now),
+                    Err(failure) => self.pool.group_mut(group).start_failed(id, failure, now),
                 }
                 format!("spawn {short}")
             }
@@ -140,16 +174,17 @@ impl Rig {
                 line
             }
             Step::Grant { granted } => granted.iter().fold("grant".to_owned(), |line, (_, waiting)| line + " " + waiting),
-            Step::Drain { id } => format!("drain {}", self.short(id)),
+            Step::Drain { id, why: WhyDrain::Replaced | WhyDrain::Ends } => format!("drain {}", self.short(id)),
+            Step::Drain { id, why } => format!("drain {}: {why}", self.short(id)),
             Step::Cut { id } => format!("cut {}", self.short(id)),
             Step::Signal { id, pid, to, what } => {
                 assert_eq!(pid, id.serial + 100);
                 format!("{what:?} {to:?} {}", self.short(id)).to_lowercase()
             }
             Step::Gone { id, .. } => format!("gone {}", self.short(id)),
-            Step::WalkEnded { ask, outcome, .. } => {
+            Step::WalkEnded { ask, outcome, group } => {
                 let line = format!("{}: {outcome}", ask.generation);
-                self.group().announce(ask.generation, outcome);
+                self.pool.group_mut(group).announce(ask.generation, outcome);
                 line
             }
         }
@@ -162,23 +197,23 @@ impl Rig {
 
     fn ready(&mut self, name: &str) {
         let (id, now) = (self.id(name), self.now);
-        self.group().ready(id, now);
+        self.pool.group_mut(id.group).ready(id, now);
     }
 
     fn start_failed(&mut self, name: &str, kind: FailureKind) {
         let (id, now) = (self.id(name), self.now);
-        self.group().start_failed(id, Failure { kind, output: Vec::new() }, now);
+        self.pool.group_mut(id.group).start_failed(id, Failure { kind, output: Vec::new() }, now);
     }
 
     /// The leader ends; others of its group stay.
     fn leader_exits(&mut self, name: &str, status: i32) {
         let (id, now) = (self.id(name), self.now);
-        self.group().exited(id, Exit::Status(status), Vec::new(), now);
+        self.pool.group_mut(id.group).exited(id, Exit::Status(status), Vec::new(), now);
     }
 
     fn group_empty(&mut self, name: &str) {
         let (id, now) = (self.id(name), self.now);
-        self.group().group_empty(id, now);
+        self.pool.group_mut(id.group).group_empty(id, now);
     }
 
     /// The process ends with all its children.
@@ -216,7 +251,7 @@ impl Rig {
 
     fn finish(&mut self, claim: Claim) -> Option<(Claim, &'static str)> {
         let now = self.now;
-        self.group().finish(claim, Ended::Answered(200), now)
+        self.pool.group_mut(claim.process().group).finish(claim, Ended::Answered(200), now)
     }
 
     fn wakes_restart(&mut self) -> bool {

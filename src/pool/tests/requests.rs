@@ -20,7 +20,7 @@ fn a_request_before_the_first_process_waits_and_is_granted_when_it_serves() {
 
 #[test]
 fn a_slot_that_is_given_back_goes_to_the_first_that_waits() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
     rig.wait("b");
     rig.wait("c");
@@ -33,7 +33,7 @@ fn a_slot_that_is_given_back_goes_to_the_first_that_waits() {
 
 #[test]
 fn a_client_that_left_is_not_granted_anything() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
     let left = rig.wait("b");
     rig.wait("c");
@@ -44,7 +44,7 @@ fn a_client_that_left_is_not_granted_anything() {
 
 #[test]
 fn what_waits_too_long_is_handed_out_once() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let _claim = rig.claim("a");
     rig.wait("b");
     let deadline = rig.group().queue_deadline().unwrap();
@@ -69,7 +69,7 @@ fn home_is_kept_while_it_has_a_slot_and_left_when_it_has_none() {
 
 #[test]
 fn the_least_used_is_chosen_and_equals_take_turns() {
-    let mut rig = Rig::serving(Settings { processes: 3, concurrency: 9, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(3), concurrency: 9, ..SETTINGS });
     let mut names = Vec::new();
     for _ in 0..6 {
         let claim = rig.claim("a");
@@ -78,7 +78,7 @@ fn the_least_used_is_chosen_and_equals_take_turns() {
     names.sort();
     assert_eq!(names, ["1 g1", "1 g1", "2 g1", "2 g1", "3 g1", "3 g1"]);
     // All idle: one after another too, so that a quiet app does not wear out its first process.
-    let mut rig = Rig::serving(Settings { processes: 3, concurrency: 9, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(3), concurrency: 9, ..SETTINGS });
     let mut names = Vec::new();
     for _ in 0..3 {
         let claim = rig.claim("a");
@@ -127,7 +127,7 @@ fn ties_go_to_the_newest_generation() {
 
 #[test]
 fn a_claim_on_a_process_that_is_gone_ends_without_a_trace() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
     rig.wait("b");
     rig.exits("1 g1", 139);
@@ -139,7 +139,7 @@ fn a_claim_on_a_process_that_is_gone_ends_without_a_trace() {
 
 #[test]
 fn a_session_that_ends_on_a_draining_process_grants_nothing() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let (claim, other) = (rig.claim("a"), rig.wait("b"));
     rig.restart();
     rig.steps();
@@ -171,7 +171,7 @@ fn a_connection_without_a_claim_is_hosted_by_what_serves_or_will() {
 
 #[test]
 fn sessions_are_counted_by_how_they_ended() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     for ended in [Ended::Answered(200), Ended::Answered(404), Ended::Answered(502), Ended::AppFailed, Ended::Cut, Ended::Unused] {
         let (claim, now) = (rig.claim("a"), rig.now);
         rig.group().finish(claim, ended, now);

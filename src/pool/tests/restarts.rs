@@ -36,7 +36,7 @@ fn a_restart_replaces_one_process_after_another_the_first_on_probation() {
 
 #[test]
 fn a_drain_waits_for_its_sessions_then_cuts_them_and_then_goes_on_regardless() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
     rig.restart();
     rig.steps();
@@ -51,7 +51,7 @@ fn a_drain_waits_for_its_sessions_then_cuts_them_and_then_goes_on_regardless() {
 
 #[test]
 fn a_process_that_ignores_the_stop_signal_is_killed_with_its_group() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.ready("1 g2");
@@ -67,7 +67,7 @@ fn a_process_that_ignores_the_stop_signal_is_killed_with_its_group() {
 
 #[test]
 fn what_a_leader_leaves_behind_is_stopped_waited_for_and_killed() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.ready("1 g2");
@@ -153,8 +153,8 @@ fn a_request_during_the_resolving_of_another_is_one_of_its_own() {
 
 #[test]
 fn a_restart_of_all_walks_one_group_after_another() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
-    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: 1, ..SETTINGS }, Generation(1), rig.now);
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
+    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: Sizes::fixed(1), ..SETTINGS }, Generation(1), rig.now);
     let blog = std::mem::replace(&mut rig.group, shop);
     rig.steps();
     rig.ready("1 g1");
@@ -181,8 +181,8 @@ fn a_restart_of_all_walks_one_group_after_another() {
 
 #[test]
 fn a_direct_restart_does_not_wait_for_its_turn() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
-    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: 1, ..SETTINGS }, Generation(1), rig.now);
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
+    let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: Sizes::fixed(1), ..SETTINGS }, Generation(1), rig.now);
     let blog = std::mem::replace(&mut rig.group, shop);
     rig.steps();
     rig.ready("1 g1");
@@ -213,7 +213,7 @@ fn what_changed_before_a_restart_was_asked_for_comes_in_with_it() {
 
 #[test]
 fn seed_11_boots_side_by_side_may_be_superseded() {
-    let mut rig = Rig::serving(Settings { processes: 4, surge: 2, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(4), surge: 2, ..SETTINGS });
     rig.restart();
     rig.steps();
     rig.swap("1 g2", "1 g1");

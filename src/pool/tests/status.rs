@@ -46,7 +46,7 @@ fn a_walk_shows_what_it_has_in_hand_and_since_when() {
 
 #[test]
 fn a_process_shows_its_state_its_age_and_its_work() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
     rig.after(8.0);
     let view = rig.view();

@@ -28,7 +28,7 @@ impl Rig {
 
 #[test]
 fn a_client_comes_back_to_its_process_whatever_the_others_have_free() {
-    let mut rig = Rig::serving(Settings { processes: 3, concurrency: 5, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(3), concurrency: 5, ..SETTINGS });
     let on: Vec<String> = (0..5).map(|_| rig.gets(2, "a").1).collect();
     assert_eq!(on, ["2 g1"; 5]);
 }

@@ -16,7 +16,7 @@ fn an_idle_group_drains_and_stops_all_its_processes_at_once() {
 
 #[test]
 fn what_waits_is_served_before_the_group_ends() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
     rig.wait("b");
     rig.pool.stop(rig.now);

@@ -19,7 +19,7 @@ fn aged(seconds: u64) -> Settings {
 
 #[test]
 fn after_so_many_requests_another_takes_its_place_and_the_old_one_goes_on_until_then() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..FIVE });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..FIVE });
     requests(&mut rig, 4);
     assert!(!rig.wakes_restart());
     let in_hand = rig.claim("in hand");
@@ -59,7 +59,7 @@ fn two_whose_time_is_over_go_one_after_the_other_also_with_room_for_both() {
 
 #[test]
 fn age_counts_from_the_start_and_no_event_is_needed_for_it_to_be_over() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..aged(100) });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..aged(100) });
     let limit = super::super::wear::of_process(aged(100).lifespan, 1).age.unwrap().as_secs_f64();
     assert!((90.0..=100.0).contains(&limit));
     // Two seconds of probation have passed.
@@ -83,7 +83,7 @@ fn during_a_walk_nobody_is_replaced_for_his_age_and_afterwards_whoever_is_too_ol
 
 #[test]
 fn a_replacement_that_does_not_start_is_waited_for_while_the_old_one_serves() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..FIVE });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..FIVE });
     requests(&mut rig, 5);
     rig.spawns = Err(no_memory());
     assert_eq!(rig.steps(), ["spawn 1 g1", "gone 1 g1"]);
@@ -97,7 +97,7 @@ fn a_replacement_that_does_not_start_is_waited_for_while_the_old_one_serves() {
 
 #[test]
 fn a_group_that_resists_replaces_from_the_release_that_works() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..FIVE });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..FIVE });
     rig.restart();
     rig.steps();
     rig.exits("1 g2", 1);
@@ -108,7 +108,7 @@ fn a_group_that_resists_replaces_from_the_release_that_works() {
 
 #[test]
 fn a_group_that_ends_replaces_nobody() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..FIVE });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..FIVE });
     let last = rig.claim("a");
     let now = rig.now;
     rig.pool.stop(now);
@@ -119,7 +119,7 @@ fn a_group_that_ends_replaces_nobody() {
 
 #[test]
 fn a_stuck_process_is_replaced_and_its_slot_goes_to_nobody() {
-    let mut rig = Rig::serving(Settings { processes: 1, ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let stuck = rig.claim("a");
     rig.wait("b");
     let id = rig.id("1 g1");
@@ -155,7 +155,7 @@ fn weighed(rig: &mut Rig, mib: u64) -> Option<String> {
 
 fn heavy() -> Rig {
     Rig::serving(Settings {
-        processes: 1,
+        processes: Sizes::fixed(1),
         lifespan: Lifespan { memory: Some(100 * MIB), memory_hard: Some(150 * MIB), ..UNLIMITED },
         ..SETTINGS
     })

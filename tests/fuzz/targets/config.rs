@@ -55,7 +55,7 @@ fn keeps_its_promises(config: &Config) {
     let mut routes = HashSet::new();
     for (index, app) in config.apps.iter().enumerate() {
         assert!(
-            app.processes >= 1
+            app.processes.max >= 1.max(app.processes.min)
                 && app.start.concurrency.is_none_or(|slots| slots >= 1)
                 && app.start.command.as_ref().is_none_or(|words| !words.is_empty())
         );

@@ -139,7 +139,7 @@ impl World {
     }
 
     pub fn recycle(&mut self, app: usize) -> Check {
-        let number = Number(self.rng.within(1, u64::from(self.apps[app].settings.processes)) as u16);
+        let number = Number(self.rng.within(1, u64::from(self.apps[app].settings.processes.max)) as u16);
         let books = &mut self.apps[app];
         let id = self.pool.group_mut(books.id).recycle(number);
         let serves = books.procs.iter_mut().find(|proc| proc.serving && proc.number == number);

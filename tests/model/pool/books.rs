@@ -26,6 +26,8 @@ pub struct App {
     pub id: GroupId,
     pub settings: Settings,
     pub procs: Vec<Proc>,
+    /// Numbers at which there is to be a process, and whether one has served there since.
+    pub numbers: BTreeMap<Number, bool>,
     /// By their numbers, which are what waits in the pool's queue.
     pub requests: Vec<Request>,
     /// Requests that wait, in the order of their coming.
@@ -34,6 +36,8 @@ pub struct App {
     pub bound: BTreeMap<u32, Number>,
     /// Of so many spawns out of a hundred memory is too short for one more process.
     pub short: u64,
+    /// There may be only so many processes on the machine.
+    pub limited: bool,
 
     // What was asked for.
     /// Asked for and not begun.
@@ -187,6 +191,10 @@ impl Proc {
         }
     }
 
+    pub fn is_leaving(&self) -> bool {
+        !self.gone && !self.serving && !self.is_coming()
+    }
+
     /// On its way into service, as far as anyone outside knows.
     pub fn is_coming(&self) -> bool {
         let untold = self.first_signal.is_none() && self.ended.is_none() && !self.gone;
@@ -198,12 +206,14 @@ impl App {
     pub fn new(id: GroupId, settings: Settings, short: u64) -> Self {
         Self {
             id,
+            numbers: (1..=settings.processes.min).map(|number| (Number(number), true)).collect(),
             settings,
             procs: Vec::new(),
             requests: Vec::new(),
             waiting: Vec::new(),
             bound: BTreeMap::new(),
             short,
+            limited: false,
             pending: None,
             resolving: None,
             asked: BTreeMap::from([(FIRST, None)]),
@@ -252,19 +262,61 @@ impl App {
 
     /// A process may have to go before its replacement is started, so that one less serves for a while.
     pub fn may_go_first(&self) -> bool {
-        self.settings.surge == 0 || self.short > 0 || self.is_exclusive()
+        self.settings.surge == 0 || self.short > 0 || self.limited || self.is_exclusive()
     }
 
     pub fn is_exclusive(&self) -> bool {
         self.settings.leader == LeaderPolicy::Exclusive
     }
 
+    /// Numbers at which there is to be a process. Where nothing has served yet, as long as something is coming.
+    pub fn wanted_numbers(&self) -> Vec<Number> {
+        let wanted = |(number, served): &(&Number, &bool)| **served || !self.is_missing(**number);
+        self.numbers.iter().filter(wanted).map(|(number, _)| *number).collect()
+    }
+
     pub fn wanted(&self) -> usize {
-        usize::from(self.settings.processes)
+        self.wanted_numbers().len()
+    }
+
+    pub fn min(&self) -> usize {
+        usize::from(self.settings.processes.min)
+    }
+
+    pub fn max(&self) -> usize {
+        usize::from(self.settings.processes.max)
     }
 
     pub fn bound(&self) -> usize {
         self.wanted() + usize::from(self.settings.surge)
+    }
+
+    /// Of the room that all apps have together.
+    pub fn share(&self) -> usize {
+        self.there().count().max(if self.ending { 0 } else { self.wanted() })
+    }
+
+    pub fn booting(&self) -> usize {
+        self.there().filter(|proc| proc.is_coming() && proc.ready.is_none()).count()
+    }
+
+    /// Which of its processes may go, when it is for long enough: the longest idle.
+    pub fn longest_idle(&self) -> Option<&Proc> {
+        let (wanted, sure) = (self.wanted(), self.numbers.values().filter(|served| **served).count());
+        let busy = self.ending || self.paused.is_some();
+        let alone = |proc: &&Proc| self.there().filter(|other| other.number == proc.number).count() == 1;
+        let last = |proc: &&Proc| wanted == 1 || proc.number != Number(1);
+        let idle = self.serving().filter(|proc| proc.claims == 0).filter(alone).filter(last);
+        idle.min_by_key(|proc| (proc.idle, std::cmp::Reverse(proc.number))).filter(|_| !busy && sure > self.min())
+    }
+
+    /// Something will serve soon where nothing does.
+    pub fn is_one_coming(&self) -> bool {
+        let leader_follows = self.is_exclusive() && self.numbers.get(&LEADER) == Some(&true) && self.is_missing(LEADER);
+        if leader_follows && self.there().any(|proc| proc.number == LEADER) {
+            return true;
+        }
+        self.there().any(|proc| proc.is_coming() && !self.serving().any(|other| other.number == proc.number))
     }
 
     pub fn there(&self) -> impl Iterator<Item = &Proc> {

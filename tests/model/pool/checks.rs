@@ -11,8 +11,11 @@ use super::books::{App, Check, LEADER, OF_LATE, Proc, Request, ensure};
 impl App {
     /// What holds after every change.
     pub fn check(&self) -> Check {
-        let there = self.there().count();
-        ensure!(there <= self.bound(), "{there} processes for {} wanted, surge {}", self.wanted(), self.settings.surge);
+        let (there, numbers, surge) = (self.there().count(), self.wanted_numbers(), usize::from(self.settings.surge));
+        ensure!(there <= self.max() + surge, "{there} processes, {} may be, surge {surge}", self.max());
+        let where_wanted = self.there().filter(|proc| numbers.contains(&proc.number)).count();
+        ensure!(where_wanted <= self.bound(), "{where_wanted} processes for {} wanted, surge {surge}", numbers.len());
+        ensure!((self.min()..=self.max()).contains(&numbers.len()), "{} processes are wanted", numbers.len());
         let leaders = self.there().filter(|proc| proc.number == LEADER).count();
         ensure!(leaders <= 1 || !self.is_exclusive(), "{leaders} processes of number 1");
         for proc in self.there() {
@@ -29,7 +32,8 @@ impl App {
     }
 
     /// What the restart thread must have seen to when it has just looked.
-    pub fn check_seen_to(&self, now: Instant) -> Check {
+    /// `room`: how many more there may be on the machine; `boots`: one more may boot.
+    pub fn check_seen_to(&self, now: Instant, room: usize, boots: bool) -> Check {
         ensure!(self.paused.is_none_or(|until| now < until), "the app is held for too long");
         if self.ending {
             return Ok(());
@@ -42,10 +46,11 @@ impl App {
         };
         let waits = self.there().find(|proc| proc.ready.is_some() && of_use(proc));
         ensure!(waits.is_none() || self.serving().count() > 0, "{waits:?} is ready and nothing serves");
-        let (Some(good), true) = (self.good, self.there().count() < self.bound()) else { return Ok(()) };
+        let may = boots && (room > 0 || self.there().count() < self.wanted());
+        let (Some(good), true) = (self.good, self.there().count() < self.bound() && may) else { return Ok(()) };
         // The good release has not failed for so long, and nothing else has ended at this number, that nothing holds its start up.
         let no_failure = !self.ended_of_late(now).any(|proc| proc.failed && proc.generation == good);
-        for number in (1..=self.settings.processes).map(Number) {
+        for number in self.wanted_numbers() {
             // Crashes in a row are counted from one process to the next, also over one that was only recycled.
             let recycled = self.procs.iter().any(|proc| proc.number == number && self.may_be_replaced(proc, now));
             let calm = no_failure && !recycled && self.ended_of_late(now).filter(|proc| proc.number == number).count() <= 1;
@@ -56,6 +61,19 @@ impl App {
             let is_filled = self.there().any(|proc| proc.is_coming() && (proc.generation == good || Some(proc.generation) == target));
             ensure!(!self.is_missing(number) || leaves || !calm || is_filled, "number {number} is missing and nothing is started");
         }
+        let next = (1..=self.settings.processes.max).map(Number).find(|number| !self.wanted_numbers().contains(number));
+        // What makes room is filled first, and one that failed of late is waited for.
+        let others = self.taken_out.is_empty() && self.postponed.is_none() && !self.is_at_once();
+        let calm = no_failure && self.ended_of_late(now).filter(|proc| Some(proc.number) == next).count() <= 1;
+        // One boot at a time of the good release.
+        let boots = self.there().any(|proc| proc.is_coming() && proc.generation == good);
+        let leader_leaves = self.is_exclusive() && next == Some(LEADER) && self.there().any(|proc| proc.number == LEADER);
+        let waits = self.paused.is_none() && next.is_some_and(|next| self.first_for(next).is_some()) && !leader_leaves;
+        let grows = waits && !boots && others && calm && next.is_some() && !self.is_one_coming() && room > 0;
+        ensure!(
+            !grows || self.there().filter(|proc| proc.is_leaving()).count() > 0,
+            "a request waits for one more process, and none is started"
+        );
         Ok(())
     }
 
@@ -80,7 +98,8 @@ impl App {
         let (there, serving) = (self.there().count(), self.serving().count());
         // With an age that processes may not reach there is always one that is replaced.
         let out = if self.settings.lifespan.age.is_none() { 0 } else { usize::from(self.may_go_first()) };
-        let (least, most) = (self.wanted() - out, if self.settings.lifespan.age.is_none() { self.wanted() } else { self.bound() });
+        let (least, most) =
+            (self.wanted().saturating_sub(out), if self.settings.lifespan.age.is_none() { self.wanted() } else { self.bound() });
         ensure!(there <= most && serving >= least, "{serving} of {there} processes serve, {} are wanted", self.wanted());
         let worn = self.serving().find(|proc| self.must_be_replaced(proc));
         ensure!(worn.is_none(), "{worn:?} was to be replaced");

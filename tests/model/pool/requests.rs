@@ -52,6 +52,7 @@ impl World {
                 self.apps[app].requests.push(Request::Waiting { id, since: self.now });
                 self.apps[app].waiting.push(number);
                 self.tally.saw(Saw::Waited);
+                self.awake |= self.pool.group(self.apps[app].id).is_to_grow(self.now);
             }
             Admission::Full(back) => {
                 let coming = books.there().any(|proc| proc.serving || proc.is_coming());

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rota::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure};
-use rota::pool::{Aim, FailureKind, Outcome, Settings};
+use rota::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure, Sizes};
+use rota::pool::{Aim, FailureKind, Limits, Outcome, Settings};
 
 use super::books::{App, Check, Proc, ensure};
 use super::rng::Rng;
@@ -15,9 +15,16 @@ use super::world::World;
 const QUIET: Duration = Duration::from_secs(1_800);
 
 pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
-    let mut world = World::new(seed, talks);
-    for _ in 0..world.rng.within(1, 2) {
-        let settings = settings(&mut world.rng);
+    let mut rng = Rng::new(seed);
+    let apps: Vec<Settings> = (0..rng.pick(&[1, 1, 2, 2, 3]).unwrap_or(1)).map(|_| settings(&mut rng)).collect();
+    // Those that may have none need one place between them.
+    let least = apps.iter().map(|app| u64::from(app.processes.min)).sum::<u64>() + u64::from(apps.iter().any(|app| app.processes.min == 0));
+    let limits = Limits {
+        processes: if rng.percent(50) { rng.within(least, least + 3) as usize } else { usize::MAX },
+        spawning: if rng.percent(40) { rng.within(1, 3) as usize } else { usize::MAX },
+    };
+    let mut world = World::new(rng.next(), limits, talks);
+    for settings in apps {
         let short = world.rng.pick(&[0, 0, 0, 10, 30, 100]).unwrap_or(0);
         world.add(settings, short);
     }
@@ -41,10 +48,12 @@ pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
 }
 
 fn settings(rng: &mut Rng) -> Settings {
+    let processes = sizes(rng);
     Settings {
-        processes: rng.within(1, 4) as u16,
+        processes,
         concurrency: rng.within(1, 3) as u32,
-        queue_max: rng.within(0, 5) as usize,
+        // What varies grows for what waits.
+        queue_max: rng.within(u64::from(processes.min < processes.max), 5) as usize,
         queue_timeout: Duration::from_millis(rng.within(100, 30_000)),
         ready_timeout: Duration::from_millis(rng.within(500, 20_000)),
         probation: Duration::from_millis(if rng.percent(10) { 0 } else { rng.within(1, 5_000) }),
@@ -67,6 +76,15 @@ fn lifespan(rng: &mut Rng) -> Lifespan {
         requests: rng.percent(20).then(|| rng.within(1, 30)),
         age: rng.percent(5).then(|| Duration::from_secs(rng.within(5, 600))),
     }
+}
+
+fn sizes(rng: &mut Rng) -> Sizes {
+    if rng.percent(40) {
+        return Sizes::fixed(rng.within(1, 4) as u16);
+    }
+    let min = rng.within(0, 3) as u16;
+    let max = rng.within(u64::from(min.max(1)), 4) as u16;
+    Sizes { min, max, idle: Duration::from_millis(rng.within(100, 60_000)) }
 }
 
 fn bake(rng: &mut Rng) -> BakeConfig {
@@ -157,7 +175,14 @@ fn comes_to_rest(world: &mut World) -> Check {
     }
     world.pass(QUIET)?;
     world.check_views()?;
-    world.apps.iter().try_for_each(App::check_at_rest)
+    for app in &world.apps {
+        app.check_at_rest()?;
+        let resists = world.pool.group(app.id).view(world.now).resists.is_some();
+        // Where processes are replaced again and again none is idle for long.
+        let ages = app.settings.lifespan.age.is_some();
+        ensure!(app.wanted() == app.min() || resists || ages, "{} processes stay, {} are the least", app.wanted(), app.min());
+    }
+    Ok(())
 }
 
 /// A good release meets calm, with requests on the way: it must go in, and nothing may serve less for it.
@@ -181,15 +206,10 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
         ensure!(books.asked[&generation] == Some(Outcome::Done), "a good release ended as {:?}", books.asked[&generation]);
         ensure!(books.good == Some(generation) && books.serving().all(|proc| proc.generation == generation), "{generation} is not in");
         let out_of_service = match world.apps[app].aims[&generation] {
-            Aim::AllAtOnce => books.wanted(),
+            Aim::AllAtOnce => books.max(),
             Aim::Root | Aim::Deploy(_) | Aim::Rollback(_) => usize::from(books.may_go_first()),
         };
-        ensure!(
-            books.fewest >= books.wanted() - out_of_service,
-            "only {} of {} served during a good restart",
-            books.fewest,
-            books.wanted()
-        );
+        ensure!(books.fewest + out_of_service >= books.min(), "only {} of {} served during a good restart", books.fewest, books.min());
         ensure!(world.pool.group(books.id).view(world.now).resists.is_none(), "the group resists a release that went in");
     }
     Ok(())

@@ -1,16 +1,18 @@
 //! The way of a process into service in the simulated world: its start, its fate, its turn to serve.
 
-use rota::ids::{Generation, Number, ProcessId, ProcessName};
-use rota::pool::FailureKind;
+use std::time::Instant;
 
-use super::books::{App, Check, LEADER, Proc, Release, ensure};
+use rota::ids::{Generation, Number, ProcessId, ProcessName};
+use rota::pool::{FailureKind, WhyDrain};
+
+use super::books::{App, Check, FIRST, LEADER, Proc, Release, ensure};
 use super::steps::app_of;
 use super::tally::Saw;
 use super::world::{Event, World};
 
 impl App {
     /// A start is of what is wanted, where it is wanted, and no more of them than may be.
-    fn check_start(&self, number: Number, generation: Generation, now: std::time::Instant) -> Result<bool, String> {
+    fn check_start(&self, number: Number, generation: Generation, now: Instant) -> Result<bool, String> {
         ensure!(!self.ending, "a start for a group that ends");
         ensure!(self.good == Some(generation) || self.walk == Some(generation), "neither good nor wanted");
         ensure!(!self.has_failed(generation, number), "it failed, and is started again");
@@ -33,6 +35,7 @@ impl App {
                 ensure!(self.walk != Some(generation) || !watched, "a second process is replaced while the first is watched");
             }
             // Nobody planned this one: no release that has not shown that it works, unless the good one is held up.
+            None if !self.wanted_numbers().contains(&number) => self.check_growth(number, generation, now)?,
             None if self.good.is_some() && !self.is_at_once() && !self.taken_out.contains(&number) => {
                 let accepted = walk.is_some_and(|walk| self.accepts(walk, now));
                 let good = |proc: &Proc| Some(proc.generation) == self.good;
@@ -52,7 +55,7 @@ impl App {
         let batch = usize::from(self.settings.surge).max(1);
         let proven = self.has_proved(generation, now) && self.walk.is_some();
         let most = if self.is_at_once() && self.walk == Some(generation) {
-            self.wanted()
+            self.wanted().max(1)
         } else if proven {
             batch
         } else {
@@ -63,15 +66,36 @@ impl App {
     }
 }
 
+impl App {
+    /// One more than are wanted: for a request that waits, or because a walk comes to an app that has none.
+    fn check_growth(&self, number: Number, generation: Generation, now: Instant) -> Check {
+        let numbers = self.wanted_numbers();
+        let lowest = (1..=self.settings.processes.max).map(Number).find(|number| !numbers.contains(number));
+        ensure!(lowest == Some(number), "one more at {number}, where {lowest:?} is the lowest that is free");
+        let tried = numbers.is_empty() && self.walk == Some(generation) && generation != FIRST;
+        let waits = self.first_for(number).is_some() && self.paused.is_none() && !self.is_one_coming();
+        let missing = numbers.into_iter().find(|number| self.is_missing(*number));
+        ensure!(missing.is_none() || self.ended_of_late(now).next().is_some(), "one more before {missing:?}");
+        ensure!(tried || waits, "one more for no reason");
+        ensure!(tried || self.good.is_none_or(|good| good == generation), "one more of what is not known to work");
+        Ok(())
+    }
+}
+
 impl World {
     pub fn spawn(&mut self, id: ProcessId, name: &ProcessName) -> Check {
         let app = app_of(id);
         let (number, generation) = (name.number, name.generation);
         let books = &mut self.apps[app];
+        books.unbind();
         ensure!(books.procs.iter().all(|proc| proc.id != id), "{id:?} is used again");
         let in_batch = books.check_start(number, generation, self.now).map_err(|what| format!("{name}: {what}"))?;
         let release = *books.releases.get(&generation).ok_or("a release that was not resolved")?;
         let proc = books.procs.len();
+        if !books.wanted_numbers().contains(&number) {
+            books.numbers.insert(number, false);
+            self.tally.saw(if proc == 0 { Saw::FirstForARequest } else { Saw::Grown });
+        }
         books.procs.push(Proc::new(id, number, generation, self.now));
         // Starting takes time, in which other threads have the table.
         self.meanwhile(15)?;
@@ -104,6 +128,13 @@ impl World {
         let books = &mut self.apps[app];
         let older = books.serving().any(|other| other.number == number);
         ensure!(postponed == older, "{id:?} is postponed: {postponed}, an older one serves: {older}");
+        let alone = books.there().filter(|other| other.number == number && !other.is_leaving()).count() == 1;
+        let could_be_done_without = alone && books.numbers.get(&number) == Some(&false) && books.serving().count() > 0;
+        ensure!(postponed || self.pool.group(id.group).is_one_more(id) == could_be_done_without, "{id:?}: needed or not?");
+        if could_be_done_without && !postponed {
+            let kind = FailureKind::Spawn("96 MiB free, 128 MiB needed".to_owned());
+            return self.fail(app, proc, kind).map(|()| true);
+        }
         if postponed {
             books.procs[proc].gone = true;
             let generation = books.procs[proc].generation;
@@ -187,6 +218,8 @@ impl World {
             books.procs[old].relieved = books.walk.is_none();
         }
         books.procs[index].serving = true;
+        books.procs[index].idle = now;
+        books.numbers.insert(number, true);
         books.taken_out.remove(&number);
         books.postponed.take_if(|postponed| *postponed == number);
         ensure!(books.serving().count() >= before, "a swap leaves fewer that serve");
@@ -195,7 +228,7 @@ impl World {
 
     /// An old process goes before its replacement is started.
     pub fn take_out(&mut self, id: ProcessId) -> Check {
-        let now = self.now;
+        let (now, room) = (self.now, self.room());
         let books = &mut self.apps[app_of(id)];
         let index = books.index(id)?;
         let old = &books.procs[index];
@@ -212,11 +245,15 @@ impl World {
         if !books.is_at_once() {
             let alone = books.is_exclusive() && number == LEADER;
             let has_to = books.settings.surge == 0 || books.postponed == Some(number) || alone;
-            ensure!(has_to, "{id:?} is taken out though there is room for both");
+            ensure!(has_to || room == 0, "{id:?} is taken out though there is room for both");
+            if !has_to {
+                books.postponed = Some(number);
+                self.tally.saw(Saw::LeftFirst);
+            }
             if alone {
                 self.tally.saw(Saw::LeaderTakenOut);
             }
-            let others = (1..=books.settings.processes).map(Number).filter(|other| *other != number);
+            let others = books.wanted_numbers().into_iter().filter(|other| *other != number);
             let missing = others.into_iter().find(|other| !books.serving().any(|proc| proc.number == *other));
             ensure!(missing.is_none(), "{id:?} is taken out while nothing serves at {missing:?}");
             ensure!(books.there().count() == books.wanted(), "{id:?} is taken out beside others that come or go");
@@ -226,6 +263,48 @@ impl World {
         books.procs[index].draining = Some(now);
         books.procs[index].relieved = books.walk.is_none();
         books.taken_out.insert(number);
+        Ok(())
+    }
+}
+
+impl World {
+    /// One above the least that has nothing to do goes: it had nothing for long, or another app needs its room.
+    pub fn dismiss(&mut self, id: ProcessId, why: &WhyDrain) -> Check {
+        let (app, now, room) = (app_of(id), self.now, self.room());
+        let books = &self.apps[app];
+        let longest = books.longest_idle().map(|proc| proc.id);
+        ensure!(longest == Some(id), "{id:?} goes, {longest:?} is idle for longest");
+        ensure!(books.walk.is_none(), "{id:?} goes in a walk");
+        let index = books.index(id)?;
+        let (number, idle) = (books.procs[index].number, books.procs[index].idle);
+        match why {
+            WhyDrain::Idle(limit) => {
+                ensure!(*limit == books.settings.processes.idle && now >= idle + *limit, "{id:?} was not idle for so long");
+                ensure!(self.pool.group(id.group).view(now).resists.is_none(), "{id:?} goes though its app resists");
+                self.tally.saw(Saw::Shrunk);
+            }
+            WhyDrain::RoomFor(other) => {
+                ensure!(room == 0, "{id:?} makes room where there is some");
+                let other = self.apps.iter().find(|books| self.pool.group(books.id).app() == other).ok_or("for whom?")?;
+                let missing = other.wanted_numbers().into_iter().any(|number| other.is_missing(number));
+                let wishes = missing
+                    || !other.waiting.is_empty()
+                    || other.walk.is_some()
+                    || other.serving().any(|proc| other.may_be_replaced(proc, now));
+                ensure!(wishes && !other.ending && other.id != id.group, "{id:?} makes room for one that needs none");
+                let others = self.apps.iter().filter(|books| books.id != other.id && books.walk.is_none());
+                let longest = others.filter_map(|books| books.longest_idle()).map(|proc| proc.idle).min();
+                ensure!(longest == Some(idle), "{id:?} makes room, and another was idle for longer");
+                self.tally.saw(Saw::MadeRoom);
+            }
+            WhyDrain::Replaced | WhyDrain::Ends => return Err(format!("{id:?} is no such case")),
+        }
+        let books = &mut self.apps[app];
+        books.numbers.remove(&number);
+        // It goes in good order: what crashes here later is no second time.
+        books.crashes.retain(|(at, _, _)| *at != number);
+        books.procs[index].serving = false;
+        books.procs[index].draining = Some(now);
         Ok(())
     }
 }

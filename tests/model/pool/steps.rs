@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rota::ids::ProcessId;
-use rota::pool::{Signal, SignalTo, Step};
+use rota::pool::{Signal, SignalTo, Step, WhyDrain};
 
 use super::books::{App, Check, ensure};
 use super::tally::Saw;
@@ -44,7 +44,9 @@ impl World {
         if !self.awake {
             self.apps.iter_mut().for_each(App::unbind);
             self.check()?;
-            self.apps.iter().try_for_each(|app| app.check_seen_to(self.now))?;
+            let (room, boots) = (self.room(), self.boots());
+            self.apps.iter().try_for_each(|app| app.check_seen_to(self.now, room, boots))?;
+            self.check_nobody_waits_for_nothing()?;
             self.check_turns()?;
         }
         ensure!(self.pool.next_deadline().is_none_or(|deadline| deadline > self.now), "the restart thread would spin");
@@ -108,11 +110,12 @@ impl World {
                 }
                 granted.into_iter().try_for_each(|(claim, request)| self.granted_from_queue(app_of(claim.process()), claim, request))
             }
-            Step::Drain { id } if !self.apps[app_of(id)].ending => self.take_out(id),
-            Step::Drain { id } => {
+            Step::Drain { id, why: WhyDrain::Replaced } => self.take_out(id),
+            Step::Drain { id, why: why @ (WhyDrain::Idle(_) | WhyDrain::RoomFor(_)) } => self.dismiss(id, &why),
+            Step::Drain { id, why: WhyDrain::Ends } => {
                 let books = &mut self.apps[app_of(id)];
                 let proc = books.index(id)?;
-                ensure!(books.waiting.is_empty() && books.procs[proc].serving, "{id:?} is drained for no reason");
+                ensure!(books.ending && books.waiting.is_empty() && books.procs[proc].serving, "{id:?} is drained for no reason");
                 books.procs[proc].serving = false;
                 books.procs[proc].draining = Some(self.now);
                 Ok(())
@@ -223,7 +226,7 @@ fn group_of(step: &Step<u32>) -> usize {
         Step::Resolve { group, .. } | Step::WalkEnded { group, .. } => Some(*group),
         Step::Spawn { id, .. }
         | Step::Serve { id, .. }
-        | Step::Drain { id }
+        | Step::Drain { id, .. }
         | Step::Cut { id }
         | Step::Signal { id, .. }
         | Step::Gone { id, .. } => Some(id.group),

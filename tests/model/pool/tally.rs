@@ -44,9 +44,17 @@ pub enum Saw {
     /// A hold that nobody ended.
     PauseRanOut,
     Granted,
+    /// The first process of all, for a request.
+    FirstForARequest,
+    Grown,
+    Shrunk,
+    /// An idle process went for another app's.
+    MadeRoom,
+    /// No room for both: the old one went first.
+    LeftFirst,
 }
 
-const ALL: [Saw; 31] = [
+const ALL: [Saw; 36] = [
     Saw::Restart,
     Saw::Joined,
     Saw::AtOnce,
@@ -78,10 +86,21 @@ const ALL: [Saw; 31] = [
     Saw::Paused,
     Saw::PauseRanOut,
     Saw::Granted,
+    Saw::FirstForARequest,
+    Saw::Grown,
+    Saw::Shrunk,
+    Saw::MadeRoom,
+    Saw::LeftFirst,
 ];
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Tally([u64; ALL.len()]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self([0; ALL.len()])
+    }
+}
 
 impl Tally {
     pub fn saw(&mut self, what: Saw) {

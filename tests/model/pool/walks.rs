@@ -129,7 +129,7 @@ impl World {
                 if resisted || said {
                     self.tally.saw(Saw::Baked);
                 } else if goes_on && books.settings.on_failure != OnFailure::Continue {
-                    let failed = (1..=books.settings.processes).any(|number| books.has_failed(of, Number(number)));
+                    let failed = (1..=books.settings.processes.max).any(|number| books.has_failed(of, Number(number)));
                     ensure!(failed || verdict != Verdict::Worse, "{of} is worse, and goes on: {trial:?}");
                 }
                 if resisted || said || over {
@@ -219,7 +219,7 @@ impl App {
                 if !skipped.is_empty() {
                     ensure!(self.serving_of(generation) == usize::from(*replaced), "{replaced} are said to be replaced");
                     let has_it = |number| self.serving().any(|proc| proc.number == number && proc.generation == generation);
-                    let without = (1..=self.settings.processes).map(Number).find(|number| !skipped.contains(number) && !has_it(*number));
+                    let without = self.wanted_numbers().into_iter().find(|number| !skipped.contains(number) && !has_it(*number));
                     ensure!(without.is_none(), "{without:?} is neither replaced nor skipped");
                     if *replaced > 0 {
                         self.good = Some(generation);

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use rota::ids::{AppName, Generation};
-use rota::pool::{FailureKind, Pool, Settings};
+use rota::pool::{FailureKind, Limits, Pool, Settings};
 
 use super::books::{App, Check, FIRST, ensure};
 use super::rng::Rng;
@@ -15,6 +15,7 @@ use super::tally::Tally;
 #[derive(Debug)]
 pub struct World {
     pub pool: Pool<u32>,
+    pub limits: Limits,
     pub apps: Vec<App>,
     pub rng: Rng,
     pub now: Instant,
@@ -47,10 +48,11 @@ pub enum Event {
 }
 
 impl World {
-    pub fn new(seed: u64, talks: bool) -> Self {
+    pub fn new(seed: u64, limits: Limits, talks: bool) -> Self {
         let now = Instant::now();
         Self {
-            pool: Pool::new(),
+            pool: Pool::with_limits(limits),
+            limits,
             apps: Vec::new(),
             rng: Rng::new(seed),
             now,
@@ -78,7 +80,8 @@ impl World {
         let name = AppName::new(&format!("app{}", self.apps.len())).expect("a name");
         self.say(|| format!("{name} {settings:?} short {short}"));
         let id = self.pool.add(name, settings.clone(), FIRST, self.now);
-        self.apps.push(App::new(id, settings, short));
+        let limited = self.limits.processes < usize::MAX;
+        self.apps.push(App { limited, ..App::new(id, settings, short) });
     }
 
     pub fn plan(&mut self, after_ms: u64, event: Event) {
@@ -154,7 +157,35 @@ impl World {
 
     pub fn check(&self) -> Check {
         self.pool.check()?;
-        self.apps.iter().try_for_each(App::check)
+        self.apps.iter().try_for_each(App::check)?;
+        let there: usize = self.apps.iter().map(|app| app.there().count()).sum();
+        ensure!(there <= self.limits.processes, "{there} processes on the machine");
+        let booting: usize = self.apps.iter().map(App::booting).sum();
+        ensure!(booting <= self.limits.spawning, "{booting} processes boot at once");
+        Ok(())
+    }
+
+    /// How many more processes there may be than are there or wanted.
+    pub fn room(&self) -> usize {
+        self.limits.processes - self.apps.iter().map(App::share).sum::<usize>()
+    }
+
+    pub fn boots(&self) -> bool {
+        self.apps.iter().map(App::booting).sum::<usize>() < self.limits.spawning
+    }
+
+    /// Where there is no room for what a request waits for, nothing is kept that could make it.
+    pub fn check_nobody_waits_for_nothing(&self) -> Check {
+        let leaving = self.apps.iter().flat_map(App::there).any(|proc| proc.is_leaving());
+        let waits = |app: &&App| !app.ending && app.paused.is_none() && !app.waiting.is_empty() && app.there().count() == 0;
+        let able = |app: &&App| app.good.is_some() && app.ended_of_late(self.now).next().is_none();
+        let Some(app) = self.apps.iter().filter(waits).find(able).filter(|_| self.room() == 0 && self.boots() && !leaving) else {
+            return Ok(());
+        };
+        let others = self.apps.iter().filter(|other| other.id != app.id && other.walk.is_none());
+        let idle = others.filter_map(|other| other.longest_idle()).next();
+        ensure!(idle.is_none(), "{:?} has a request that waits and no room, and {idle:?} stays", app.id);
+        Ok(())
     }
 
     /// The status says what the world knows.
@@ -177,7 +208,8 @@ impl World {
             ensure!(view.queue_len == app.waiting.len() && view.good == app.good, "queue or good generation are shown wrongly");
             ensure!(view.pause.is_some() == app.paused.is_some(), "a hold is shown wrongly");
             // When it has just been woken the end of a walk may be still to tell.
-            ensure!(app.walk.is_none() || self.awake || view.walk.is_some(), "a walk is not shown");
+            let hidden = app.walk == Some(FIRST) && app.wanted() == 0;
+            ensure!(app.walk.is_none() || self.awake || hidden || view.walk.is_some(), "a walk is not shown");
         }
         Ok(())
     }
