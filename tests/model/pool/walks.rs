@@ -129,7 +129,9 @@ impl World {
                 if resisted || said {
                     self.tally.saw(Saw::Baked);
                 } else if goes_on && books.settings.on_failure != OnFailure::Continue {
-                    let failed = (1..=books.settings.processes.max).any(|number| books.has_failed(of, Number(number)));
+                    // One that died in the same moment may have ended it for that reason.
+                    let resists = view.resists.as_ref().is_some_and(|resists| resists.generation == of);
+                    let failed = resists || (1..=books.settings.processes.max).any(|number| books.has_failed(of, Number(number)));
                     ensure!(failed || verdict != Verdict::Worse, "{of} is worse, and goes on: {trial:?}");
                 }
                 if resisted || said || over {
