@@ -1,4 +1,5 @@
-//! tests/hardening.md says what is so: each row has a verdict, and what it names, tests and code, is there by that name.
+//! tests/hardening.md and tests/behaviours.md say what is so: each row of the first has a verdict, each of the second a test, and what they
+//! name, tests and code, is there by that name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,24 +20,29 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn page() -> String {
-    fs::read_to_string(root().join("tests/hardening.md")).unwrap()
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join("tests").join(name)).unwrap()
 }
 
-/// The rows of the sections; those of other tables have another id.
+/// The rows of a page's sections, by their cells; those of other tables have another id.
+fn rows_of<const CELLS: usize>(page: &str) -> Vec<[String; CELLS]> {
+    let text = |cell: &str| cell.trim().trim_start_matches("| ").trim_end_matches(" |").to_owned();
+    let cells = page.lines().filter(|line| line.starts_with("| ")).map(|line| line.split(" | ").map(text).collect::<Vec<_>>());
+    let is_row = |cells: &Vec<String>| cells[0].split('.').all(|part| part.parse::<u32>().is_ok());
+    cells.filter(is_row).map(|cells| cells.try_into().unwrap_or_else(|cells| panic!("not {CELLS} cells: {cells:?}"))).collect()
+}
+
 fn rows() -> Vec<Row> {
-    let page = page();
-    let cells = page.lines().filter(|line| line.starts_with("| ")).map(|line| line.split(" | ").map(str::trim).collect::<Vec<_>>());
-    let is_row = |cells: &Vec<&str>| cells[0].trim_start_matches("| ").split('.').all(|part| part.parse::<u32>().is_ok());
-    let rows: Vec<Row> = cells
-        .filter(is_row)
-        .map(|cells| {
-            let [id, _, _, code, test, verdict] = cells[..] else { panic!("not six cells: {cells:?}") };
-            let text = |cell: &str| cell.trim_start_matches("| ").trim_end_matches(" |").to_owned();
-            Row { id: text(id), code: text(code), test: text(test), verdict: text(verdict) }
-        })
-        .collect();
+    let rows = rows_of(&page("hardening.md")).into_iter().map(|[id, _, _, code, test, verdict]| Row { id, code, test, verdict });
+    let rows: Vec<Row> = rows.collect();
     assert!(rows.len() > 100, "{} rows were found", rows.len());
+    rows
+}
+
+/// Id and tests of each.
+fn behaviours() -> Vec<(String, String)> {
+    let rows: Vec<_> = rows_of(&page("behaviours.md")).into_iter().map(|[id, _, test]| (id, test)).collect();
+    assert!(rows.len() > 30, "{} rows were found", rows.len());
     rows
 }
 
@@ -116,11 +122,17 @@ fn every_row_has_a_verdict_and_a_test_or_says_that_it_has_none() {
 }
 
 #[test]
+fn every_behaviour_has_a_test() {
+    let without: Vec<String> = behaviours().into_iter().filter(|(_, test)| named(test, &[]).is_empty()).map(|(id, _)| id).collect();
+    assert!(without.is_empty(), "{}", without.join(", "));
+}
+
+#[test]
 fn every_test_that_is_named_is_there() {
     let (mut wrong, mut before) = (Vec::new(), Vec::new());
-    for row in rows() {
-        let things = named(&row.test, &before);
-        wrong.extend(things.iter().filter_map(|thing| missing_test(thing)).map(|why| format!("{}: {why}", row.id)));
+    for (id, test) in rows().into_iter().map(|row| (row.id, row.test)).chain(behaviours()) {
+        let things = named(&test, &before);
+        wrong.extend(things.iter().filter_map(|thing| missing_test(thing)).map(|why| format!("{id}: {why}")));
         before = things;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -161,7 +173,7 @@ fn the_head_counts_what_the_rows_say() {
         (!ids.is_empty()).then(|| format!("{} {called}{which}", ids.len()))
     });
     let expected = format!("{} rows: {}.", rows.len(), counts.collect::<Vec<_>>().join(", "));
-    assert!(page().lines().any(|line| line == expected), "it should say: {expected}");
+    assert!(page("hardening.md").lines().any(|line| line == expected), "it should say: {expected}");
 }
 
 #[test]
