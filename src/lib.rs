@@ -49,6 +49,8 @@
 //! - A process that is out of service gets nothing new from the moment that this is said.
 //! - Never more processes than wanted plus `surge`; with a surge never fewer serving because of a walk, memory permitting.
 //! - With `leader = "exclusive"` there are never two processes of number 1, in whatever state.
+//! - Over all apps never more processes than `max_processes`, each counted until nothing is left of it; what an app wants already has its
+//!   place among them, and what is one more waits ([`pool::Limits`]).
 //! - What a command reports as done is on the disk, so that the next start of rota serves it, or the command says that it could not be written.
 //! - Every start of a generation is from the release that was resolved when its walk began.
 //! - What is forwarded is written anew from what was parsed once, strictly ([`http`]).

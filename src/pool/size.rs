@@ -218,7 +218,7 @@ impl<W> Group<W> {
     }
 
     /// One of its processes, which it does not need, would make the room that another group waits for.
-    pub fn could_make_room(&self) -> bool {
+    pub(super) fn could_make_room(&self) -> bool {
         self.room_is_wanted && self.can_make_room().is_some()
     }
 

@@ -1,4 +1,5 @@
-//! Several apps on one machine: who may start a process, and who makes room.
+//! Several apps on one machine: who may start a process, and who makes room. The last stories were found by the model, under the seeds that
+//! they name.
 
 use super::*;
 
@@ -78,9 +79,9 @@ fn the_idle_process_of_another_app_makes_room() {
     assert_eq!(rig.steps(), [""; 0], "both work");
     assert_eq!(rig.held("b"), Some(Limit::Processes));
     rig.turn_to("a");
-    assert!(!rig.group().could_make_room());
+    assert!(!rig.wakes_restart());
     rig.finish(claims.pop().unwrap());
-    assert!(rig.group().could_make_room(), "somebody must be told");
+    assert!(rig.wakes_restart(), "somebody must be told");
     assert_eq!(rig.steps(), ["drain a/2 g1: makes room for b", "stop leader a/2 g1"]);
     assert_eq!(rig.steps_for(5.0), [""; 0], "it is counted until it is gone, and no second one goes for the same request");
     rig.exits("a/2 g1", 0);
@@ -173,6 +174,21 @@ fn a_restart_takes_the_room_of_an_idle_process_before_its_own() {
 }
 
 #[test]
+fn a_request_that_leaves_is_not_waited_for_any_more() {
+    let mut rig = Rig::of(at_most(2), [("a", between(1, 2)), ("b", between(1, 1))]);
+    rig.settle();
+    rig.turn_to("a");
+    let _one = rig.claim("one");
+    let two = rig.wait("two");
+    assert_eq!(rig.steps(), [""; 0]);
+    assert_eq!(rig.held("a"), Some(Limit::Processes));
+    rig.group().leave(two);
+    assert!(rig.wakes_restart());
+    assert_eq!(rig.steps(), [""; 0]);
+    assert_eq!(rig.held("a"), None);
+}
+
+#[test]
 fn two_apps_that_take_turns_in_one_place_are_both_served() {
     let mut rig = Rig::of(at_most(1), [("a", between(0, 1)), ("b", between(0, 1))]);
     rig.steps();
@@ -189,4 +205,42 @@ fn two_apps_that_take_turns_in_one_place_are_both_served() {
     assert_eq!(rig.steps(), ["drain a/1 g1: makes room for b", "stop leader a/1 g1"]);
     rig.exits("a/1 g1", 0);
     assert_eq!(rig.steps(), ["gone a/1 g1", "spawn b/1 g1"]);
+}
+
+#[test]
+fn seed_373_one_more_that_waits_for_room_holds_up_no_restart() {
+    let mut rig = Rig::of(at_most(2), [("a", between(1, 2)), ("b", between(1, 1))]);
+    rig.settle();
+    rig.turn_to("a");
+    let one = rig.claim("one");
+    rig.wait("two");
+    assert_eq!(rig.steps(), [""; 0]);
+    rig.restart();
+    assert_eq!(rig.steps(), ["resolve g2", "drain a/1 g1"]);
+    rig.finish(one);
+    assert_eq!(rig.steps(), ["stop leader a/1 g1"]);
+}
+
+#[test]
+fn seed_40381_one_that_is_tried_does_not_let_another_go() {
+    let mut rig = Rig::of(at_most(4), [("a", between(2, 3)), ("b", between(0, 2))]);
+    rig.settle();
+    rig.turn_to("a");
+    let (_one, two) = (rig.claim("one"), rig.claim("two"));
+    rig.wait("three");
+    assert_eq!(rig.steps(), ["spawn a/3 g1"]);
+    rig.turn_to("b");
+    rig.wait("first");
+    assert_eq!(rig.steps(), ["spawn b/1 g1"]);
+    rig.wait("second");
+    rig.ready("b/1 g1");
+    assert_eq!(rig.steps(), ["serve b/1 g1, grant first"]);
+    // The request that the third was for goes to the second, which has nothing to do afterwards.
+    let (three, _) = rig.finish(two).unwrap();
+    rig.finish(three);
+    assert_eq!(rig.steps(), [""; 0]);
+    rig.exits("a/3 g1", 1);
+    assert_eq!(rig.steps(), ["gone a/3 g1", "spawn b/2 g1"]);
+    rig.turn_to("a");
+    assert_eq!(rig.view().processes_wanted, 2);
 }

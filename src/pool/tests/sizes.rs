@@ -1,4 +1,5 @@
-//! As many processes as are needed: started by requests that wait, gone when they have had nothing to do.
+//! As many processes as are needed: started by requests that wait, gone when they have had nothing to do. The last stories were found by
+//! the model, under the seeds that they name.
 
 use super::*;
 
@@ -134,6 +135,9 @@ fn the_longest_idle_goes_first_number_1_last_and_never_below_the_least() {
 fn a_session_that_ends_between_two_looks_is_not_forgotten() {
     let (mut rig, _one, two) = grown_to_two();
     rig.steps_for(IDLE + 17.0);
+    rig.steps();
+    let looks_again = rig.pool.next_deadline().expect("it will be looked at");
+    assert!(looks_again <= rig.now + Duration::from_secs_f64(IDLE), "nobody is woken by the end of a session");
     rig.finish(two);
     assert_eq!(rig.steps_for(IDLE - 0.1), [""; 0]);
     assert_eq!(rig.steps_for(0.1), ["drain 2 g1: had nothing to do for 5 min 0 s", "stop leader 2 g1"]);
@@ -240,4 +244,33 @@ fn one_more_than_there_is_memory_for_is_not_started() {
     let Some(Step::Spawn { id, .. }) = rig.pool.next_step(now) else { panic!("one more is to be started") };
     assert!(!rig.group().postpone(id, "96 MiB free".to_owned()), "nothing could go for it");
     assert!(rig.group().is_one_more(id));
+}
+
+#[test]
+fn seed_278_what_was_taken_out_for_its_replacement_is_not_made_up_for_by_one_more() {
+    let mut rig = Rig::serving(Settings { surge: 0, processes: Sizes { min: 2, max: 3, idle: Duration::from_secs(300) }, ..SETTINGS });
+    let (_one, _two) = (rig.claim("one"), rig.claim("two"));
+    let now = rig.now;
+    rig.group().restart(Trigger::Command, Aim::AllAtOnce, now);
+    assert_eq!(rig.steps(), ["resolve g2", "drain 1 g1", "drain 2 g1"]);
+    rig.wait("three");
+    assert_eq!(rig.steps(), [""; 0]);
+}
+
+#[test]
+fn seed_33147_a_crash_long_after_another_process_left_in_good_order_is_no_second_in_a_row() {
+    let (mut rig, one, _two) = grown_to_two();
+    rig.steps_for(2.0);
+    rig.exits("2 g1", 137);
+    assert_eq!(rig.steps(), ["gone 2 g1", "spawn 2 g1"]);
+    rig.ready("2 g1");
+    rig.steps_for(IDLE + 2.0);
+    rig.exits("2 g1", 0);
+    rig.wait("three");
+    assert_eq!(rig.steps(), ["gone 2 g1", "spawn 2 g1"]);
+    rig.ready("2 g1");
+    rig.steps_for(2.0);
+    rig.exits("2 g1", 137);
+    assert_eq!(rig.steps(), ["gone 2 g1", "spawn 2 g1"], "at once");
+    rig.finish(one);
 }
