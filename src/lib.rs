@@ -84,6 +84,7 @@ pub mod logging;
 pub mod master;
 pub mod plight;
 pub mod pool;
+pub mod printable;
 pub mod records;
 pub mod restart;
 pub mod router;

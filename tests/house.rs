@@ -4,11 +4,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where core stands, relative to src/.
-const CORE: [&str; 10] =
-    ["ids.rs", "config", "detect", "http", "pool", "records", "router.rs", "deadlines.rs", "control/proto.rs", "control/proto"];
+const CORE: [&str; 11] = [
+    "ids.rs",
+    "config",
+    "detect",
+    "http",
+    "pool",
+    "records",
+    "router.rs",
+    "deadlines.rs",
+    "printable.rs",
+    "control/proto.rs",
+    "control/proto",
+];
 
 /// Modules of the crate that core may use.
-const CORE_MAY_USE: [&str; 8] = ["ids", "config", "detect", "http", "pool", "records", "router", "deadlines"];
+const CORE_MAY_USE: [&str; 9] = ["ids", "config", "detect", "http", "pool", "records", "router", "deadlines", "printable"];
 
 /// What core must not touch. `config::load` reads files, so files are not in the list.
 const NOT_IN_CORE: [&str; 12] = [

@@ -13,7 +13,7 @@ use crate::config::LogFormat;
 use crate::http::head::{Version, trim};
 use crate::http::refusal::Refusal;
 use crate::ids::{AppName, Generation, Number};
-use crate::io_thread::output::is_harmless;
+use crate::printable::is_harmless;
 
 /// What a line says.
 #[derive(Clone, Copy, Debug)]

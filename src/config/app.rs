@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::access::access_log;
 use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STICKY, APP_STOP, APP_TIMEOUTS};
-use super::report::{Mistake, Place};
+use super::report::{Mistake, Place, PlacedApp};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::sizes::{PROCESSES_MAX, sizes};
 use super::units::GIB;
@@ -15,15 +15,6 @@ use super::{
 };
 use crate::http::head::is_token;
 use crate::ids::AppName;
-
-/// An app with the places that checks over all apps point at.
-#[derive(Debug)]
-pub struct PlacedApp {
-    pub config: AppConfig,
-    pub place: Place,
-    /// Of each of its routes, in their order.
-    pub route_places: Vec<Place>,
-}
 
 /// `section` stands where the app's name is written. None, after noting it, when that is no name.
 pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {

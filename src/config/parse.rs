@@ -2,9 +2,9 @@
 
 use toml::de::DeTable;
 
-use super::app::{PlacedApp, app, long_socket_paths};
+use super::app::{app, long_socket_paths};
 use super::keys::{APP, Role, SERVER, TOP};
-use super::report::{Mistake, Place, Report, SourceFile};
+use super::report::{Mistake, Place, PlacedApp, Report, SourceFile};
 use super::section::{Section, Source, Value};
 use super::{Config, HostPattern, Loaded, Route, ServerConfig, server, sizes};
 use crate::ids::AppName;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
 
+use super::AppConfig;
+
 /// One configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -52,6 +54,15 @@ pub struct Place {
     /// None: the file as a whole.
     #[serde(flatten)]
     pub position: Option<Position>,
+}
+
+/// An app with the places that checks over all apps point at.
+#[derive(Debug)]
+pub struct PlacedApp {
+    pub config: AppConfig,
+    pub place: Place,
+    /// Of each of its routes, in their order.
+    pub route_places: Vec<Place>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::app::PlacedApp;
 use super::keys::APP_PROCESSES;
-use super::report::Mistake;
+use super::report::{Mistake, PlacedApp};
 use super::section::{Section, Value, Zero};
 use super::{MachineConfig, Sizes};
 
