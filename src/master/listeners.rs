@@ -49,6 +49,8 @@ impl Listener {
                 socket.set_reuse_address(true)?;
                 // Accepted sockets inherit it: answers in two parts do not wait for an acknowledgement, at no call per connection.
                 socket.set_tcp_nodelay(true)?;
+                // So too: what a slow client does not take waits in its file, not in megabytes of the kernel's memory.
+                socket.set_tcp_notsent_lowat(UNSENT)?;
                 if addr.is_ipv6() {
                     socket.set_only_v6(!addr.ip().is_unspecified())?;
                 }
@@ -101,6 +103,9 @@ const FOR_ALL: Mode = Mode::from_bits_retain(0o666);
 const EAFNOSUPPORT: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 /// The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// Bytes that the kernel takes for a client beyond what it has sent already (tcp(7), TCP_NOTSENT_LOWAT): two pieces of a large body, so that a
+/// fast client never waits for us.
+const UNSENT: u32 = 128 << 10;
 /// Load the flags of the TCP header (RFC 9293 3.1); SYN among them: drop, else: keep whole.
 const NO_SYN: [SockFilter; 4] = [
     SockFilter::new(0x30, 0, 0, 13),
