@@ -49,8 +49,10 @@ impl Listener {
                 socket.set_reuse_address(true)?;
                 // Accepted sockets inherit it: answers in two parts do not wait for an acknowledgement, at no call per connection.
                 socket.set_tcp_nodelay(true)?;
-                // So too: what a slow client does not take waits in its file, not in megabytes of the kernel's memory.
-                socket.set_tcp_notsent_lowat(UNSENT)?;
+                // So too: what a slow client does not take waits in its file, not in megabytes of the kernel's memory. It can do without.
+                if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
+                    log::warn!("server.listen {}: slow clients cost the kernel more memory: TCP_NOTSENT_LOWAT: {error}", config.at);
+                }
                 if addr.is_ipv6() {
                     socket.set_only_v6(!addr.ip().is_unspecified())?;
                 }
