@@ -204,7 +204,8 @@ class Peer:
             command = options.get("command", [str(binary("examples/bench-backend")), *options.get("app_arguments", [])])
             self.app_name = options.get("app_name", "bench-backend")
             values |= {"command": json.dumps(command), "concurrency": options.get("concurrency", 512)}
-            values |= {"more": options.get("more", ""), "server": options.get("server", "")}
+            public = 'public = "public"\n' if options.get("files") else ""
+            values |= {"more": options.get("more", "") + public, "server": options.get("server", "")}
             text = ROTA + UNBUFFERED if options.get("unbuffered") else ROTA
             config = self._write("rota.toml", text.format(**values, user='user = "root"\n' if as_root else ""))
             return self._spawn(stack, self.name, [binary("rota"), "serve", "--config", config])

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Exit;
 use super::table::harmless;
-use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
+use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, PublicFiles, ServerConfig, Severity};
 use crate::detect::{Detected, disk};
 use crate::ids::AppName;
 use crate::restart::release;
@@ -140,7 +140,8 @@ fn check(path: &Path, colour: bool) -> Outcome {
         Some(config) if errors.is_empty() => format!("ok, {}: {}", count(warnings.len(), "warning"), describe(config)),
         Some(_) | None => format!("{}, {}", count(errors.len(), "error"), count(warnings.len(), "warning")),
     };
-    let detected = config.map_or_else(String::new, |config| config.apps.iter().filter_map(detected_line).collect());
+    let about = |app| [detected_line(app), public_line(app)].into_iter().flatten();
+    let detected = config.map_or_else(String::new, |config| config.apps.iter().flat_map(about).collect());
     Outcome { complaints, detected, summary, errors: errors.len() }
 }
 
@@ -149,6 +150,19 @@ fn detected_line(app: &AppConfig) -> Option<String> {
     let found = detected(app)?.ok()?;
     let Detected { command, why, .. } = found;
     Some(format!("app {}: runs {}, by {why}\n", app.name, harmless(&shell_words::join(command))))
+}
+
+/// A directory that rota would send files from if it were told to. Nothing is wrong without.
+fn public_line(app: &AppConfig) -> Option<String> {
+    let directory = app.start.root.join("public");
+    let is_meant = app.files.public == PublicFiles::Unsaid && directory.is_dir();
+    is_meant.then(|| {
+        let shown = harmless(&directory.display().to_string());
+        format!(
+            "app {}: {shown} is left to the app; public = \"public\" sends its files, to everybody and without asking the app\n",
+            app.name
+        )
+    })
 }
 
 /// In the directory that root names now. None: the configuration has a command.

@@ -12,7 +12,7 @@ use super::check;
 use super::say::{complain, print};
 use super::table::harmless;
 use crate::config::{Bind, SourceFile, StopSignal, parse};
-use crate::detect::{Detected, disk};
+use crate::detect::{Detected, PublicNeed, RailsFiles, disk};
 use crate::ids::AppName;
 
 /// What was asked for.
@@ -82,7 +82,7 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
         Some(user) => Some((user.to_owned(), "as --user said")),
         None => user(metadata.uid(), Uid::effective()),
     };
-    let text = text(&name, root_text, &found, user.as_ref());
+    let text = text(&name, root_text, &found, user.as_ref(), disk::public_need(&root));
     // What could not be read back would only be found out at the next start.
     let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };
     let main = SourceFile { path: PathBuf::from("rota.toml"), text: String::new() };
@@ -128,7 +128,7 @@ fn user(owner: u32, me: Uid) -> Option<(String, &'static str)> {
 }
 
 /// The file. Each setting has its reason above it.
-fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &str)>) -> String {
+fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &str)>, public: Option<PublicNeed>) -> String {
     let Detected { command, bind, stop, concurrency, why, reasons, warnings } = found;
     let mut text = format!("# App {name}, as `rota init` found it. `rota check` says what is wrong; all keys are in rota.toml.\n\n");
     let mut put = |comment: &str, line: &str| {
@@ -158,6 +158,12 @@ fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &st
     };
     put(&format!("How it is told to stop: {}.", reasons.stop), &signal);
     put("The path that a new process must answer below 500 before it gets requests.", "# ready = \"/up\"");
+    match public {
+        Some(PublicNeed::Of(RailsFiles::Server)) => put(RAILS_LEAVES_THEM, "public = \"public\""),
+        Some(PublicNeed::Of(RailsFiles::Rails)) => put(RAILS_SENDS_THEM, "# public = \"public\""),
+        Some(PublicNeed::Unknown) => put(APP_DECIDES, "# public = \"public\""),
+        None => {}
+    }
     text.truncate(text.trim_end().len() + 1);
     text
 }
@@ -237,6 +243,12 @@ fn after(config: &Path, name: &AppName) -> (String, Exit) {
     }
 }
 
+const RAILS_LEAVES_THEM: &str = "Rails in production leaves the files in public (assets, error pages) to the server in front of it, unless \
+    RAILS_SERVE_STATIC_FILES is set: with this line rota sends them, to everybody and without asking the app.";
+const RAILS_SENDS_THEM: &str = "This Rails sends the files in public itself (config.public_file_server); with this line rota does, to everybody and \
+    without asking the app.";
+const APP_DECIDES: &str = "The files in public are the app's to send, to whom it likes; with this line rota sends them, to everybody and without \
+    asking the app.";
 const COMMENT_WIDTH: usize = 100;
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
 use super::sizes::{PROCESSES_MAX, sizes};
 use super::units::GIB;
 use super::{
-    AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, QueueConfig, ReadyConfig,
-    Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
+    AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, PublicFiles, QueueConfig,
+    ReadyConfig, Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
 use crate::http::head::is_token;
 use crate::ids::AppName;
@@ -208,32 +208,28 @@ fn restart_file(value: &Value<'_>) -> Option<PathBuf> {
 
 fn files(section: &Section<'_>) -> FilesConfig {
     FilesConfig {
-        public: match section.get("public") {
-            None => Some(PathBuf::from("public")),
-            Some(value) => public(&value),
-        },
+        public: section.get("public").map_or(PublicFiles::Unsaid, |value| public(&value)),
         public_links: section.truth("public_links", false),
         sendfile_root: section.get("sendfile_root").and_then(|value| value.absolute_path()),
     }
 }
 
 /// A directory, or false. A root is no such directory: its configuration, programs and secrets would be there for everybody.
-fn public(value: &Value<'_>) -> Option<PathBuf> {
+fn public(value: &Value<'_>) -> PublicFiles {
     if !value.is_text() {
-        let is_on = value.truth()?;
-        if is_on {
+        if value.truth() == Some(true) {
             value.note(value.error("public is a directory, or false").help("name it, as \"public\", or leave the key out"));
         }
-        return None;
+        return PublicFiles::Off;
     }
-    let path = PathBuf::from(value.text()?);
+    let Some(path) = value.text().map(PathBuf::from) else { return PublicFiles::Off };
     if path.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir)) || path.parent().is_none() {
         value.note(
             value.error(format!("{} is no directory of public files: {:?}", value.name, path)).help("name one in the root, as \"public\""),
         );
-        return None;
+        return PublicFiles::Off;
     }
-    Some(path)
+    PublicFiles::In(path)
 }
 
 fn timeouts(section: &Section<'_>) -> AppTimeouts {

@@ -27,7 +27,7 @@ mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::http::error_page::Pages;
@@ -259,12 +259,31 @@ pub const CONCURRENCY: u32 = 100;
 /// What is sent from files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilesConfig {
-    /// Directory whose files are answered without the app; absolute, or seen from a release's root. None: every request is the app's.
-    pub public: Option<PathBuf>,
+    pub public: PublicFiles,
     /// Symlinks in it may lead out of it.
     pub public_links: bool,
     /// The files that the app may name in X-Sendfile and X-Accel-Redirect are beneath this directory. None: it may name none.
     pub sendfile_root: Option<PathBuf>,
+}
+
+/// Whether files are answered without the app. Only by its owner's word: a password, a redirect or a log of the app's stands before them otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicFiles {
+    /// Every request is the app's, and nothing is said of it: `rota check` names a directory that could be meant.
+    Unsaid,
+    /// Every request is the app's.
+    Off,
+    /// Those of this directory: absolute, or seen from a release's root.
+    In(PathBuf),
+}
+
+impl PublicFiles {
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            PublicFiles::Unsaid | PublicFiles::Off => None,
+            PublicFiles::In(path) => Some(path),
+        }
+    }
 }
 
 /// Which bodies wait in memory, then in a file, for the slower side; else the faster one waits, and the slot with it.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Detected, Missing, Tree, detect};
+use super::{Detected, Missing, PublicNeed, Tree, detect};
 use crate::config::Bind;
 
 /// As [`detect`], in the directory `root`, which takes the place of `$ROOT` in what is said.
@@ -16,6 +16,11 @@ pub fn look(root: &Path, asked: Option<Bind>) -> Result<Detected, String> {
         Ok(found) => Ok(Detected { warnings: found.warnings.into_iter().map(fill).collect(), ..found }),
         Err(Missing(text)) => Err(fill(text)),
     }
+}
+
+/// As [`super::public_need`], in the directory `root`.
+pub fn public_need(root: &Path) -> Option<PublicNeed> {
+    super::public_need(&Directory(root))
 }
 
 struct Directory<'a>(&'a Path);

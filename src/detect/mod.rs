@@ -18,6 +18,7 @@ mod tests;
 use std::fmt;
 
 use crate::config::{Bind, StopSignal};
+pub use ruby::RailsFiles;
 
 /// What is in the root of an app, as far as it is asked for. Paths are seen from the root.
 pub trait Tree {
@@ -66,6 +67,20 @@ impl fmt::Display for Missing {
 pub fn detect(tree: &dyn Tree, asked: Option<Bind>) -> Result<Detected, Missing> {
     let found = KINDS.iter().find_map(|kind| kind(tree, asked));
     found.unwrap_or_else(|| Err(nothing(tree)))
+}
+
+/// What becomes of the files in a directory `public`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicNeed {
+    Of(RailsFiles),
+    /// There is the directory; what the app does with it is its own affair.
+    Unknown,
+}
+
+/// None: there is no such directory, and no need of one.
+pub fn public_need(tree: &dyn Tree) -> Option<PublicNeed> {
+    let is_there = || tree.directories().iter().any(|name| name == "public");
+    ruby::rails_files(tree).map(PublicNeed::Of).or_else(|| is_there().then_some(PublicNeed::Unknown))
 }
 
 /// None: it is no app of this kind.

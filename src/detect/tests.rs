@@ -262,3 +262,27 @@ fn nothing_at_all_is_said_with_what_was_looked_for() {
     assert!(missing([("index.php", "")]).contains("FrankenPHP"));
     assert!(missing([("requirements.txt", "Flask==3\n")]).starts_with("requirements.txt names flask, and no file has its app"));
 }
+
+#[test]
+fn rails_says_in_its_production_file_who_sends_its_public_files() {
+    const LOCK: &str = "GEM\n  specs:\n    puma (6.4.2)\n    rails (7.1.3)\n";
+    let need = |production: Option<&'static str>| {
+        let files = [("config.ru", ""), ("Gemfile.lock", LOCK), ("public/404.html", "")];
+        let production = production.map(|text| ("config/environments/production.rb", text));
+        public_need(&Files(files.into_iter().chain(production).collect()))
+    };
+    for (production, expected) in [
+        (None, RailsFiles::Server),
+        (Some("  config.public_file_server.enabled = ENV[\"RAILS_SERVE_STATIC_FILES\"].present?\n"), RailsFiles::Server),
+        (Some("  config.public_file_server.enabled = false\n"), RailsFiles::Server),
+        (Some("  config.serve_static_assets = false # nginx\n"), RailsFiles::Server),
+        (Some("  config.public_file_server.enabled = true # by itself\n"), RailsFiles::Rails),
+        (Some("  # config.public_file_server.enabled = false\n"), RailsFiles::Rails),
+        (Some("  config.public_file_server.headers = {}\n"), RailsFiles::Rails),
+    ] {
+        assert_eq!(need(production), Some(PublicNeed::Of(expected)), "{production:?}");
+    }
+    let other = |files: [(&'static str, &'static str); 2]| public_need(&Files(BTreeMap::from(files)));
+    assert_eq!(other([("Gemfile.lock", "    sinatra (4.0.0)\n"), ("public/a.css", "")]), Some(PublicNeed::Unknown));
+    assert_eq!(other([("Gemfile.lock", "    rails-i18n (7.0.8)\n"), ("config.ru", "")]), None);
+}

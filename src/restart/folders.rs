@@ -22,7 +22,7 @@ impl Restart {
         let Some(newest) = newest else { return };
 
         let reader = newest.user.as_ref().map(|user| Arc::new(reader(user)));
-        let public = match &config.public {
+        let public = match config.public.directory() {
             Some(path) => releases(&record, &newest, before.as_deref(), path)
                 .into_iter()
                 .filter_map(|(root, standing)| Some(Public { folder: public(&root, path, config, reader.as_ref())?, root, standing }))

@@ -12,7 +12,7 @@ use crate::wait::{self, millis, secs};
 use crate::wire::{self, Reply, Trouble, Wire};
 use crate::wrk::Wrk;
 
-const APP: &str = "processes = 2\nconcurrency = 16\nbind = \"unix\"\nprobation = \"100ms\"\nqueue.max = 1000";
+const APP: &str = "processes = 2\nconcurrency = 16\nbind = \"unix\"\nprobation = \"100ms\"\nqueue.max = 1000\npublic = \"public\"";
 const CSS: &str = "body { color: red }\n";
 
 impl Site {
@@ -89,9 +89,14 @@ fn a_file_is_answered_without_the_app_and_everything_else_is_the_apps() {
 }
 
 #[test]
-fn public_may_be_another_directory_or_none_and_an_app_s_prefix_is_no_part_of_it() {
-    let site = Site::with_files("public = false", &[("app.css", CSS.as_bytes())]);
-    assert_eq!(site.get("/app.css", "").status, 404);
+fn without_a_word_every_path_is_the_app_s_and_a_prefix_is_no_part_of_a_file_s_name() {
+    for none in ["", "public = false"] {
+        let site = Site::with_files(none, &[("app.css", CSS.as_bytes()), ("index.html", b"home"), ("docs/index.html", b"docs")]);
+        for path in ["/app.css", "/index.html", "/docs/", "/docs"] {
+            assert_eq!(site.get(path, "").status, 404, "{none} {path}");
+        }
+        assert_eq!(site.get("/", "").text(), "1", "{none}");
+    }
     let site = Site::prepare("public = \"web/out\"\npath = [\"/\", \"/shop\"]");
     site.release("1", "");
     fs::create_dir_all(site.path("releases/1/web/out")).unwrap();
@@ -202,7 +207,7 @@ fn no_path_and_no_link_leads_out_and_the_app_is_asked_instead() {
     for (path, body) in [("/inside.txt", "in"), ("/.well-known/x", "known"), ("/a/b%2etxt", "in")] {
         assert_eq!(site.get(path, "").text(), body, "{path}");
     }
-    let site = Site::prepare("public_links = true");
+    let site = Site::prepare("public = \"public\"\npublic_links = true");
     site.release("1", "");
     site.public("1", &[("a.txt", b"in")]);
     fs::write(site.path("shared/photo.jpg"), "photo").unwrap();
@@ -386,7 +391,7 @@ fn the_assets_of_earlier_releases_and_of_the_coming_one_are_found() {
 
 #[test]
 fn files_are_served_while_no_process_is_ready_and_no_slot_is_free() {
-    let site = Site::prepare("processes = 1\nconcurrency = 1\nbind = \"unix\"");
+    let site = Site::prepare("processes = 1\nconcurrency = 1\nbind = \"unix\"\npublic = \"public\"");
     site.release("1", "boot_waits");
     let large = large();
     site.public("1", &[("app.css", CSS.as_bytes()), ("large.bin", &large)]);

@@ -191,7 +191,7 @@ fn apps_under_one_host_have_cookies_of_their_own() {
 
 #[test]
 fn only_answers_of_the_app_have_it_and_keep_what_else_they_have() {
-    let site = Site::prepare(&format!("{APP}\nserver.trusted_proxies = [\"127.0.0.1\"]"));
+    let site = Site::prepare(&format!("{APP}\npublic = \"public\"\nserver.trusted_proxies = [\"127.0.0.1\"]"));
     site.release("1", "");
     std::fs::create_dir(site.path("releases/1/public")).unwrap();
     std::fs::write(site.path("releases/1/public/a.txt"), "a file").unwrap();

@@ -244,3 +244,19 @@ fn a_state_dir_that_cannot_be_made_is_said() {
     let found = machine_findings(&config);
     assert_eq!(texts(&dir, &found), ["error: state_dir DIR/app/notes: is no directory"]);
 }
+
+#[test]
+fn a_public_directory_that_is_left_to_the_app_is_named_in_a_line_and_is_no_mistake() {
+    let dir = machine();
+    let line = |public: &str| {
+        let config = config_of(&dir, &format!("[app.blog]\ncommand = \"bin/run\"\nroot = \"DIR/app\"\n{public}"));
+        assert_eq!(texts(&dir, &apps_findings(&config.apps)), [""; 0]);
+        public_line(&config.apps[0]).map(|line| line.replace(dir.path().to_str().unwrap(), "DIR"))
+    };
+    assert_eq!(line(""), None);
+    fs::create_dir(dir.path().join("app/public")).unwrap();
+    let expected =
+        "app blog: DIR/app/public is left to the app; public = \"public\" sends its files, to everybody and without asking the app\n";
+    assert_eq!(line("").as_deref(), Some(expected));
+    assert_eq!((line("public = false"), line("public = \"public\"")), (None, None));
+}

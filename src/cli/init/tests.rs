@@ -1,7 +1,7 @@
 //! The file of `rota init`, read back.
 
 use super::*;
-use crate::config::AppConfig;
+use crate::config::{AppConfig, PublicFiles};
 
 /// The only app of a file as it was written.
 fn read_back(text: &str) -> AppConfig {
@@ -95,4 +95,27 @@ fn no_file_is_replaced_unless_that_is_asked_for() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "one");
     assert_eq!(write(&file, "2", true), Ok(()));
     assert_eq!(fs::read_to_string(&file).unwrap(), "2");
+}
+
+#[test]
+fn public_is_written_where_the_server_in_front_is_meant_to_send_it_and_why() {
+    let lock = ("Gemfile.lock", "GEM\n  specs:\n    puma (6.4.2)\n    rails (7.0.8)\n");
+    let rails = app(&[("config.ru", ""), lock]);
+    let text = drafted(rails.path()).text;
+    assert!(
+        text.contains("unless RAILS_SERVE_STATIC_FILES is set: with this line rota sends them") && text.contains("\npublic = \"public\"\n"),
+        "{text}"
+    );
+    assert_eq!(read_back(&text).files.public, PublicFiles::In("public".into()));
+    let own = app(&[("config.ru", ""), lock]);
+    fs::create_dir_all(own.path().join("config/environments")).unwrap();
+    fs::write(own.path().join("config/environments/production.rb"), "# config.public_file_server.enabled = false\n").unwrap();
+    let node = app(&[("app.js", "")]);
+    fs::create_dir(node.path().join("public")).unwrap();
+    for (app, why) in [(own, "This Rails sends the files in public itself"), (node, "The files in public are the app's to send")] {
+        let text = drafted(app.path()).text;
+        assert!(text.contains(why) && text.contains("\n# public = \"public\"\n"), "{text}");
+        assert_eq!(read_back(&text).files.public, PublicFiles::Unsaid);
+    }
+    assert!(!drafted(app(&[("app.js", "")]).path()).text.contains("public"));
 }

@@ -67,7 +67,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         max_body: 1 << 30,
         errors: Pages::new(),
         friendly_errors: false,
-        files: FilesConfig { public: Some("public".into()), public_links: false, sendfile_root: None },
+        files: FilesConfig { public: PublicFiles::Unsaid, public_links: false, sendfile_root: None },
     };
     assert_eq!(good("[app.blog]\ncommand = \"bin/run 'a b'\"\nroot = \"/srv/blog\"\n").apps, [expected]);
 }
@@ -223,7 +223,7 @@ sendfile_root = "/srv/files"
         max_body: 64 << 10,
         errors: Pages::new(),
         friendly_errors: true,
-        files: FilesConfig { public: Some("/srv/static".into()), public_links: true, sendfile_root: Some("/srv/files".into()) },
+        files: FilesConfig { public: PublicFiles::In("/srv/static".into()), public_links: true, sendfile_root: Some("/srv/files".into()) },
     };
     assert_eq!(config.apps, [app]);
 }
