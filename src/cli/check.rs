@@ -16,11 +16,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Exit;
 use super::table::harmless;
-use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, PublicFiles, ServerConfig, Severity};
+use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
 use crate::detect::{Detected, disk};
 use crate::ids::AppName;
 use crate::restart::release;
 use crate::safe_open;
+use files::{link_problems, public_line};
 pub use starts::{Privileges, start_findings};
 
 /// Prints everything that is wrong or odd on stderr, and on stdout a line for each detected command and one that says what would be run;
@@ -93,6 +94,7 @@ fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
     problems.extend(app.access_log.as_ref().and_then(log_file).and_then(|path| log_problem("access_log", path, groups)));
     let sendfile_root = app.files.sendfile_root.as_deref();
     problems.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)));
+    problems.extend(link_problems(app));
     let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
     problems.into_iter().map(concerns).collect()
 }
@@ -150,19 +152,6 @@ fn detected_line(app: &AppConfig) -> Option<String> {
     let found = detected(app)?.ok()?;
     let Detected { command, why, .. } = found;
     Some(format!("app {}: runs {}, by {why}\n", app.name, harmless(&shell_words::join(command))))
-}
-
-/// A directory that rota would send files from if it were told to. Nothing is wrong without.
-fn public_line(app: &AppConfig) -> Option<String> {
-    let directory = app.start.root.join("public");
-    let is_meant = app.files.public == PublicFiles::Unsaid && directory.is_dir();
-    is_meant.then(|| {
-        let shown = harmless(&directory.display().to_string());
-        format!(
-            "app {}: {shown} is left to the app; public = \"public\" sends its files, to everybody and without asking the app\n",
-            app.name
-        )
-    })
 }
 
 /// In the directory that root names now. None: the configuration has a command.
@@ -318,6 +307,7 @@ fn severity_of(error: &io::Error) -> Severity {
 /// Where the package managers of Python, Node and Ruby put an app's own programs.
 const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
 
+mod files;
 mod starts;
 #[cfg(test)]
 mod tests;

@@ -14,17 +14,18 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::http::static_file::{FileFacts, has_extension, looks_built};
+use crate::http::static_file::{FileFacts, looks_built};
 use crate::ids::GroupId;
+use crate::restart::release::Identity;
 use crate::table::Shared;
 
 /// The directories of one app.
 #[derive(Debug, Default)]
 pub struct AppFolders {
     /// Of its releases, in the order in which they are asked.
-    pub public: Vec<Public>,
+    pub public: Vec<Arc<Public>>,
     /// For X-Sendfile.
-    pub sendfile: Option<Folder>,
+    pub sendfile: Option<Arc<Folder>>,
 }
 
 /// The public directory of a release.
@@ -34,17 +35,29 @@ pub struct Public {
     pub root: PathBuf,
     pub standing: Standing,
     pub folder: Folder,
+    /// Links in it that lead out of it and are followed.
+    pub ways: Vec<Way>,
+}
+
+/// A link in a public directory, as it was when the release was resolved: it is not looked at again.
+#[derive(Debug)]
+pub struct Way {
+    /// Of the link, seen from the public directory: `uploads`.
+    pub name: Vec<u8>,
+    /// Where it leads, or what that file is in.
+    pub folder: Folder,
+    /// None: to a directory.
+    pub file: Option<Vec<u8>>,
 }
 
 /// What a release is to its app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It serves: any file may be in it.
+    /// It was accepted last, or there is none besides it: any file may be in it.
     Good,
-    /// It is on its way in, or was taken back: what has an extension may be a file that a page of it needs.
-    Coming,
-    /// Its pages may still be open somewhere: what looks like the fruit of a build may be in it.
-    Earlier,
+    /// A page of it may be open somewhere, because it was accepted before that one, or a process of it is in service or on its way there. What
+    /// has the name of a build's fruit may be in it: such a name means this file or none, whichever release is asked.
+    Lends,
 }
 
 /// One directory.
@@ -82,17 +95,57 @@ pub struct Found {
     pub facts: FileFacts,
 }
 
+/// What a name stands for in a directory.
+enum Entry {
+    File(Found),
+    Directory,
+}
+
+/// What a name stands for in the public directories of an app.
+#[derive(Debug)]
+pub enum Named<'f, 'n> {
+    /// A file; where it is, and its name there.
+    File(&'f Folder, &'n [u8], Found),
+    /// A directory that has an index.
+    Directory,
+}
+
 impl AppFolders {
     /// Looks for a public file: one system call when there is none, unless its name may be from another release.
-    pub fn find(&self, name: &[u8]) -> Option<(&Folder, Found)> {
-        self.public.iter().find_map(|Public { standing, folder, .. }| {
-            let may_have = match standing {
+    pub fn find<'f, 'n>(&'f self, name: &'n [u8]) -> Option<Named<'f, 'n>>
+    where
+        'f: 'n,
+    {
+        self.public.iter().find_map(|public| {
+            let may_have = match public.standing {
                 Standing::Good => true,
-                Standing::Coming => has_extension(name),
-                Standing::Earlier => looks_built(name),
+                Standing::Lends => looks_built(name),
             };
-            Some((folder, may_have.then(|| folder.open(name)).flatten()?))
+            let (folder, name) = may_have.then(|| public.place(name))?;
+            match folder.look(name)? {
+                Entry::File(found) => Some(Named::File(folder, name, found)),
+                Entry::Directory => folder.open(&[name, b"/index.html"].concat()).map(|_| Named::Directory),
+            }
         })
+    }
+}
+
+impl Public {
+    /// The directory that a name is looked for in, and what it is called there.
+    fn place<'f, 'n>(&'f self, name: &'n [u8]) -> (&'f Folder, &'n [u8])
+    where
+        'f: 'n,
+    {
+        let behind = |way: &'f Way| {
+            let rest = name.strip_prefix(way.name.as_slice())?;
+            match (&way.file, rest) {
+                (Some(file), b"") => Some((&way.folder, file.as_slice())),
+                (None, b"") => Some((&way.folder, b".".as_slice())),
+                (None, [b'/', below @ ..]) => Some((&way.folder, below)),
+                (Some(_) | None, _) => None,
+            }
+        };
+        self.ways.iter().find_map(behind).unwrap_or((&self.folder, name))
     }
 }
 
@@ -112,8 +165,26 @@ impl Folder {
         Ok(Self { paths: [whole, real], fd, links, reader })
     }
 
+    /// The directory that `fd` is.
+    pub fn held(fd: OwnedFd, path: PathBuf, reader: Option<Arc<Reader>>) -> Self {
+        Self { paths: [path.clone(), path], fd, links: Links::Beneath, reader }
+    }
+
+    /// Whether it is a link that the kernel refuses to follow, as it leads out or begins with a slash.
+    pub fn leads_out(&self, link: &[u8]) -> bool {
+        let opened = open_in(self.fd.as_fd(), link, OFlags::PATH | OFlags::CLOEXEC, Links::Beneath);
+        matches!(opened, Err(Errno::XDEV))
+    }
+
     /// A regular file that the app may read; None: there is none. `name`: relative and plain (`static_file::of_path`).
     pub fn open(&self, name: &[u8]) -> Option<Found> {
+        match self.look(name)? {
+            Entry::File(found) => Some(found),
+            Entry::Directory => None,
+        }
+    }
+
+    fn look(&self, name: &[u8]) -> Option<Entry> {
         // A FIFO must not hold us up, and a terminal not become ours, before fstat says that it is one (open(2)).
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match open_in(self.fd.as_fd(), name, flags, self.links) {
@@ -125,29 +196,44 @@ impl Folder {
             Err(_) => return None,
         };
         let stat = rustix::fs::fstat(&fd).ok()?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return None;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Some(Entry::Directory),
+            _ => return None,
         }
         if self.reader.as_ref().is_some_and(|reader| !reader.may_read(stat.st_mode, stat.st_uid, stat.st_gid)) {
             log::info!("{}: {} is not readable by the app's user and not sent", self.paths[0].display(), name.escape_ascii());
             return None;
         }
         let modified = (u64::try_from(stat.st_mtime).unwrap_or(0), u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
-        Some(Found { file: fd.into(), facts: FileFacts { len: u64::try_from(stat.st_size).ok()?, modified } })
+        Some(Entry::File(Found { file: fd.into(), facts: FileFacts { len: u64::try_from(stat.st_size).ok()?, modified } }))
     }
 }
 
 impl Reader {
+    pub fn of(user: &Identity) -> Self {
+        Self { uid: user.uid, groups: user.groups() }
+    }
+
     /// As path_resolution(7) has it for the file itself, without ACLs: the first class that applies decides.
-    fn may_read(&self, mode: u32, owner: u32, group: u32) -> bool {
+    pub fn may_read(&self, mode: u32, owner: u32, group: u32) -> bool {
+        self.may(4, mode, owner, group)
+    }
+
+    /// Of a directory: to reach what is in it.
+    pub fn may_search(&self, mode: u32, owner: u32, group: u32) -> bool {
+        self.may(1, mode, owner, group)
+    }
+
+    fn may(&self, bit: u32, mode: u32, owner: u32, group: u32) -> bool {
         let bit = if self.uid == 0 {
             return true;
         } else if self.uid == owner {
-            0o400
+            bit << 6
         } else if self.groups.contains(&group) {
-            0o040
+            bit << 3
         } else {
-            0o004
+            bit
         };
         mode & bit != 0
     }
@@ -307,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_releases_are_asked_for_what_a_build_may_have_made() {
+    fn other_releases_are_asked_for_what_a_build_may_have_made() {
         let folder = |files: &[&str]| {
             let dir = tempfile::tempdir().unwrap();
             files.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
@@ -315,15 +401,15 @@ mod tests {
             (dir, folder)
         };
         let (_one, good) = folder(&["a.css"]);
-        let (_two, coming) = folder(&["new.css", "page", "new-22222222.css"]);
+        let (_two, coming) = folder(&["new.css", "page", "new-2222222a.css"]);
         let (_three, earlier) = folder(&["old.css", "old-3f9a1c.css", "page"]);
-        let public = [(good, Standing::Good), (coming, Standing::Coming), (earlier, Standing::Earlier)];
-        let public = public.map(|(folder, standing)| Public { root: PathBuf::new(), standing, folder });
+        let public = [(good, Standing::Good), (coming, Standing::Lends), (earlier, Standing::Lends)];
+        let public = public.map(|(folder, standing)| Arc::new(Public { root: PathBuf::new(), standing, folder, ways: Vec::new() }));
         let folders = AppFolders { public: public.into(), sendfile: None };
         for (name, found) in [
             ("a.css", true),
-            ("new.css", true),
-            ("new-22222222.css", true),
+            ("new.css", false),
+            ("new-2222222a.css", true),
             ("page", false),
             ("old.css", false),
             ("old-3f9a1c.css", true),

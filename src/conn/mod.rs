@@ -13,6 +13,7 @@ pub mod request_body;
 pub mod socket;
 pub mod spool;
 pub mod static_files;
+pub mod ways;
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;

@@ -9,13 +9,13 @@ use super::Conn;
 use super::answering;
 use super::desk::Turn;
 use super::file_body::FileBody;
-use super::folders::{AppFolders, Folder, Found};
+use super::folders::{AppFolders, Folder, Found, Named};
 use crate::http::exchange::{ClientBody, RequestFacts, ResponsePlan};
 use crate::http::fields::Field;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, MAX_HEADERS, RequestHead, ResponseHead};
 use crate::http::rewrite;
-use crate::http::static_file::{self, Answer, Coding, Description, Validators};
+use crate::http::static_file::{self, Answer, Coding, Description, FileFacts, Validators};
 use crate::ids::GroupId;
 
 /// Answers a request whose path names a file in a public directory of its app. False: the request is the app's. The cost of that is nothing
@@ -26,14 +26,23 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     let may_be = matches!(head.method, "GET" | "HEAD") && facts.body == RequestBody::None && facts.upgrade.is_empty();
     let prefixes = turn.shared.app(group).routes.iter().map(|route| route.path.as_str());
     let Some(name) = may_be.then(|| static_file::of_path(static_file::below(prefixes, head.path))).flatten() else { return false };
-    let Some((folder, found)) = folders.find(&name) else { return false };
+    let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
+    let (folder, own_name, found) = match folders.find(&name) {
+        Some(Named::File(folder, own_name, found)) => (folder, own_name, found),
+        Some(Named::Directory) if !head.path.split('?').next().unwrap_or_default().ends_with('/') => {
+            redirect(conn, head.path, facts, keep, turn);
+            conn.answered_for = Some(group);
+            answering::answered(conn, keep, &[], turn);
+            return true;
+        }
+        Some(Named::Directory) | None => return false,
+    };
 
     let varies = static_file::is_compressible(&name);
-    let sibling = if varies { compressed(folder, &name, head) } else { None };
+    let sibling = if varies { compressed(folder, own_name, &found.facts, head) } else { None };
     let (coding, Found { file, facts: about }) = sibling.map_or((None, found), |(coding, found)| (Some(coding), found));
     let validators = about.validators(coding, turn.date);
     let decided = static_file::decide(&head.fields, facts.head_only, &validators, about.len);
-    let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
     let description = Description {
         content_type: static_file::content_type(&name),
         validators: &validators,
@@ -54,11 +63,22 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     true
 }
 
-/// The variant of a file that the client likes best, if it is there.
-fn compressed(folder: &Folder, name: &[u8], head: &RequestHead<'_, '_>) -> Option<(Coding, Found)> {
+/// To the same path with a slash behind it.
+fn redirect(conn: &mut Conn, path: &str, facts: &RequestFacts, keep: bool, turn: &mut Turn<'_>) {
+    turn.out.clear();
+    static_file::write_redirect(turn.out, path, facts, turn.date, keep);
+    if let Some(request) = &mut conn.request {
+        request.entry.heads_sent(turn.out.len(), Some(308));
+    }
+    conn.file = None;
+}
+
+/// The variant of a file that the client likes best, if it is there and of the same state.
+fn compressed(folder: &Folder, name: &[u8], plain: &FileFacts, head: &RequestHead<'_, '_>) -> Option<(Coding, Found)> {
     static_file::accepted_codings(&head.fields).into_iter().flatten().find_map(|coding| {
         let sibling = [name, coding.suffix().as_bytes()].concat();
-        Some((coding, folder.open(&sibling)?))
+        let found = folder.open(&sibling)?;
+        static_file::is_current(&found.facts, plain).then_some((coding, found))
     })
 }
 

@@ -3,6 +3,7 @@
 use super::backoff::Backoff;
 use super::bake::Baking;
 use super::group::Ending;
+use super::process::Process;
 use super::*;
 
 /// A request for a walk.
@@ -200,6 +201,18 @@ impl<W> Group<W> {
             || self.resists.as_ref().is_some_and(|resists| resists.generation == generation)
             || self.walk.as_ref().is_some_and(|walk| walk.target == generation)
             || self.processes.iter().any(|process| process.generation == generation)
+    }
+
+    /// Generations besides the good one whose pages visitors may have: of the walk that goes on, and of processes that were in service and are
+    /// not told to stop yet. The newest first.
+    pub fn shown(&self) -> Vec<Generation> {
+        let coming = self.walk.as_ref().filter(|walk| walk.resolved && walk.back.is_none() && walk.told.is_none()).map(|walk| walk.target);
+        let serves = |process: &&Process| !process.is_coming() && !process.is_stopping();
+        let mut shown: Vec<Generation> = self.processes.iter().filter(serves).map(|process| process.generation).chain(coming).collect();
+        shown.retain(|generation| Some(*generation) != self.good);
+        shown.sort_unstable_by(|a, b| b.cmp(a));
+        shown.dedup();
+        shown
     }
 
     /// One that has not begun and goes to the same release is joined; one that goes to another is superseded.

@@ -31,12 +31,16 @@ impl Restart {
                 }
                 self.write_down(group, |record| record.begin(ask.generation, &release.root));
                 self.shared.table.lock().releases.insert((group, ask.generation), Arc::new(release));
-                self.open_folders(group);
                 Ok(())
             }
             Err(failure) => Err(failure),
         };
+        let is_resolved = result.is_ok();
         self.shared.table.lock().pool.group_mut(group).resolved(ask.generation, result, Instant::now());
+        // Behind it, as the walk is one now that its pages may come of.
+        if is_resolved {
+            self.open_folders(group);
+        }
     }
 
     /// Changes what is known of an app, and puts it on the disk. Where that fails rota goes on: what is lost is the next start's knowledge.

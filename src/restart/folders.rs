@@ -5,82 +5,147 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Restart;
-use super::release::{Identity, Release};
 use crate::config::FilesConfig;
 use crate::conn::folders::{AppFolders, Folder, Links, Public, Reader, Standing};
+use crate::conn::ways::{self, Tree};
 use crate::ids::GroupId;
 use crate::records::Record;
+use crate::table::State;
 
 impl Restart {
-    /// In the order in which they are asked: the release that was accepted last, the one that is on its way, those that were served from before.
+    /// Opens them anew: in a release that was changed in place there may be another directory by the same name.
     pub(super) fn open_folders(&self, group: GroupId) {
-        let config = &self.shared.app(group).files;
+        let app = self.shared.app(group);
+        let config = &app.files;
         let state = self.shared.table.lock();
-        let (record, newest) = (state.records[group.index()].clone(), state.newest_release(group).cloned());
-        let before = state.folders.get(group.index()).cloned();
+        let Some(newest) = state.newest_release(group).cloned() else { return };
+        let lending = lending(&state, group);
         drop(state);
-        let Some(newest) = newest else { return };
 
-        let reader = newest.user.as_ref().map(|user| Arc::new(reader(user)));
+        let reader = newest.user.as_ref().map(|user| Arc::new(Reader::of(user)));
+        let open = |(root, standing): (PathBuf, Standing), path: &Path| {
+            Some(Arc::new(public(root, standing, path, config, &app.start.root, reader.as_ref())?))
+        };
         let public = match config.public.directory() {
-            Some(path) => releases(&record, &newest, before.as_deref(), path)
-                .into_iter()
-                .filter_map(|(root, standing)| Some(Public { folder: public(&root, path, config, reader.as_ref())?, root, standing }))
-                .collect(),
+            // There is only one, whatever serves.
+            Some(path) if path.is_absolute() => lending.into_iter().take(1).filter_map(|of| open(of, path)).collect(),
+            Some(path) => lending.into_iter().filter_map(|of| open(of, path)).collect(),
             None => Vec::new(),
         };
         let sendfile = config.sendfile_root.as_ref().and_then(|path| {
             let opened = Folder::new(None, path, Links::Beneath, reader.clone());
-            opened.inspect_err(|error| log::error!("{}: sendfile_root {}: {error}", self.shared.app(group).name, path.display())).ok()
+            opened.inspect_err(|error| log::error!("{}: sendfile_root {}: {error}", app.name, path.display())).ok()
         });
+        self.set_folders(group, AppFolders { public, sendfile: sendfile.map(Arc::new) });
+    }
 
-        let folders = Arc::new(AppFolders { public, sendfile });
+    /// A process is gone: a release that was not accepted has no pages any more when that was its last.
+    pub(super) fn close_folders(&self, group: GroupId) {
+        let state = self.shared.table.lock();
+        let Some(folders) = state.folders.get(group.index()).filter(|folders| !folders.public.is_empty()).cloned() else { return };
+        let lending = lending(&state, group);
+        drop(state);
+        let stays = |public: &&Arc<Public>| lending.iter().any(|(root, _)| *root == public.root);
+        if folders.public.iter().all(|public| stays(&public)) {
+            return;
+        }
+        let public = folders.public.iter().filter(stays).cloned().collect();
+        self.set_folders(group, AppFolders { public, sendfile: folders.sendfile.clone() });
+    }
+
+    fn set_folders(&self, group: GroupId, folders: AppFolders) {
         let mut state = self.shared.table.lock();
         if state.folders.len() <= group.index() {
             state.folders.resize_with(group.index() + 1, Arc::default);
         }
-        let old = std::mem::replace(&mut state.folders[group.index()], folders);
+        let old = std::mem::replace(&mut state.folders[group.index()], Arc::new(folders));
         self.shared.folders_edition.fetch_add(1, Ordering::Release);
         drop(state);
         // Behind the lock: it may close directories.
-        drop((old, before));
+        drop(old);
     }
 }
 
-/// The roots of the releases that files may be sent from, each once. Of an absolute path there is only one directory.
-fn releases(record: &Record, newest: &Release, before: Option<&AppFolders>, public: &Path) -> Vec<(PathBuf, Standing)> {
-    let good = record.good.as_ref().unwrap_or(&newest.root);
-    let mut roots = vec![(good.clone(), Standing::Good)];
-    let coming = (newest.root.clone(), Standing::Coming);
-    // Whatever became of a release: pages of it may be open.
-    let was = before.into_iter().flat_map(|before| &before.public).map(|public| (public.root.clone(), Standing::Earlier));
-    let earlier = record.earlier.iter().rev().map(|root| (root.clone(), Standing::Earlier));
-    if !public.is_absolute() {
-        for (root, standing) in std::iter::once(coming).chain(was).chain(earlier) {
-            if roots.len() < RELEASES && roots.iter().all(|(known, _)| *known != root) {
-                roots.push((root, standing));
-            }
+fn lending(state: &State, group: GroupId) -> Vec<(PathBuf, Standing)> {
+    let shown = state.pool.group(group).shown().into_iter();
+    let shown = shown.filter_map(|generation| Some(state.releases.get(&(group, generation))?.root.clone()));
+    releases(&state.records[group.index()], shown)
+}
+
+/// The roots of the releases that files may be sent from, in the order in which they are asked, each once. `shown`: those besides the good one
+/// whose pages a visitor may be given now.
+///
+/// A release on its way in lends from the moment its walk begins, as the first page of its first process asks for its assets. One that is
+/// refused lends nothing, and neither does one that was rolled back from: nobody shall see a file that was judged to be wrong, and the app of the
+/// release that serves knows what a path means. Only processes that `resist` leaves in service, or that a roll-back has not reached yet, keep the
+/// assets of their pages, until the last of them is gone.
+fn releases(record: &Record, shown: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, Standing)> {
+    let lent = shown.chain(record.earlier.iter().rev().cloned());
+    let mut roots: Vec<(PathBuf, Standing)> = Vec::new();
+    for root in record.good.iter().cloned().chain(lent) {
+        // Before any release was accepted the one that is tried is all there is.
+        let standing = if roots.is_empty() { Standing::Good } else { Standing::Lends };
+        if roots.len() < RELEASES && roots.iter().all(|(known, _)| *known != root) {
+            roots.push((root, standing));
         }
     }
     roots
 }
 
 /// None: the release has no such directory.
-fn public(root: &Path, path: &Path, config: &FilesConfig, reader: Option<&Arc<Reader>>) -> Option<Folder> {
-    let links = if config.public_links { Links::Anywhere } else { Links::Beneath };
-    match Folder::new(Some(root), path, links, reader.cloned()) {
-        Ok(folder) => Some(folder),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => {
-            log::warn!("public directory {}: {error}; its files are left to the app", root.join(path).display());
-            None
-        }
+fn public(
+    root: PathBuf,
+    standing: Standing,
+    path: &Path,
+    config: &FilesConfig,
+    configured: &Path,
+    reader: Option<&Arc<Reader>>,
+) -> Option<Public> {
+    let shown = root.join(path);
+    if config.public_links {
+        return match Folder::new(Some(&root), path, Links::Anywhere, reader.cloned()) {
+            Ok(folder) => Some(Public { root, standing, folder, ways: Vec::new() }),
+            Err(error) => not_opened(&shown, &error),
+        };
+    }
+    let tree = match Tree::of(configured, &root) {
+        Ok(tree) => tree,
+        Err(error) => return not_opened(&root, &error),
+    };
+    match ways::open(&tree, &root, path, reader) {
+        Ok((folder, ways)) => Some(Public { root, standing, folder, ways }),
+        Err(error) => not_opened(&shown, &error),
     }
 }
 
-fn reader(user: &Identity) -> Reader {
-    Reader { uid: user.uid, groups: user.groups() }
+fn not_opened(path: &Path, error: &std::io::Error) -> Option<Public> {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        log::warn!("public directory {}: {error}; its files are left to the app", path.display());
+    }
+    None
 }
 
 /// The one that serves, one that is coming, and three before them. Each costs a descriptor, and a look for a name that may be from it.
 const RELEASES: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_accepted_or_is_shown_lends_files() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let roots = |good: Option<&str>, earlier: &[&str], shown: &[&str]| {
+            let record = Record { good: good.map(PathBuf::from), earlier: paths(earlier), ..Record::default() };
+            let roots = releases(&record, paths(shown).into_iter());
+            let name = |(root, standing): &(PathBuf, Standing)| format!("{} {standing:?}", root.display());
+            roots.iter().map(name).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(roots(None, &[], &["1"]), "1 Good");
+        assert_eq!(roots(None, &[], &[]), "");
+        assert_eq!(roots(Some("1"), &[], &["2"]), "1 Good, 2 Lends");
+        assert_eq!(roots(Some("1"), &[], &[]), "1 Good");
+        assert_eq!(roots(Some("4"), &["1", "2", "3"], &["4", "5"]), "4 Good, 5 Lends, 3 Lends, 2 Lends, 1 Lends");
+        assert_eq!(roots(Some("6"), &["1", "2", "3", "4", "5"], &["7"]), "6 Good, 7 Lends, 5 Lends, 4 Lends, 3 Lends");
+    }
+}

@@ -335,6 +335,7 @@ impl Restart {
             }
             log::info!("{name} pid {}: gone", living.pid);
         }
+        self.close_folders(id.group);
     }
 
     /// Takes the ends of all children that have ended, ours and the orphans that came to us.

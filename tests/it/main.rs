@@ -12,6 +12,7 @@ mod streaming;
 mod tally;
 mod traffic;
 mod wait;
+mod whose_files;
 mod wire;
 mod wrk;
 

@@ -4,10 +4,12 @@
 mod conditions;
 mod names;
 mod types;
+mod withheld;
 
 pub use conditions::{Answer, Validators, decide};
-pub use names::{accepted_codings, below, has_extension, is_fingerprinted, looks_built, named_by_app, of_path};
+pub use names::{accepted_codings, below, is_fingerprinted, is_hidden, looks_built, named_by_app, of_path};
 pub use types::{content_type, is_compressible};
+pub use withheld::withheld;
 
 use std::time::{Duration, SystemTime};
 
@@ -64,6 +66,11 @@ impl FileFacts {
     }
 }
 
+/// Whether a compressed sibling is what the file is now: one that was made before the last change, or never filled, is another file's.
+pub fn is_current(sibling: &FileFacts, plain: &FileFacts) -> bool {
+    sibling.modified.0.saturating_add(TOLERANCE) >= plain.modified.0 && (sibling.len > 0 || plain.len == 0)
+}
+
 /// The head of an answer is about this.
 #[derive(Debug)]
 pub struct Description<'a> {
@@ -99,6 +106,19 @@ pub fn write_head(out: &mut Vec<u8>, file: &Description<'_>, answer: Answer, fac
     if answer != Answer::NotModified {
         put_length(out, answer.body(file.len).1);
     }
+    write_connection(out, facts, keep);
+}
+
+/// The whole answer to a path that names a directory with an index and lacks its slash: relative links of the page would lead elsewhere without
+/// it. 308: the method stays (RFC 9110 15.4.9).
+pub fn write_redirect(out: &mut Vec<u8>, path: &str, facts: &RequestFacts, date: &str, keep: bool) {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    put(out, &["HTTP/1.1 308 Permanent Redirect\r\nDate: ", date, "\r\nLocation: ", path, "/", query, "\r\nContent-Length: 0\r\n"]);
+    write_connection(out, facts, keep);
+}
+
+/// The last of the head.
+fn write_connection(out: &mut Vec<u8>, facts: &RequestFacts, keep: bool) {
     match (keep, facts.version) {
         (false, _) => put(out, &["Connection: close\r\n"]),
         (true, Version::Http10) => put(out, &["Connection: keep-alive\r\n"]),
@@ -129,6 +149,8 @@ pub fn write_range(out: &mut Vec<u8>, answer: Answer, len: u64) {
     }
 }
 
+/// Seconds between the times of a file and of its sibling: what unpacks or checks out a release writes them in any order.
+const TOLERANCE: u64 = 3;
 /// httpdate knows years of four digits.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -195,6 +217,22 @@ mod tests {
         let compressed = head(Answer::Whole, Some(Coding::Brotli), false, Version::Http11, true);
         assert!(compressed.contains("\r\nContent-Encoding: br\r\nVary: Accept-Encoding\r\n"), "{compressed}");
         assert!(compressed.contains("\r\nETag: \"de0b6b3a7640005-12c-br\"\r\n"), "{compressed}");
+    }
+
+    #[test]
+    fn a_sibling_that_is_older_or_empty_is_not_the_file_s() {
+        let facts = |len, seconds| FileFacts { len, modified: (seconds, 0) };
+        for (sibling, plain, is) in [
+            (facts(5, 100), facts(9, 100), true),
+            (facts(5, 97), facts(9, 100), true),
+            (facts(5, 96), facts(9, 100), false),
+            (facts(0, 100), facts(9, 100), false),
+            (facts(0, 100), facts(0, 100), true),
+            (facts(5, 200), facts(9, 100), true),
+            (facts(5, u64::MAX), facts(9, 100), true),
+        ] {
+            assert_eq!(is_current(&sibling, &plain), is, "{sibling:?} {plain:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::head::{Fields, list, trim};
-use super::Coding;
+use super::{Coding, withheld};
 
 /// The part of a request's path that is the app's own: behind the longest of the prefixes that it is reached under. With its query.
 pub fn below<'p, 'r>(prefixes: impl Iterator<Item = &'r str>, path: &'p str) -> &'p str {
@@ -20,12 +20,12 @@ pub fn of_path(path: &str) -> Option<Cow<'_, [u8]>> {
     let path = path.split('?').next()?.strip_prefix('/')?;
     let mut name = Cow::Borrowed(path.as_bytes());
     if path.contains('%') {
-        name = Cow::Owned(decoded(path.as_bytes())?);
+        name = Cow::Owned(decoded(path.as_bytes(), false)?);
     }
     if name.is_empty() || name.ends_with(b"/") {
         name.to_mut().extend_from_slice(INDEX);
     }
-    (is_plain(&name) && !has_hidden(&name)).then_some(name)
+    (is_plain(&name) && !is_hidden(&name) && withheld(&name).is_none()).then_some(name)
 }
 
 /// The file below `root` that an app's answer names: X-Sendfile by its path, X-Accel-Redirect by a URI of which `root` is the `/`.
@@ -36,13 +36,14 @@ pub fn named_by_app<'v>(field: &str, value: &'v [u8], roots: &[&[u8]]) -> Option
         Cow::Borrowed(roots.iter().find_map(behind)?)
     } else {
         let uri = value.split(|byte| *byte == b'?').next()?.strip_prefix(b"/")?;
-        Cow::Owned(decoded(uri)?)
+        // As nginx reads it: an encoded slash is one.
+        Cow::Owned(decoded(uri, true)?)
     };
     is_plain(&name).then_some(name)
 }
 
-/// Percent-decoding (RFC 3986 2.1). None: malformed, or a slash that is no separator.
-fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+/// Percent-decoding (RFC 3986 2.1). None: malformed, or an encoded slash, unless it may be a separator.
+fn decoded(path: &[u8], slashes: bool) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(path.len());
     let mut bytes = path.iter();
     let digit = |byte: &u8| (*byte as char).to_digit(16);
@@ -53,7 +54,7 @@ fn decoded(path: &[u8]) -> Option<Vec<u8>> {
         }
         let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
         let byte = u8::try_from(high << 4 | low).ok()?;
-        if byte == b'/' {
+        if byte == b'/' && !slashes {
             return None;
         }
         name.push(byte);
@@ -68,23 +69,33 @@ fn is_plain(name: &[u8]) -> bool {
 }
 
 /// `.git`, `.env` and the like; `.well-known` at the top is meant to be seen (RFC 8615).
-fn has_hidden(name: &[u8]) -> bool {
+pub fn is_hidden(name: &[u8]) -> bool {
     let name = name.strip_prefix(b".well-known/").unwrap_or(name);
     name.split(|byte| *byte == b'/').any(|segment| segment.starts_with(b"."))
 }
 
-/// `logo.png`, as against `users`: a name that a build may have made.
-pub fn has_extension(name: &[u8]) -> bool {
+/// `logo.png`, as against `users`.
+fn has_extension(name: &[u8]) -> bool {
     let (stem, extension) = stem_and_extension(name);
     !stem.is_empty() && (1..=10).contains(&extension.len()) && extension.iter().all(u8::is_ascii_alphanumeric)
 }
 
-/// It may carry a fingerprint: six characters or more behind the first `-`, `.` or `_` of its stem, as in `app-3f9a1c.css`. Such a name is
-/// looked for in earlier releases too. Generous, as a wrong guess costs a look at most.
+/// It may carry a fingerprint, as in `app-3f9a1c.css`: behind the first `-`, `.` or `_` of its stem there is a part of 6 characters or more that
+/// is no word: it has letters and digits, changes from lower to upper case, or is 8 capitals long (esbuild). Below a directory that
+/// builds fill (`assets`, `immutable`, `static`, `packs`, `build`, `chunks`) any 6 characters will do. Such a name is looked for in other
+/// releases than the one that serves, where `customer-addresses.csv` is not: somebody may have deployed to be rid of it.
 pub fn looks_built(name: &[u8]) -> bool {
     let (stem, _) = stem_and_extension(name);
-    let behind = stem.iter().position(|byte| is_separator(*byte)).map_or(0, |at| stem.len() - at - 1);
-    has_extension(name) && behind >= 6
+    let Some(first) = stem.iter().position(|byte| is_separator(*byte)) else { return false };
+    let behind = &stem[first + 1..];
+    let is_no_word = |part: &[u8]| {
+        let has = |kind: fn(&u8) -> bool| part.iter().any(kind);
+        let mixed = has(u8::is_ascii_alphabetic) && has(u8::is_ascii_digit);
+        let capitals = part.len() == 8 && has(u8::is_ascii_uppercase) && !has(u8::is_ascii_lowercase);
+        part.len() >= 6 && (mixed || capitals || part.windows(2).any(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase()))
+    };
+    let of_build = || name.rsplit(|byte| *byte == b'/').skip(1).any(|segment| BUILD_DIRECTORIES.contains(&segment));
+    has_extension(name) && behind.len() >= 6 && (behind.split(|byte| is_separator(*byte)).any(is_no_word) || of_build())
 }
 
 /// It carries a fingerprint of its content, so that what has this name never changes. Strict, as a wrong guess is kept for a year. A part of
@@ -158,6 +169,7 @@ fn weight_of(member: &[u8], names: &[&[u8]]) -> Option<u16> {
 }
 
 const INDEX: &[u8] = b"index.html";
+const BUILD_DIRECTORIES: [&[u8]; 6] = [b"assets", b"immutable", b"static", b"packs", b"build", b"chunks"];
 
 #[cfg(test)]
 mod tests {
@@ -209,6 +221,13 @@ mod tests {
             ("/a/.well-known/x", None),
             ("/.well-known/.htaccess", None),
             ("/.well-known", None),
+            ("/index.php", None),
+            ("/INDEX%2ePhP", None),
+            ("/index.php/x.css", None),
+            ("/index.php/", None),
+            ("/index.php%20", None),
+            ("/a/%64ump.sql.gz", None),
+            ("/%23a%23", None),
         ] {
             assert_eq!(of_path(path).as_deref(), name.map(str::as_bytes), "{path}");
         }
@@ -247,6 +266,10 @@ mod tests {
             ("X-Sendfile", "", None),
             ("X-Accel-Redirect", "/a%20b.pdf?x", Some("a b.pdf")),
             ("X-Accel-Redirect", "/x/y", Some("x/y")),
+            ("x-accel-redirect", "/x%2Fy%C3%A4%3F.pdf", Some("x/yä?.pdf")),
+            ("X-Accel-Redirect", "/x%2F%2e%2E%2fsecret", None),
+            ("X-Accel-Redirect", "/index.php", Some("index.php")),
+            ("X-Accel-Redirect", "/100%.pdf", None),
             ("X-Accel-Redirect", "/..%2fsecret", None),
             ("X-Accel-Redirect", "/%2e%2e/secret", None),
             ("X-Accel-Redirect", "@named", None),
@@ -284,9 +307,21 @@ mod tests {
         ] {
             assert!(!is_fingerprinted(name.as_bytes()), "{name}");
         }
-        for (name, built) in
-            [("app-3f9a1c.css", true), ("assets/index-DiwrgTda.js", true), ("app-v2.css", false), ("app.css", false), ("a-bcdefgh", false)]
-        {
+        for (name, built) in [
+            ("app-3f9a1c.css", true),
+            ("assets/index-DiwrgTda.js", true),
+            ("app-v2.css", false),
+            ("app.css", false),
+            ("a-bcdefgh", false),
+            ("index-DiwrgTda.js", true),
+            ("app-5PCJQXZV.js", true),
+            ("assets/index-D-_abc.js", true),
+            ("packs/app-abcdefg.js", true),
+            ("customer-addresses.csv", false),
+            ("feed-summary.xml", false),
+            ("report-20240101.pdf", false),
+            ("report-202401.pdf", false),
+        ] {
             assert_eq!(looks_built(name.as_bytes()), built, "{name}");
         }
         for (name, has) in [("a.css", true), ("a/b.c", true), ("users", false), ("a.b/c", false), ("a.", false), (".css", false)] {

@@ -100,6 +100,12 @@ const TYPES: [(&str, &str, bool); 79] = [
     ("bin", "application/octet-stream", false),
 ];
 
+/// All of them.
+#[cfg(test)]
+pub fn ends() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|(end, _, _)| *end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
