@@ -17,7 +17,8 @@ use crate::table::Shared;
 pub fn of(shared: &Shared, conn: &Conn, refusal: &Refusal, now: Instant) -> Option<Plight> {
     let group = conn.request.as_ref()?.group;
     let app = shared.app(group);
-    if !app.friendly_errors || refusal.blame() != Blame::App {
+    let is_of_app = refusal.blame() == Blame::App || matches!(refusal, Refusal::Cut(_));
+    if !app.friendly_errors || !is_of_app {
         return None;
     }
     let state = shared.table.lock();

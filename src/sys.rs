@@ -257,6 +257,15 @@ fn as_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
+/// The kernel is taking a process apart, all of its threads: what it had open is closed behind this (exit(2); PF_EXITING in sched.h).
+/// A process of which /proc says nothing although it is there is taken for one that lives.
+pub fn is_exiting(pid: u32) -> bool {
+    match Stat::read(pid) {
+        Some(stat) => stat.field(FLAGS).is_some_and(|flags| flags & EXITING != 0),
+        None => as_pid(pid).is_ok_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)),
+    }
+}
+
 /// The beginning of /proc/PID/stat.
 struct Stat {
     text: [u8; 512],
@@ -337,6 +346,9 @@ fn sockets_of_session(session: u32) -> (HashSet<u64>, bool) {
 
 /// Fields of /proc/PID/stat (proc(5)).
 const SESSION: usize = 6;
+const FLAGS: usize = 9;
+/// PF_EXITING, the same on every Linux.
+const EXITING: u64 = 4;
 const UTIME: usize = 14;
 const RSS: usize = 24;
 

@@ -14,6 +14,7 @@ use super::request_body::{self, Came};
 use super::spool::Spool;
 use super::{Conn, Flushed, Phase, Request, static_files};
 use crate::access_log::Entry;
+use crate::http::cut::Cut;
 use crate::http::exchange::{self, BodyReader};
 use crate::http::forwarded::Origin;
 use crate::http::framing::RequestBody;
@@ -79,9 +80,22 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
         Phase::Head => refuse(conn, &Refusal::HeadTimeout, None, turn),
         Phase::Body if conn.request.as_ref().is_some_and(|request| request.is_slow) => refuse(conn, &Refusal::BodyTooSlow, None, turn),
         Phase::Body => refuse(conn, &Refusal::BodyTimeout, None, turn),
-        Phase::App | Phase::Flush { .. } | Phase::Linger { .. } => return Next::Close,
+        Phase::Flush { .. } => return not_taken(conn),
+        Phase::App | Phase::Linger { .. } => return Next::Close,
     }
     advance(conn, turn)
+}
+
+/// The client does not take the rest of its answer: what has no other end than its connection's must not look whole.
+fn not_taken(conn: &mut Conn) -> Next {
+    let line = conn.request.as_ref().map_or_else(|| "an answer".to_owned(), |request| request.line());
+    let why = Cut::ClientSlow.reason();
+    log::info!("{line} from {}: {why}; its connection is cut in the middle of the response", Peer(conn));
+    if let Some(request) = &mut conn.request {
+        request.entry.cause.get_or_insert(why);
+    }
+    conn.socket.reset_on_close();
+    Next::Close
 }
 
 /// What is behind the header stays in `input`.
@@ -287,7 +301,10 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
 
 fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
     let mut moved = false;
-    let Ok(flushed) = conn.flush(&mut moved) else { return Some(Next::Close) };
+    let Ok(flushed) = conn.flush(&mut moved) else {
+        conn.socket.reset_on_close();
+        return Some(Next::Close);
+    };
     if moved && flushed != Flushed::All {
         turn.limit(conn, turn.shared.server.timeouts.write);
     }

@@ -26,6 +26,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::access_log::{AccessLog, Entry, Line};
 use crate::deadlines::Deadline;
+use crate::http::cut::Cut;
 use crate::http::exchange::{BodyReader, RequestFacts};
 use crate::http::sticky::Sticky;
 use crate::ids::{GroupId, ProcessId};
@@ -240,6 +241,7 @@ impl Conn {
         let request = self.request.take()?;
         if self.log.is_on(Some(request.group)) {
             let entry = &request.entry;
+            let is_cut = !entry.is_whole || self.has_output();
             let line = Line {
                 at: Timestamp::now(),
                 client: request.client,
@@ -253,8 +255,8 @@ impl Conn {
                 with_app: entry.with_app(now),
                 total: Some(now.saturating_duration_since(request.since)),
                 retries: request.tries.saturating_sub(1),
-                is_cut: !entry.is_whole || self.has_output(),
-                cause: entry.cause,
+                is_cut,
+                cause: entry.cause.or(is_cut.then_some(Cut::ClientLeft.reason())),
             };
             self.log.write(Some(request.group), &line);
         }

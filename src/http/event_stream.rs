@@ -4,6 +4,7 @@
 
 use super::framing::ResponseBody;
 use super::head::ResponseHead;
+use super::streaming;
 
 /// Follows the body of an event stream.
 #[derive(Clone, Debug)]
@@ -39,16 +40,10 @@ pub fn of_response(head: &ResponseHead<'_, '_>, body: &ResponseBody) -> Option<E
         ResponseBody::Chunked | ResponseBody::UntilClose => {}
         ResponseBody::None | ResponseBody::Length(_) => return None,
     }
-    let values = |wanted: &'static str| head.fields.iter().filter(move |(_, name, _)| name.eq_ignore_ascii_case(wanted));
-    let is_stream = values("content-type").any(|(_, _, value)| is_event_stream(value));
-    let is_plain = values("content-encoding").all(|(_, _, value)| value.eq_ignore_ascii_case(b"identity"));
+    let is_stream = streaming::media_types(head).any(|essence| essence.eq_ignore_ascii_case(b"text/event-stream"));
+    let mut encodings = head.fields.iter().filter(|(_, name, _)| name.eq_ignore_ascii_case("content-encoding"));
+    let is_plain = encodings.all(|(_, _, value)| value.eq_ignore_ascii_case(b"identity"));
     is_stream.then(|| if is_plain { Events::new() } else { Events { place: Place::Unknown } })
-}
-
-/// The type without its parameters (RFC 9110 8.3.1).
-fn is_event_stream(content_type: &[u8]) -> bool {
-    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 impl Events {

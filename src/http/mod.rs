@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod chunked;
+pub mod cut;
 pub mod error_page;
 pub mod event_stream;
 pub mod exchange;
@@ -15,5 +16,6 @@ pub mod request_id;
 pub mod rewrite;
 pub mod static_file;
 pub mod sticky;
+pub mod streaming;
 pub mod trust;
 pub mod websocket;

@@ -1,8 +1,9 @@
-//! What a client is told when there is no answer from the app: the one place that turns causes into what people see.
+//! What a client is told when there is no answer from the app: with [`Cut`] the one place that turns causes into what people see.
 
 use std::io::Write;
 
 use super::accept::Form;
+use super::cut::Cut;
 use super::error_page::{Page, Plight, Text};
 
 /// Why a request is not answered by the app.
@@ -26,7 +27,8 @@ pub enum Refusal {
     NoProcess,
     Stopping,
     BadGateway(&'static str),
-    AppTimeout,
+    /// An exchange with an app ended before it began to answer.
+    Cut(Cut),
     InsufficientStorage,
 }
 
@@ -71,7 +73,8 @@ impl Refusal {
             Refusal::NotImplemented(_) => 501,
             Refusal::BadGateway(_) => 502,
             Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping => 503,
-            Refusal::QueueTimeout | Refusal::AppTimeout => 504,
+            Refusal::QueueTimeout => 504,
+            Refusal::Cut(cut) => cut.status(),
             Refusal::VersionNotSupported => 505,
             Refusal::InsufficientStorage => 507,
         }
@@ -96,7 +99,7 @@ impl Refusal {
             Refusal::TooManyConnections => "limits.connections is reached",
             Refusal::NoProcess => "no process of the app can be reached",
             Refusal::Stopping => "the server is stopping",
-            Refusal::AppTimeout => "the app did not answer in time",
+            Refusal::Cut(cut) => cut.reason(),
             Refusal::InsufficientStorage => "there is no room to keep the request body",
         }
     }
@@ -115,7 +118,8 @@ impl Refusal {
             | Refusal::BodyTimeout
             | Refusal::BodyTooSlow
             | Refusal::NoApp => Blame::Client,
-            Refusal::QueueFull | Refusal::QueueTimeout | Refusal::BadGateway(_) | Refusal::AppTimeout | Refusal::NoProcess => Blame::App,
+            Refusal::QueueFull | Refusal::QueueTimeout | Refusal::BadGateway(_) | Refusal::NoProcess => Blame::App,
+            Refusal::Cut(cut) => cut.blame(),
             Refusal::TooManyConnections | Refusal::Stopping | Refusal::InsufficientStorage => Blame::Server,
         }
     }
@@ -123,12 +127,9 @@ impl Refusal {
     /// Whether the connection has to end: its framing is in doubt, or part of the request is unread (RFC 9112 9.6).
     pub fn must_close(&self) -> bool {
         match self {
-            Refusal::NoApp
-            | Refusal::QueueFull
-            | Refusal::QueueTimeout
-            | Refusal::NoProcess
-            | Refusal::BadGateway(_)
-            | Refusal::AppTimeout => false,
+            Refusal::NoApp | Refusal::QueueFull | Refusal::QueueTimeout | Refusal::NoProcess | Refusal::BadGateway(_) | Refusal::Cut(_) => {
+                false
+            }
             Refusal::BadRequest(_)
             | Refusal::HeadTooLarge
             | Refusal::TooManyHeaders
@@ -175,9 +176,8 @@ impl Refusal {
             }
             Refusal::NoProcess | Refusal::Stopping => ("This site is not available right now", "Please try again in a moment."),
             Refusal::BadGateway(_) => ("This site is having a problem", "It gave no proper answer. Please try again in a moment."),
-            Refusal::QueueTimeout | Refusal::AppTimeout => {
-                ("This site takes too long to answer", "It is busy or has a problem. Please try again in a moment.")
-            }
+            Refusal::QueueTimeout => Cut::AppSilent.said(),
+            Refusal::Cut(cut) => cut.said(),
             Refusal::InsufficientStorage => ("There is no room for this right now", "Please try again later, or send less at once."),
         }
     }
@@ -207,7 +207,7 @@ impl Refusal {
         if let Some(id) = answer.request_id {
             put(out, &["X-Request-Id: ", id, "\r\n"]);
         }
-        if matches!(self, Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping) {
+        if status == 503 {
             put(out, &["Retry-After: 1\r\n"]);
         }
         if *self == Refusal::MethodNotAllowed {
@@ -253,7 +253,7 @@ mod tests {
     const ANSWER: Answer<'static, 'static> =
         Answer { date: "now", head_only: false, keep: true, request_id: None, form: Form::Plain, page: None, plight: None };
 
-    const ALL: [Refusal; 20] = [
+    const ALL: [Refusal; 19] = [
         Refusal::BadRequest("secret"),
         Refusal::HeadTooLarge,
         Refusal::TooManyHeaders,
@@ -272,7 +272,6 @@ mod tests {
         Refusal::NoProcess,
         Refusal::Stopping,
         Refusal::BadGateway("secret"),
-        Refusal::AppTimeout,
         Refusal::InsufficientStorage,
     ];
 
@@ -313,7 +312,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_phrase_and_words_and_tells_nobody_its_cause() {
-        for refusal in ALL {
+        for refusal in ALL.into_iter().chain(Cut::ALL.map(Refusal::Cut)) {
             for form in [Form::Plain, Form::Html, Form::Json] {
                 let (head, body) = written(refusal, &Answer { form, ..ANSWER });
                 assert!(

@@ -17,6 +17,7 @@ use crate::http::exchange::{self, BodyReader, ClientBody, Kind};
 use crate::http::fields::Field;
 use crate::http::head::{self, HeaderRoom};
 use crate::http::rewrite;
+use crate::http::streaming;
 use crate::http::websocket;
 use crate::pool::Ended;
 use crate::table::Shared;
@@ -80,7 +81,9 @@ impl IoThread {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     upstream.readable = false;
-                    self.app_failed(key, Fault::Broken(error));
+                    if !self.awaits_verdict(key) {
+                        self.app_failed(key, Fault::Broken(error));
+                    }
                 }
             }
         }
@@ -157,7 +160,7 @@ impl IoThread {
         let (mut tail, mut end, mut left) = (&rest[..0], None, false);
         match &mut exchange.stage {
             Stage::Head => {}
-            Stage::Body { reader, plan, events } => {
+            Stage::Body { reader, plan, events, .. } => {
                 match take_body(reader, plan.to_client, events.as_mut(), rest, leaves, &mut self.desk.out) {
                     Ok(taken) => (tail, end) = taken,
                     Err(reason) => return self.app_failed(key, Fault::Bad(reason)),
@@ -188,6 +191,10 @@ impl IoThread {
         }
         if left {
             return self.say_goodbye(key);
+        }
+        let is_left = matches!(exchange.stage, Stage::Body { is_stream: true, .. }) && conn.closing;
+        if is_left {
+            return self.client_left(key);
         }
         // What the app says wins no time for a client that takes nothing.
         if moved || !waited {
@@ -235,18 +242,22 @@ impl IoThread {
         self.give_back(claim, ended);
     }
 
-    fn app_ended(&mut self, key: usize, upstream_key: usize) {
+    pub(super) fn app_ended(&mut self, key: usize, upstream_key: usize) {
+        if self.awaits_verdict(key) {
+            return;
+        }
+        let is_well = self.died().is_none();
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         match &mut exchange.stage {
             Stage::Head => self.app_failed(key, Fault::Ended),
             Stage::Body { plan, reader, .. } => match reader.eof() {
-                Ok(()) => {
+                Ok(()) if is_well => {
                     if plan.to_client == ClientBody::Chunked && conn.send(chunked::LAST_CHUNK, &[], Some(&self.shared.spool)).is_err() {
                         return self.client_left(key);
                     }
                     self.finish(key, upstream_key, End::Whole);
                 }
-                Err(_) => self.app_failed(key, Fault::Ended),
+                Ok(()) | Err(_) => self.app_failed(key, Fault::Ended),
             },
             Stage::Tunnel(Some(websocket)) if websocket.has_left() => {
                 websocket.app_is_gone();
@@ -302,7 +313,8 @@ fn take_head(
             name_process(conn, shared, &mut desk.out);
             let (reader, events) = (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
             let status = plan.status;
-            exchange.stage = Stage::Body { reader, plan, events };
+            let is_stream = streaming::is_stream(&head, &plan.from_app);
+            exchange.stage = Stage::Body { reader, plan, is_stream, events };
             Some(status)
         }
         Kind::Switch => {

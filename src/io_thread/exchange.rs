@@ -14,6 +14,7 @@ use super::upstream::Owner;
 use super::{Client, IoThread, Name};
 use crate::conn::spool::Piece;
 use crate::conn::{Flushed, Phase};
+use crate::http::cut::Cut;
 use crate::http::event_stream::Events;
 use crate::http::exchange::{BodyReader, ResponsePlan};
 use crate::http::framing::RequestBody;
@@ -48,6 +49,8 @@ pub struct Exchange {
     pub received: u64,
     /// Of a stream: when it leaves a process that drains.
     pub leave: Leave,
+    /// Its connection has ended, and how the process ends says whether the answer is whole.
+    pub is_ended: bool,
 }
 
 /// What an exchange is to a drain: how it may be ended.
@@ -55,6 +58,8 @@ pub struct Exchange {
 pub enum Class {
     /// It ends by itself.
     Request,
+    /// It lasts, and ends by itself.
+    Stream,
     /// It may be ended behind any event.
     EventStream,
     /// It may be closed between two messages.
@@ -68,6 +73,7 @@ impl Class {
     pub fn word(self) -> &'static str {
         match self {
             Class::Request => "request",
+            Class::Stream => "stream",
             Class::EventStream => "event stream",
             Class::WebSocket => "WebSocket",
             Class::Upgraded => "upgraded connection",
@@ -82,6 +88,8 @@ pub enum Stage {
     Body {
         plan: ResponsePlan,
         reader: BodyReader,
+        /// Silence is nothing unusual in it.
+        is_stream: bool,
         /// Where the events of an event stream end; None: it is none.
         events: Option<Events>,
     },
@@ -105,6 +113,7 @@ impl Exchange {
             since: now,
             received: 0,
             leave: Leave::Stay,
+            is_ended: false,
         }
     }
 
@@ -123,7 +132,8 @@ impl Exchange {
 
     pub fn class(&self) -> Class {
         match &self.stage {
-            Stage::Head | Stage::Body { events: None, .. } => Class::Request,
+            Stage::Head | Stage::Body { is_stream: false, .. } => Class::Request,
+            Stage::Body { events: None, .. } => Class::Stream,
             Stage::Body { events: Some(_), .. } => Class::EventStream,
             Stage::Tunnel(Some(_)) => Class::WebSocket,
             Stage::Tunnel(None) => Class::Upgraded,
@@ -258,7 +268,8 @@ impl IoThread {
     /// The limit of an exchange: the client's if something waits for it, else the app's; of a request no later than `request_timeout`, of a
     /// stream that drains than the drain's.
     pub(super) fn limit(&mut self, key: usize) {
-        if self.awaits_body(key) {
+        let is_ended = self.clients.get(key).and_then(|client| client.exchange.as_ref()).is_some_and(|exchange| exchange.is_ended);
+        if is_ended || self.awaits_body(key) {
             return;
         }
         let overdue = self.clients.get(key).and_then(|client| self.overdue_at(client.exchange.as_ref()?));
@@ -269,8 +280,8 @@ impl IoThread {
             (true, Stage::Head) => exchange.since + self.app.timeouts.app,
             (false, Stage::Head) => (self.desk.now + self.shared.server.timeouts.write).min(exchange.since + self.app.timeouts.app),
             (false, Stage::Body { .. } | Stage::Tunnel(_)) => self.desk.now + self.shared.server.timeouts.write,
-            (true, Stage::Tunnel(_)) => self.desk.now + self.app.timeouts.tunnel,
-            (true, Stage::Body { .. }) => self.desk.now + self.app.timeouts.app,
+            (true, Stage::Tunnel(_) | Stage::Body { is_stream: true, .. }) => self.desk.now + self.app.timeouts.tunnel,
+            (true, Stage::Body { is_stream: false, .. }) => self.desk.now + self.app.timeouts.app,
         };
         at = overdue.map_or(at, |overdue| overdue.min(at));
         if let Some(since) = self.leaving_since {
@@ -284,7 +295,31 @@ impl IoThread {
 
     /// The client is gone while its request is with the app.
     pub(super) fn client_left(&mut self, key: usize) {
-        let Some(client) = self.clients.try_remove(key) else { return };
+        self.end_session(key, Cut::ClientLeft);
+    }
+
+    /// Ends an exchange where it stands, in the middle of its answer.
+    pub(super) fn cut(&mut self, key: usize, cut: Cut) {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        let line = conn.request.as_ref().map_or_else(String::new, |request| request.line());
+        log::info!(
+            "{} pid {}: {line}: {}; the client's connection is cut in the middle of the response",
+            self.name,
+            self.pid,
+            cut.reason()
+        );
+        // What has no other end than its connection's must not look whole; an upgraded connection has its own.
+        if !matches!(exchange.stage, Stage::Tunnel(_)) {
+            conn.socket.reset_on_close();
+        }
+        self.end_session(key, cut);
+    }
+
+    fn end_session(&mut self, key: usize, cut: Cut) {
+        let Some(mut client) = self.clients.try_remove(key) else { return };
+        if let Some(request) = &mut client.conn.request {
+            request.entry.cause.get_or_insert(cut.reason());
+        }
         let Some(exchange) = client.exchange else { return };
         if let Some(upstream) = exchange.upstream {
             self.upstreams.close(upstream);
@@ -295,6 +330,10 @@ impl IoThread {
     /// An event at the client of an exchange: it takes bytes again, or has sent some.
     pub(super) fn client_moved(&mut self, key: usize) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
+        // A stream may be silent for long, and only what is written to it would show that nobody is there.
+        if conn.closing && matches!(exchange.stage, Stage::Body { is_stream: true, .. }) {
+            return self.client_left(key);
+        }
         let (upstream, tunnel, sending) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel(_)), exchange.sending);
         if !conn.output.is_drained() {
             let mut moved = false;
@@ -319,7 +358,7 @@ impl IoThread {
 
     /// A deadline of an exchange has passed.
     pub(super) fn exchange_expired(&mut self, key: usize) {
-        if self.stream_expired(key) || self.is_overdue(key) {
+        if self.verdict_is_late(key) || self.stream_expired(key) || self.is_overdue(key) {
             return;
         }
         if self.awaits_body(key) {
@@ -327,10 +366,10 @@ impl IoThread {
         }
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return };
         match exchange.stage {
-            Stage::Tunnel(_) => self.client_left(key),
-            // The client does not take the answer.
-            Stage::Head | Stage::Body { .. } if !conn.output.is_drained() => self.client_left(key),
-            Stage::Head | Stage::Body { .. } => self.app_failed(key, Fault::Timeout),
+            Stage::Head | Stage::Body { .. } | Stage::Tunnel(_) if !conn.output.is_drained() => self.cut(key, Cut::ClientSlow),
+            Stage::Tunnel(_) => self.cut(key, Cut::Still),
+            Stage::Body { is_stream: true, .. } => self.app_failed(key, Fault::Cut(Cut::Still)),
+            Stage::Head | Stage::Body { .. } => self.app_failed(key, Fault::Cut(Cut::AppSilent)),
         }
     }
 }

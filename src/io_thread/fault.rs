@@ -3,11 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Stage};
 use super::{Client, IoThread};
+use crate::http::cut::Cut;
 use crate::http::exchange;
 use crate::http::refusal::Refusal;
-use crate::pool::{Ended, FailureKind};
+use crate::pool::{Ended, Exit, FailureKind};
 
 /// What an app can do wrong.
 #[derive(Debug)]
@@ -21,11 +22,10 @@ pub enum Fault {
     Broken(io::Error),
     /// What it sent is no response.
     Bad(&'static str),
-    Timeout,
-    /// It had the request for `request_timeout`.
-    Overdue,
-    /// The drain limit has passed.
-    DrainLimit,
+    /// The process ended otherwise than well in the middle of the answer. None: how is not known.
+    Died(Option<Exit>),
+    /// A limit has passed, or somebody ended it.
+    Cut(Cut),
 }
 
 impl IoThread {
@@ -34,6 +34,7 @@ impl IoThread {
     pub(super) fn app_failed(&mut self, key: usize, fault: Fault) {
         let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
         let Some(exchange) = exchange.take() else { return };
+        let in_body = matches!(exchange.stage, Stage::Body { .. });
         let Exchange { claim, upstream, begun, seen, .. } = *exchange;
         let reused = upstream.is_some_and(|upstream| self.upstreams.all[upstream].reused);
         if let Some(upstream) = upstream {
@@ -64,16 +65,24 @@ impl IoThread {
             }
             return self.give_back(claim, if never_reached { Ended::Unused } else { Ended::AppFailed });
         }
+        // The end of the process ended its connections.
+        let fault = match self.exit {
+            Some(exit) if closed && in_body && exit != Exit::Status(0) => Fault::Died(Some(exit)),
+            Some(_) | None => fault,
+        };
         let ended = match fault {
-            Fault::DrainLimit | Fault::Overdue => Ended::Cut,
+            Fault::Cut(cut) if cut != Cut::AppSilent => Ended::Cut,
             Fault::Local(_) => Ended::Unused,
-            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Timeout => Ended::AppFailed,
+            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Died(_) | Fault::Cut(_) => Ended::AppFailed,
         };
         let refusal = match fault {
-            Fault::Timeout | Fault::Overdue | Fault::DrainLimit => Refusal::AppTimeout,
             Fault::Bad(reason) => Refusal::BadGateway(reason),
             Fault::Local(_) => Refusal::NoProcess,
-            Fault::Refused(_) | Fault::Ended | Fault::Broken(_) => Refusal::BadGateway("the app closed the connection"),
+            Fault::Refused(_) => Refusal::Cut(Cut::AppRefuses),
+            Fault::Ended | Fault::Broken(_) => Refusal::Cut(Cut::AppClosed),
+            Fault::Died(_) if self.was_too_large() => Refusal::Cut(Cut::AppTooLarge),
+            Fault::Died(_) => Refusal::Cut(Cut::AppDied),
+            Fault::Cut(cut) => Refusal::Cut(cut),
         };
         self.tell_client(key, begun, &fault, &refusal);
         self.give_back(claim, ended);
@@ -94,6 +103,11 @@ impl IoThread {
             log::info!("{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
             self.refuse(key, refusal);
         }
+    }
+
+    /// Its memory is why it has ended.
+    fn was_too_large(&self) -> bool {
+        self.shared.table.lock().pool.group(self.id.group).is_too_large(self.id)
     }
 
     /// A process that refuses connections is dead or as good as dead: the pool must not choose it again.
@@ -119,12 +133,12 @@ impl std::fmt::Display for Fault {
         match self {
             Fault::Refused(error) => write!(f, "the app refuses connections: {error}"),
             Fault::Local(error) => write!(f, "no connection to the app could be opened: {error}"),
-            Fault::Ended => f.write_str("the app closed the connection before its response was whole"),
+            Fault::Ended => f.write_str(Cut::AppClosed.reason()),
             Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
             Fault::Bad(reason) => write!(f, "the app's response is malformed: {reason}"),
-            Fault::Timeout => f.write_str("the app did not answer, or not go on, within timeouts.app"),
-            Fault::Overdue => f.write_str("the app was not done within request_timeout"),
-            Fault::DrainLimit => f.write_str("it was not done at the drain limit"),
+            Fault::Died(Some(exit)) => write!(f, "the app's process died before its answer was whole ({exit})"),
+            Fault::Died(None) => f.write_str("the app's process died before its answer was whole"),
+            Fault::Cut(cut) => f.write_str(cut.reason()),
         }
     }
 }

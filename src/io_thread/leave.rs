@@ -9,6 +9,7 @@ use super::answer::End;
 use super::exchange::{Class, Exchange, Stage};
 use super::{Client, IoThread};
 use crate::http::chunked;
+use crate::http::cut::Cut;
 use crate::http::exchange::ClientBody;
 
 /// When a stream leaves its process.
@@ -93,7 +94,7 @@ impl IoThread {
         let Some(since) = self.leaving_since else { return false };
         let Some(Client { exchange: Some(exchange), .. }) = self.clients.get(key) else { return false };
         let class = exchange.class();
-        if class == Class::Request {
+        if matches!(class, Class::Request | Class::Stream) {
             return false;
         }
         if matches!(exchange.leave, Leave::At(moment) if now >= moment) {
@@ -114,14 +115,15 @@ impl IoThread {
 
     /// The time for streams is over.
     fn end_where_it_stands(&mut self, key: usize, class: Class) {
-        if let Some(request) = self.clients.get(key).and_then(|client| client.conn.request.as_ref()) {
+        if let Some(request) = self.clients.get_mut(key).and_then(|client| client.conn.request.as_mut()) {
             let (name, pid, line, what) = (&self.name, self.pid, request.line(), class.word());
             log::info!("{name} pid {pid}: {line}: {what} still there at the end of drain.upgraded; it is cut");
+            request.entry.cause = Some(Cut::DrainUpgraded.reason());
         }
         match class {
             // Its client drops the event that is not whole (WHATWG HTML 9.2.6) and asks again from the one before.
             Class::EventStream => self.end_events(key, End::Cut),
-            Class::Request | Class::WebSocket | Class::Upgraded => self.client_left(key),
+            Class::Request | Class::Stream | Class::WebSocket | Class::Upgraded => self.cut(key, Cut::DrainUpgraded),
         }
     }
 

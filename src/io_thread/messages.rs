@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::{Client, IoThread};
 use crate::conn::Phase;
+use crate::http::cut::Cut;
 use crate::http::head;
 use crate::pool::Exit;
 use crate::table::ToThread;
@@ -16,7 +17,7 @@ impl IoThread {
                 ToThread::Drain => self.drain(),
                 ToThread::Cut => {
                     self.drop_overdue(|_| true);
-                    self.fail_all(|| Fault::DrainLimit);
+                    self.fail_all(|| Fault::Cut(Cut::DrainTimeout));
                 }
                 ToThread::CloseIdle => self.close_idle(),
                 ToThread::Tell(ticket) => self.tell_requests(ticket),
@@ -49,6 +50,8 @@ impl IoThread {
     fn exited(&mut self, exit: Exit) {
         self.pipes.drain();
         self.probe = None;
+        self.exit = Some(exit);
+        self.pass_verdict();
         let output = self.pipes.tail();
         self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.desk.now);
         self.shared.table.notify();

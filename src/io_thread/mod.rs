@@ -18,6 +18,7 @@ mod slots;
 mod tunnel;
 mod upload;
 mod upstream;
+mod verdict;
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,9 +37,10 @@ use crate::conn::intake;
 use crate::conn::{Conn, Phase};
 use crate::deadlines;
 use crate::handoff::{self, Inbox, Mailbox};
+use crate::http::cut::Cut;
 use crate::ids::{ProcessId, ProcessName};
 use crate::logging::panic_text;
-use crate::pool::FailureKind;
+use crate::pool::{Exit, FailureKind};
 use crate::restart::spawn::Endpoint;
 use crate::table::{Shared, ToThread};
 use exchange::Exchange;
@@ -74,6 +76,7 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
     thread.spawn(move || {
         // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| io_thread.run())) {
+            io_thread.lose_all();
             drop(io_thread);
             let what = panic_text(&*panic);
             log::error!("{name}: its I/O thread panicked ({what}); its connections are lost, the process is replaced");
@@ -125,6 +128,8 @@ struct IoThread {
     buffer: Vec<u8>,
     desk: Desk,
     draining: bool,
+    /// How the process ended.
+    exit: Option<Exit>,
     /// Since when the streams are leaving: the drain, or before it the end of the server.
     leaving_since: Option<Instant>,
     /// Set when the process is gone: the thread ends when it has nothing left.
@@ -160,6 +165,7 @@ impl IoThread {
             buffer: vec![0; BUFFER],
             desk,
             draining: false,
+            exit: None,
             leaving_since: None,
             gone: false,
             shared,
@@ -223,6 +229,13 @@ impl IoThread {
         self.overdue.iter_mut().for_each(|overdue| overdue.put_off(by));
         self.probe.iter_mut().for_each(|probe| probe.put_off(by, self.desk.now));
         self.leaving_since = self.leaving_since.map(|since| since + by);
+    }
+
+    /// Before the thread ends in the middle of everything.
+    fn lose_all(&mut self) {
+        for request in self.clients.iter_mut().filter_map(|(_, client)| client.conn.request.as_mut()) {
+            request.entry.cause = Some(Cut::ThreadLost.reason());
+        }
     }
 
     fn event(&mut self, event: &Event) {

@@ -12,6 +12,7 @@ use super::IoThread;
 use super::exchange::{Class, Exchange};
 use super::fault::Fault;
 use super::upstream::Owner;
+use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
 use crate::pool::{Claim, Ended};
 
@@ -57,7 +58,7 @@ impl IoThread {
         let client = &mut self.clients[key];
         let Some(Exchange { claim, upstream, begun, since, .. }) = client.exchange.take().map(|exchange| *exchange) else { return };
         let line = client.conn.request.as_ref().map_or_else(String::new, |request| request.line());
-        self.tell_client(key, begun, &Fault::Overdue, &Refusal::AppTimeout);
+        self.tell_client(key, begun, &Fault::Cut(Cut::AppOverdue), &Refusal::Cut(Cut::AppOverdue));
         // Without a connection nothing of it has reached the app.
         let Some(upstream) = upstream else { return self.give_back(claim, Ended::Cut) };
         let it = &mut self.upstreams.all[upstream];

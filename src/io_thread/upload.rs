@@ -47,6 +47,9 @@ impl IoThread {
         let Some(client) = self.clients.get_mut(key) else { return };
         // Behind the beginning of an answer there is no other.
         if client.exchange.as_ref().is_none_or(|exchange| exchange.has_begun()) {
+            if let Some(request) = &mut client.conn.request {
+                request.entry.cause = Some(refusal.reason());
+            }
             return self.client_left(key);
         }
         let Some(exchange) = client.exchange.take() else { return };

@@ -129,6 +129,12 @@ impl<W> Group<W> {
         Some(failure)
     }
 
+    /// It takes, or took, more than it ever may.
+    pub fn is_too_large(&self, id: ProcessId) -> bool {
+        let process = self.find(id);
+        process.is_some_and(|process| process.lifespan.memory_hard.is_some_and(|most| process.memory >= Some(most)))
+    }
+
     /// Why it is to be replaced, or was.
     pub fn worn(&self, id: ProcessId) -> Option<Worn> {
         self.find(id)?.worn
