@@ -34,7 +34,9 @@
 //! # A drain
 //!
 //! A process that is replaced gets nothing new and finishes what it has. What would not end by itself leaves over `drain.upgraded`
-//! (`io_thread::leave`): event streams behind an event ([`http::event_stream`]), WebSockets between two messages ([`http::websocket`]).
+//! (`io_thread::leave`): event streams behind an event ([`http::event_stream`]), WebSockets between two messages ([`http::websocket`]). What
+//! has not ended at `drain.timeout` may be finished up to `drain.longest`; no walk waits for it (`pool::outlast`). Why an answer was cut, in all
+//! places where somebody reads it, says [`http::cut`].
 //!
 //! # A process that wears out
 //!
@@ -47,7 +49,7 @@
 //! - While something waits in a queue no serving process of that app has a free slot that it could take; what has to come back to one process
 //!   waits for that one's ([`pool::Wish`]).
 //! - A process that is out of service gets nothing new from the moment that this is said.
-//! - Never more processes than wanted plus `surge`; with a surge never fewer serving because of a walk, memory permitting.
+//! - Never more processes than wanted plus `surge`, beside those that outlast their drain, one at each number at most; with a surge never fewer serving because of a walk, memory permitting.
 //! - With `leader = "exclusive"` there are never two processes of number 1, in whatever state.
 //! - Over all apps never more processes than `max_processes`, each counted until nothing is left of it; what an app wants already has its
 //!   place among them, and what is one more waits ([`pool::Limits`]).

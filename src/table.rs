@@ -17,6 +17,7 @@ use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
 use crate::handoff::{Mailbox, Wake};
+use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::log_files::{LogFiles, Sinks};
 use crate::pool::{Claim, Exit, Pool, WaitId};
@@ -94,8 +95,8 @@ pub enum ToThread {
     Conn(Box<Conn>),
     /// The process gets nothing new.
     Drain,
-    /// The drain limit has passed.
-    Cut,
+    /// What is in hand is cut.
+    Cut(Cut),
     /// The process ended (its leader): read what it printed, then report it.
     Exited(Exit),
     /// The server is stopping: close what has nothing to ask, and let the streams leave.

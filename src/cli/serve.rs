@@ -101,6 +101,7 @@ fn settings(app: &AppConfig) -> Settings {
         ready_timeout: app.ready.timeout,
         probation: app.probation,
         drain_timeout: app.drain.timeout,
+        drain_longest: app.drain.longest,
         stop_timeout: app.stop.timeout,
         on_failure: app.on_failure,
         surge: app.surge,

@@ -186,7 +186,8 @@ fn sticky(value: &Value<'_>, app: &str) -> Option<String> {
 
 fn drain(section: &Section<'_>) -> DrainConfig {
     DrainConfig {
-        timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(30)),
+        timeout: section.duration("timeout", Zero::Allowed, Duration::from_secs(60)),
+        longest: section.duration("longest", Zero::Allowed, Duration::from_secs(600)),
         upgraded: section.duration("upgraded", Zero::Allowed, Duration::from_secs(10)),
     }
 }

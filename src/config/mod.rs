@@ -351,8 +351,10 @@ pub struct ReadyConfig {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrainConfig {
-    /// Ordinary requests.
+    /// How long a walk waits for ordinary requests.
     pub timeout: Duration,
+    /// How long what moves may be finished, without anything waiting for it. No more than `timeout`: nothing may.
+    pub longest: Duration,
     /// Streams: WebSockets and other upgraded connections, event streams.
     pub upgraded: Duration,
 }

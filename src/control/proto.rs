@@ -229,9 +229,23 @@ pub struct WalkEnd {
     pub skipped: Vec<Number>,
     /// What serves now: `g3 /srv/blog/releases/41`. None: nothing does.
     pub serving: Option<String>,
+    /// Processes that still finish what they had in hand, which nothing waits for.
+    #[serde(default)]
+    pub finishing: Vec<Finishing>,
     /// Why this is not on the disk, so that a start of rota would not know it. None: it is.
     pub not_written: Option<String>,
     /// From the request to the end; the server fills it in.
+    pub seconds: f64,
+}
+
+/// A process that outlasts its drain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finishing {
+    pub number: Number,
+    pub generation: Generation,
+    /// Requests that it has.
+    pub sessions: u32,
+    /// How much longer they may take.
     pub seconds: f64,
 }
 
@@ -383,6 +397,9 @@ pub struct ProcessStatus {
     /// Why another of the same release takes its place: "after 1,000 requests". None: it stays.
     #[serde(default)]
     pub replaced: Option<String>,
+    /// It has requests beyond `drain.timeout`, which nothing waits for: how much longer they may take. None: it has not.
+    #[serde(default)]
+    pub finishes_for: Option<f64>,
     /// Percent of one core, with its children, since somebody looked before, at most a minute ago.
     pub cpu: Option<f64>,
     /// Bytes, with its children, shared ones by their share (PSS).

@@ -16,6 +16,9 @@ pub enum Cut {
     /// Of a stream or an upgraded connection: nothing moved.
     Still,
     DrainTimeout,
+    DrainLongest,
+    /// Between the two: its room was needed.
+    DrainRoom,
     DrainUpgraded,
     /// The server ends without waiting any longer.
     Stopped,
@@ -37,6 +40,8 @@ impl Cut {
             Cut::AppTooLarge => "the app's process was killed at memory_limit_hard",
             Cut::Still => "nothing moved for timeouts.tunnel",
             Cut::DrainTimeout => "rota ended it at drain.timeout: its process had to go",
+            Cut::DrainLongest => "rota ended it at drain.longest: its process had to go",
+            Cut::DrainRoom => "rota ended it before drain.longest: a newer process needed the room of its own",
             Cut::DrainUpgraded => "rota ended it at drain.upgraded: its process had to go",
             Cut::Stopped => "rota was told to stop at once",
             Cut::ThreadLost => "a fault in rota: the I/O thread of the process panicked",
@@ -51,7 +56,7 @@ impl Cut {
             Cut::AppSilent | Cut::AppOverdue | Cut::AppRefuses | Cut::AppClosed | Cut::AppDied | Cut::AppTooLarge | Cut::Still => {
                 Blame::App
             }
-            Cut::DrainTimeout | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => Blame::Server,
+            Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => Blame::Server,
             Cut::ClientSlow | Cut::ClientLeft => Blame::Client,
         }
     }
@@ -61,7 +66,7 @@ impl Cut {
         match self {
             Cut::AppSilent | Cut::AppOverdue | Cut::Still => 504,
             Cut::AppRefuses | Cut::AppClosed | Cut::AppDied | Cut::AppTooLarge => 502,
-            Cut::DrainTimeout | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => 503,
+            Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => 503,
             Cut::ClientSlow | Cut::ClientLeft => 408,
         }
     }
@@ -75,7 +80,7 @@ impl Cut {
             Cut::AppRefuses | Cut::AppClosed | Cut::AppDied | Cut::AppTooLarge => {
                 ("This site is having a problem", "It gave no proper answer. Please try again in a moment.")
             }
-            Cut::DrainTimeout | Cut::DrainUpgraded => {
+            Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded => {
                 ("This site has just been updated", "What you asked for took longer than that could wait. Please try again.")
             }
             Cut::Stopped | Cut::ThreadLost => ("This site is not available right now", "Please try again in a moment."),
@@ -86,7 +91,7 @@ impl Cut {
     }
 
     #[cfg(test)]
-    pub const ALL: [Cut; 13] = [
+    pub const ALL: [Cut; 15] = [
         Cut::AppSilent,
         Cut::AppOverdue,
         Cut::AppRefuses,
@@ -95,6 +100,8 @@ impl Cut {
         Cut::AppTooLarge,
         Cut::Still,
         Cut::DrainTimeout,
+        Cut::DrainLongest,
+        Cut::DrainRoom,
         Cut::DrainUpgraded,
         Cut::Stopped,
         Cut::ThreadLost,
@@ -119,6 +126,7 @@ mod tests {
             (Cut::AppTooLarge, "memory_limit_hard"),
             (Cut::Still, "timeouts.tunnel"),
             (Cut::DrainTimeout, "drain.timeout"),
+            (Cut::DrainLongest, "drain.longest"),
             (Cut::DrainUpgraded, "drain.upgraded"),
             (Cut::ClientSlow, "timeouts.write"),
         ] {

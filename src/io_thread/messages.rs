@@ -3,7 +3,6 @@
 use super::fault::Fault;
 use super::{Client, IoThread};
 use crate::conn::Phase;
-use crate::http::cut::Cut;
 use crate::http::head;
 use crate::pool::Exit;
 use crate::table::ToThread;
@@ -15,9 +14,9 @@ impl IoThread {
                 ToThread::Request(conn, claim) => self.take_granted(conn, claim),
                 ToThread::Conn(conn) => self.take_in(conn),
                 ToThread::Drain => self.drain(),
-                ToThread::Cut => {
+                ToThread::Cut(cut) => {
                     self.drop_overdue(|_| true);
-                    self.fail_all(|| Fault::Cut(Cut::DrainTimeout));
+                    self.fail_all(|| Fault::Cut(cut));
                 }
                 ToThread::CloseIdle => self.close_idle(),
                 ToThread::Tell(ticket) => self.tell_requests(ticket),

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
-use socket2::{Domain, Protocol, SockFilter, SockRef, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, TcpKeepalive, Type};
 
 use crate::config::{Listen, ListenConfig};
 use crate::conn::socket::Socket;
@@ -52,6 +53,11 @@ impl Listener {
                 // So too: what a slow client does not take waits in its file, not in megabytes of the kernel's memory. It can do without.
                 if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
                     log::warn!("server.listen {}: slow clients cost the kernel more memory: TCP_NOTSENT_LOWAT: {error}", config.at);
+                }
+                // And so too: a stream may be silent for an hour, and a client that has vanished without a word is found out.
+                let keepalive = TcpKeepalive::new().with_time(SILENT).with_interval(PROBE_EACH).with_retries(PROBES);
+                if let Err(error) = socket.set_tcp_keepalive(&keepalive) {
+                    log::warn!("server.listen {}: who vanishes during a silent stream is not noticed: SO_KEEPALIVE: {error}", config.at);
                 }
                 if addr.is_ipv6() {
                     socket.set_only_v6(!addr.ip().is_unspecified())?;
@@ -108,6 +114,10 @@ const BACKLOG: i32 = 4096;
 /// Bytes that the kernel takes for a client beyond what it has sent already (tcp(7), TCP_NOTSENT_LOWAT): two pieces of a large body, so that a
 /// fast client never waits for us.
 const UNSENT: u32 = 128 << 10;
+/// After so long without a byte the kernel asks a client whether it is there (tcp(7), TCP_KEEPIDLE), so often and that many times.
+const SILENT: Duration = Duration::from_secs(60);
+const PROBE_EACH: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
 /// Load the flags of the TCP header (RFC 9293 3.1); SYN among them: drop, else: keep whole.
 const NO_SYN: [SockFilter; 4] = [
     SockFilter::new(0x30, 0, 0, 13),

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use crate::control::proto::{AppHistory, AppStatus, Asked, InHand, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds};
+use crate::control::proto::{
+    AppHistory, AppStatus, Asked, Finishing, InHand, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds,
+};
 use crate::control::server::{COLLECTING, Detached, Operator, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
 use crate::pool::{Aim, Group, GroupView, Trigger};
@@ -365,7 +367,8 @@ impl Operator for Operations {
             let first_serving = || view.processes.iter().find(|process| process.state == "serving").map(|process| process.name.generation);
             let serving = view.good.or_else(first_serving).map(|good| format!("{good} {}", release(&state, id, good).unwrap_or_default()));
             let not_written = state.not_written.get(&id).map(|(why, _)| why.clone());
-            return WalkReport::Ended(WalkEnd { not_written, ..WalkEnd::new(app, generation, outcome, serving) });
+            let finishing = view.processes.iter().filter_map(Finishing::of).collect();
+            return WalkReport::Ended(WalkEnd { finishing, not_written, ..WalkEnd::new(app, generation, outcome, serving) });
         }
         match group.view(now).walk {
             Some(walk) if walk.generation == generation => WalkReport::Underway(Progress::new(app, &walk)),

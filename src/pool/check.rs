@@ -27,6 +27,12 @@ impl<W> Group<W> {
             if self.is_exclusive(process.number) && others.iter().any(|other| other.number == process.number) {
                 return say("two leaders");
             }
+            if process.outlasts && (!process.is_leaving() || others.iter().any(|other| other.outlasts && other.number == process.number)) {
+                return say("two processes of one number outlast their drains, or one does that does not drain");
+            }
+            if process.outlasts && (self.is_exclusive(process.number) || self.settings.surge == 0) {
+                return say("a process outlasts its drain where there must not be one more");
+            }
             if process.sessions > process.slots {
                 return say("more sessions than slots");
             }

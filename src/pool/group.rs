@@ -283,9 +283,9 @@ impl<W> Group<W> {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let Settings { ready_timeout, probation, drain_timeout, stop_timeout, .. } = self.settings;
+        let Settings { ready_timeout, probation, drain_timeout, drain_longest, stop_timeout, .. } = self.settings;
         // The I/O thread watches `ready_timeout`; the table only steps in when that thread says nothing at all.
-        Limits { ready: ready_timeout + READY_GRACE, probation, drain: drain_timeout, stop: stop_timeout }
+        Limits { ready: ready_timeout + READY_GRACE, probation, drain: drain_timeout, longest: drain_longest, stop: stop_timeout }
     }
 
     pub(super) fn checked(&self) {

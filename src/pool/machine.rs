@@ -62,7 +62,7 @@ impl<W> Pool<W> {
             wishes.extend(group.wishes(now).map(|wish| (urgency, since, id, wish)));
         }
         wishes.sort_by_key(|(urgency, since, group, _)| (*urgency, *since, *group));
-        let room = self.limits.processes.saturating_sub(self.groups.iter().map(Group::share).sum());
+        let room = self.room();
         let boots = self.groups.iter().map(Group::booting).sum::<usize>() < self.limits.spawning;
         let mut on_its_way: usize = self.groups.iter().map(Group::leaves_room).sum();
         let mut step = None;
@@ -87,6 +87,11 @@ impl<W> Pool<W> {
         }
         self.tell_who_could_make_room();
         step
+    }
+
+    /// For so many more than all groups have or are promised.
+    pub(super) fn room(&self) -> usize {
+        self.limits.processes.saturating_sub(self.groups.iter().map(Group::share).sum())
     }
 
     /// The process of another group that is idle for longest goes. With none the one that is to be replaced goes itself.
@@ -137,16 +142,16 @@ impl<W> Group<W> {
 
     /// How much of the room is this group's.
     fn share(&self) -> usize {
-        self.processes.len().max(self.promised())
+        self.counted().count().max(self.promised()) + self.outlasting()
     }
 
-    fn promised(&self) -> usize {
+    pub(super) fn promised(&self) -> usize {
         if self.ending == Ending::No { usize::from(self.wanted()) } else { 0 }
     }
 
     /// It needs no room that others could have.
     fn is_within_its_share(&self, wish: &Start) -> bool {
-        wish.what != What::Grow && self.processes.len() < self.promised()
+        wish.what != What::Grow && self.counted().count() < self.promised()
     }
 
     fn booting(&self) -> usize {

@@ -10,6 +10,7 @@ mod events;
 mod group;
 mod machine;
 mod next_step;
+mod outlast;
 mod pause;
 mod process;
 mod queue;
@@ -32,6 +33,7 @@ use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
 pub use group::Group;
 pub use machine::{Limit, Limits};
+pub use outlast::{NotLonger, WhyCut};
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use sticky::Wish;
 pub use walk::{Ask, NoAbort};
@@ -61,7 +63,10 @@ pub struct Settings {
     /// From the spawn to the answer to the probe.
     pub ready_timeout: Duration,
     pub probation: Duration,
+    /// A walk waits for what a process has in hand no longer than this.
     pub drain_timeout: Duration,
+    /// What moves may be finished up to this.
+    pub drain_longest: Duration,
     pub stop_timeout: Duration,
     pub on_failure: OnFailure,
     /// How many processes more than wanted there may be; 0: an old one is taken out before its replacement is started.
@@ -257,8 +262,10 @@ pub enum Step<W> {
     Grant { granted: Vec<(Claim, W)> },
     /// `id` gets nothing new from now on: tell its I/O thread.
     Drain { id: ProcessId, why: WhyDrain },
-    /// The drain limit has passed: cut what `id` still has.
-    Cut { id: ProcessId },
+    /// `id` has so many requests left at `drain.timeout`, and may finish them: nothing waits for it any more.
+    Outlasts { id: ProcessId, sessions: u32 },
+    /// Cut what `id` still has.
+    Cut { id: ProcessId, why: WhyCut },
     /// Send a signal.
     Signal { id: ProcessId, pid: u32, to: SignalTo, what: Signal },
     /// The process and its group have ended and are out of the table; its I/O thread may end.
@@ -368,7 +375,8 @@ impl<W> Pool<W> {
     /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.
     pub fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
         self.give_turn();
-        let step = self.groups.iter_mut().find_map(|group| group.next_step(now)).or_else(|| self.start(now));
+        let room = self.room();
+        let step = self.groups.iter_mut().find_map(|group| group.next_step(room, now)).or_else(|| self.start(now));
         if step.is_none() {
             self.seen = Some(now);
         }

@@ -13,7 +13,8 @@ use super::walk::Walk;
 use super::*;
 
 impl<W> Group<W> {
-    pub(super) fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
+    /// `room`: for so many more than all groups have or are promised.
+    pub(super) fn next_step(&mut self, room: usize, now: Instant) -> Option<Step<W>> {
         self.prove(now);
         self.bake(now);
         self.wear_out(now);
@@ -22,7 +23,7 @@ impl<W> Group<W> {
             .tell()
             .or_else(|| self.end_pause(now))
             .or_else(|| self.unbind(now))
-            .or_else(|| self.end_process(now))
+            .or_else(|| self.end_process(room, now))
             .or_else(|| self.resolve(now))
             .or_else(|| self.serve(now))
             .or_else(|| self.retire(now))
@@ -71,16 +72,17 @@ impl<W> Group<W> {
 
     // ── the end of a process ──
 
-    fn end_process(&mut self, now: Instant) -> Option<Step<W>> {
+    fn end_process(&mut self, room: usize, now: Instant) -> Option<Step<W>> {
         (0..self.processes.len()).find_map(|index| match self.ending {
-            Ending::No | Ending::Drained => self.end_in_order(index, now),
+            Ending::No | Ending::Drained => self.end_in_order(index, room, now),
             Ending::Now => self.end_at_once(index, now),
         })
     }
 
     /// Drain, cut, stop signal to the leader and then to what it left behind, kill, gone.
-    fn end_in_order(&mut self, index: usize, now: Instant) -> Option<Step<W>> {
+    fn end_in_order(&mut self, index: usize, room: usize, now: Instant) -> Option<Step<W>> {
         let limits = self.limits();
+        let has_to_go = self.cannot_outlast(&self.processes[index]);
         let process = &mut self.processes[index];
         let overdue = process.deadline(&limits).is_some_and(|deadline| now >= deadline);
         let (id, pid) = (process.id, process.pid);
@@ -88,19 +90,20 @@ impl<W> Group<W> {
             State::Starting { .. } if overdue && pid.is_some() => {
                 let kind = FailureKind::NotReady { after: limits.ready, last: "no answer from its I/O thread".to_owned() };
                 self.start_failed(id, Failure { kind, output: Vec::new() }, now);
-                self.end_in_order(index, now)
+                self.end_in_order(index, room, now)
             }
             State::Starting { .. } | State::Ready { .. } | State::Serving { .. } => None,
             State::Draining { cut, .. } => {
                 if process.sessions == 0 || (cut.is_some() && overdue) {
                     process.stop(now);
-                    return self.end_in_order(index, now);
+                    return self.end_in_order(index, room, now);
                 }
-                if !overdue {
-                    return None;
+                match has_to_go {
+                    Some(why) => self.cut(index, why, now),
+                    None if !overdue => None,
+                    None if process.outlasts => self.cut(index, WhyCut::Longest, now),
+                    None => self.end_drain(index, room, now),
                 }
-                *cut = Some(now);
-                Some(Step::Cut { id })
             }
             State::Stopping { since, told, leader_gone, kill } => {
                 let pid = pid?;
@@ -128,7 +131,7 @@ impl<W> Group<W> {
         let leader_gone = match process.state {
             State::Serving { .. } | State::Draining { cut: None, .. } => {
                 process.state = State::Draining { since: now, cut: Some(now) };
-                return Some(Step::Cut { id });
+                return Some(Step::Cut { id, why: WhyCut::Now });
             }
             State::Ended { .. } => return Some(self.remove(index)),
             State::Stopping { kill: Kill::Done, .. } => return None,
@@ -180,7 +183,7 @@ impl<W> Group<W> {
         let unwanted = |index: &usize| self.processes[*index].pid.is_some() && self.is_unwanted(&self.processes[*index]);
         if let Some(index) = (0..self.processes.len()).find(unwanted) {
             self.processes[index].stop(now);
-            return self.end_process(now);
+            return self.end_process(0, now);
         }
         let index = match self.ending {
             Ending::No => self.to_take_out(now)?,
@@ -208,7 +211,7 @@ impl<W> Group<W> {
         let (number, _) = self.to_replace(now)?;
         // One at a time: nothing is on its way, and nothing is missing that is about to be started.
         let serves = |number| self.at(number).any(Process::is_serving);
-        let at_rest = self.processes.iter().all(Process::is_serving) && self.numbers().all(serves);
+        let at_rest = self.counted().all(Process::is_serving) && self.numbers().all(serves);
         let goes_first = self.makes_room_at(number) || self.settings.surge == 0 || self.is_exclusive(number);
         if goes_first && at_rest { old(number) } else { None }
     }
@@ -259,7 +262,7 @@ impl<W> Group<W> {
         }
         let arrived =
             |process: &Process| process.is_serving() && process.generation == walk.target && process.proven && process.worn.is_none();
-        let at_rest = self.processes.iter().all(|process| process.is_serving() || (process.is_coming() && walk.skips(process.number)));
+        let at_rest = self.counted().all(|process| process.is_serving() || (process.is_coming() && walk.skips(process.number)));
         let complete = self.numbers().all(|number| walk.skips(number) || self.at(number).any(arrived));
         if !(at_rest && complete) {
             return None;
@@ -311,7 +314,10 @@ impl<W> Group<W> {
 
     /// Nothing is started at this number before its old process is gone.
     pub(super) fn has_to_leave_first(&self, number: Number) -> bool {
-        (self.makes_room_at(number) || self.is_exclusive(number)) && self.at(number).next().is_some()
+        let is_there = self.at(number).next().is_some();
+        // What outlasts its drain takes of the same room.
+        let is_held = self.makes_room_at(number) && self.lacks_room() && self.outlasting() > 0;
+        is_held || (is_there && (self.makes_room_at(number) || self.is_exclusive(number)))
     }
 
     /// There are never two processes of this number, whatever happens to them.

@@ -24,6 +24,8 @@ pub struct Process {
     pub memory: Option<u64>,
     /// It does not come back from a request that it has had for so long.
     pub stuck: Option<Duration>,
+    /// It has requests beyond `drain.timeout`, and nothing waits for it. So until it is gone.
+    pub outlasts: bool,
     /// Its own: each process has a little less than the next.
     pub lifespan: Lifespan,
     /// Sessions that it can have at a time; at least 1.
@@ -49,6 +51,7 @@ impl Process {
             worn: None,
             memory: None,
             stuck: None,
+            outlasts: false,
             lifespan,
             slots,
             sessions: 0,
@@ -209,7 +212,7 @@ impl Process {
         match self.state {
             State::Starting { since } => Some(since + limits.ready),
             State::Ready { since: ready } | State::Serving { ready, .. } => (!self.proven).then(|| ready + limits.probation),
-            State::Draining { since, cut: None } => Some(since + limits.drain),
+            State::Draining { since, cut: None } => Some(since + if self.outlasts { limits.longest } else { limits.drain }),
             State::Draining { cut: Some(cut), .. } => Some(cut + CUT_GRACE),
             State::Stopping { since, kill, .. } => (kill == Kill::InTime).then(|| since + limits.stop),
             State::Ended { .. } => None,
@@ -223,6 +226,8 @@ pub struct Limits {
     pub ready: Duration,
     pub probation: Duration,
     pub drain: Duration,
+    /// Of one that outlasts its drain.
+    pub longest: Duration,
     pub stop: Duration,
 }
 

@@ -138,8 +138,8 @@ impl<W> Group<W> {
     fn has_place_for(&self, wish: &Start) -> bool {
         let surge = usize::from(self.settings.surge);
         let wanted = self.numbers().chain((wish.what == What::Grow).then_some(wish.number));
-        let there = wanted.clone().map(|number| self.at(number).count()).sum::<usize>();
-        there < wanted.count() + surge && self.processes.len() < self.places.len() + surge
+        let there = self.counted().filter(|process| wanted.clone().any(|number| number == process.number)).count();
+        there < wanted.count() + surge && self.counted().count() < self.places.len() + surge
     }
 
     /// The wish is granted.
@@ -195,7 +195,8 @@ impl<W> Group<W> {
         if busy || sure <= usize::from(self.settings.processes.min) {
             return None;
         }
-        let alone = |process: &Process| self.at(process.number).count() == 1 && (last || process.number != FIRST);
+        let others = |process: &Process| self.counted().filter(|other| other.number == process.number).count();
+        let alone = |process: &Process| others(process) == 1 && (last || process.number != FIRST);
         let idle = |index: &usize| self.processes[*index].is_idle() && alone(&self.processes[*index]);
         (0..self.processes.len()).filter(idle).min_by_key(|index| (self.processes[*index].idle, Reverse(self.processes[*index].number)))
     }
@@ -238,8 +239,8 @@ impl<W> Group<W> {
         if wanted > 0 && self.place(FIRST).wanted == Wanted::No {
             return Err("others are wanted and number 1 is not");
         }
-        let there = self.numbers().map(|number| self.at(number).count()).sum::<usize>();
-        if there > usize::from(wanted) + surge || self.processes.len() > usize::from(max) + surge {
+        let there = self.counted().filter(|process| self.place(process.number).wanted != Wanted::No).count();
+        if there > usize::from(wanted) + surge || self.counted().count() > usize::from(max) + surge {
             return Err("more processes than wanted and surge");
         }
         let is_wanted = |process: &Process| process.is_leaving() || self.place(process.number).wanted != Wanted::No;

@@ -67,6 +67,8 @@ pub struct ProcessView {
     pub last_used: Option<Duration>,
     /// Why it is replaced.
     pub worn: Option<Worn>,
+    /// It has requests beyond `drain.timeout`, and nothing waits for it: for how much longer at most.
+    pub outlasts: Option<Duration>,
 }
 
 /// Where a walk stands.
@@ -143,6 +145,9 @@ impl<W> Group<W> {
             errors: process.errors,
             last_used: process.last_used.map(|at| now.saturating_duration_since(at)),
             worn: process.worn,
+            outlasts: process
+                .outlasts
+                .then(|| process.deadline(&self.limits()).map_or(Duration::ZERO, |at| at.saturating_duration_since(now))),
         }
     }
 
@@ -209,7 +214,7 @@ impl<W> Group<W> {
         }
         let find = |wanted: &dyn Fn(&Process) -> bool| self.processes.iter().find(|process| wanted(process));
         let in_hand = find(&|process| process.is_coming() && process.generation == walk.target)
-            .or_else(|| find(&Process::is_leaving))
+            .or_else(|| find(&|process| process.is_leaving() && !process.outlasts))
             .or_else(|| find(&Process::is_coming));
         if let Some(process) = in_hand {
             let phase = match process.state {

@@ -166,7 +166,7 @@ impl<W> Group<W> {
 
     /// The one before has not left yet.
     pub(super) fn is_recycling(&self) -> bool {
-        self.processes.iter().any(|process| process.worn.is_some() && process.is_leaving())
+        self.processes.iter().any(|process| process.worn.is_some() && process.is_leaving() && !process.outlasts)
     }
 }
 

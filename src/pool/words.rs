@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, Outcome, Trigger, WhyDrain, Worn};
+use super::{Aim, Ask, Exit, Failure, FailureKind, NoAbort, NotLonger, Outcome, Trigger, WhyCut, WhyDrain, Worn};
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,6 +88,31 @@ impl fmt::Display for NoAbort {
             NoAbort::NothingUnderWay => f.write_str("nothing is under way that could be called off"),
             NoAbort::FirstStart => f.write_str("this is its first start: there is no release to go back to"),
         }
+    }
+}
+
+impl fmt::Display for WhyCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhyCut::Timeout(why) => write!(f, "drain.timeout has passed, and no more time can be had: {why}"),
+            WhyCut::Longest => f.write_str("drain.longest has passed"),
+            WhyCut::Room => f.write_str("a new process needs its room"),
+            WhyCut::Younger => f.write_str("a younger process of its number is at the end of its drain"),
+            WhyCut::Now => f.write_str("rota was told to stop at once"),
+        }
+    }
+}
+
+impl fmt::Display for NotLonger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotLonger::Configured => "drain.longest is no longer",
+            NotLonger::NoSurge => "surge = 0",
+            NotLonger::Exclusive => "leader = \"exclusive\"",
+            NotLonger::MakesRoom => "it goes to make room",
+            NotLonger::Full => "max_processes leaves no room",
+            NotLonger::Ends => "the app ends",
+        })
     }
 }
 

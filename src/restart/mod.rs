@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::dispatch;
+use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
-use crate::pool::{Claim, Exit, Failure, FailureKind, Signal, SignalTo, Step};
+use crate::pool::{Claim, Exit, Failure, FailureKind, Signal, SignalTo, Step, WhyCut, span};
 use crate::records::disk::Store;
 use crate::sys;
 use crate::table::{Shared, ToMaster, ToThread};
@@ -159,9 +160,10 @@ impl Restart {
                 self.say_why(id);
                 self.tell(id, ToThread::Drain);
             }
-            Step::Cut { id } => {
-                log::warn!("{}: the drain limit has passed; what it still has is cut", self.name(id));
-                self.tell(id, ToThread::Cut);
+            Step::Outlasts { id, sessions } => self.outlasts(id, sessions),
+            Step::Cut { id, why } => {
+                log::warn!("{}: {why}; what it still has is cut", self.name(id));
+                self.tell(id, ToThread::Cut(cut_of(why)));
             }
             Step::Signal { id, pid, to, what } => self.signal(id, pid, to, what),
             Step::Gone { id, name } => self.gone(id, &name),
@@ -273,6 +275,15 @@ impl Restart {
             // Its name is also the one of its successor.
             log::info!("{} pid {}: replaced {worn}", living.name, living.pid);
         }
+    }
+
+    fn outlasts(&self, id: ProcessId, sessions: u32) {
+        let drain = &self.shared.app(id.group).drain;
+        let (name, longest) = (self.name(id), span(drain.longest.as_secs_f64()));
+        let what = if sessions == 1 { "1 request".to_owned() } else { format!("{sessions} requests") };
+        log::info!(
+            "{name}: {what} not done at drain.timeout may be finished, {longest} after the drain began (drain.longest); nothing waits for that"
+        );
     }
 
     fn hand_over(&mut self, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
@@ -395,6 +406,16 @@ impl Restart {
 
     fn name(&self, id: ProcessId) -> String {
         self.living.get(&id).map_or_else(|| "a process that is gone".to_owned(), |living| living.name.to_string())
+    }
+}
+
+/// What those are told whose requests are cut.
+fn cut_of(why: WhyCut) -> Cut {
+    match why {
+        WhyCut::Timeout(_) => Cut::DrainTimeout,
+        WhyCut::Longest => Cut::DrainLongest,
+        WhyCut::Room | WhyCut::Younger => Cut::DrainRoom,
+        WhyCut::Now => Cut::Stopped,
     }
 }
 

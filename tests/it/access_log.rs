@@ -161,11 +161,11 @@ fn each_ending_has_one_line_that_says_how() {
         ("bare-lf", (400, false, "a line ends in LF without CR")),
         ("too-large", (413, false, "the body is larger than the app's limits.body")),
         ("garbage", (502, false, "not HTTP/1.0 or HTTP/1.1")),
-        ("cut-by-app", (200, true, "the app closed the connection")),
+        ("cut-by-app", (200, true, "the app closed the connection before its answer was whole")),
         ("again", (200, false, "-")),
-        ("left", (499, true, "-")),
-        ("half-a-body", (499, true, "-")),
-        ("half-an-answer", (200, true, "-")),
+        ("left", (499, true, "the client left")),
+        ("half-a-body", (499, true, "the client left")),
+        ("half-an-answer", (200, true, "the client left")),
     ];
     expected.sort_unstable();
     let mut endings: Vec<_> = lines.iter().map(|line| (name(line), ending(line))).collect();

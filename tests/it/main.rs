@@ -32,6 +32,7 @@ mod framing;
 mod harness;
 mod init;
 mod killed;
+mod lasting;
 mod leader;
 mod limits;
 mod logs;

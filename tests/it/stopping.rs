@@ -34,7 +34,7 @@ fn a_stop_is_bounded_by_the_drain_limit() {
     wait::until("the app has it", secs(10), || site.marks() == ["stuck"]);
     site.signal(Signal::TERM);
     assert_eq!(site.wait_end(secs(10)), Some(0));
-    assert!(stuck.join().unwrap().is_ok_and(|reply| reply.status == 504) || site.log().contains("cut"), "{}", site.log());
+    assert!(stuck.join().unwrap().is_ok_and(|reply| reply.status == 503) || site.log().contains("cut"), "{}", site.log());
 }
 
 #[test]

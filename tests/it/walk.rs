@@ -173,16 +173,16 @@ fn kept_connections_outlive_a_restart() {
 #[test]
 fn a_request_past_the_drain_limit_is_cut_and_the_walk_goes_on() {
     let site = Site::start(
-        "processes = 2\nconcurrency = 4\nbind = \"unix\"\nprobation = \"200ms\"\ndrain.timeout = \"500ms\"\nstop.timeout = \"1s\"",
+        "processes = 2\nconcurrency = 4\nbind = \"unix\"\nprobation = \"200ms\"\ndrain.timeout = \"500ms\"\ndrain.longest = \"0s\"\nstop.timeout = \"1s\"",
     );
     std::thread::scope(|scope| {
         let stuck = scope.spawn(|| wire::get(site.addr, "/hold?name=never&mark=stuck"));
         wait::until("it is with the app", secs(10), || site.marks().contains(&"stuck".to_owned()));
         site.deploy("2", "").expect(0);
-        assert_eq!(stuck.join().unwrap().unwrap().status, 504);
+        assert_eq!(stuck.join().unwrap().unwrap().status, 503);
     });
     assert_eq!(site.marks(), ["stuck"], "it was sent once");
-    assert!(site.log().contains("the drain limit has passed"));
+    assert!(site.log().contains("rota ended it at drain.timeout: its process had to go; answered 503"), "{}", site.log());
 }
 
 #[test]

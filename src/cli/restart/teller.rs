@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::cli::say::{Live, Paint};
 use crate::cli::table::{harmless, output_lines, span};
 use crate::cli::walk::{left, place, room};
-use crate::control::proto::{Asked, OutcomeKind, Progress, Reply, WalkEnd, reply_line};
+use crate::control::proto::{Asked, Finishing, OutcomeKind, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Number};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,14 @@ fn live_line(progress: &Progress, later: f64) -> String {
 /// One sentence; what serves if it failed, and the last output of the process that did.
 fn end_text(end: &WalkEnd, paint: Paint) -> String {
     let mut text = outcome_text(end, paint);
+    for Finishing { number, generation, sessions, seconds } in &end.finishing {
+        let what = if *sessions == 1 { "1 request".to_owned() } else { format!("{sessions} requests") };
+        text.push_str(&format!(
+            "  {}/{number} {generation} still finishes {what}, for {} at most (drain.longest)\n",
+            end.app,
+            span(*seconds)
+        ));
+    }
     if let Some(why) = &end.not_written {
         let warning = paint.warn("not written down");
         text.push_str(&format!("  {warning}: {}; until that is mended a start of rota would not know of this\n", harmless(why)));

@@ -66,7 +66,11 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
     for process in app.processes.iter().filter(|process| process.state == "draining" && process.sessions > 0) {
         let ProcessStatus { number, generation, sessions, .. } = process;
         let requests = if *sessions == 1 { "1 request".to_owned() } else { format!("{sessions} requests") };
-        line(&format!("{}/{number} {generation} waits for {requests} to end: rota status --blocking {}", app.app, app.app), None);
+        let what = match process.finishes_for {
+            Some(left) => format!("still finishes {requests}, for {} at most", span(left)),
+            None => format!("waits for {requests} to end"),
+        };
+        line(&format!("{}/{number} {generation} {what}: rota status --blocking {}", app.app, app.app), None);
     }
     for process in &app.processes {
         let ProcessStatus { number, generation, replaced: Some(why), .. } = process else { continue };
@@ -344,7 +348,7 @@ blog  g7 /srv/blog/releases/41
 
     #[test]
     fn the_readme_lists_every_field_of_the_json_and_no_other() {
-        let process = ProcessStatus { replaced: Some("as asked".to_owned()), ..process(1, 7, "serving") };
+        let process = ProcessStatus { replaced: Some("as asked".to_owned()), finishes_for: Some(1.5), ..process(1, 7, "serving") };
         let app = AppStatus { processes: vec![process], ..troubled() };
         let status = StatusReply { apps: vec![app], ..server() };
         let mut fields = BTreeSet::new();
@@ -446,6 +450,7 @@ blog  g7 /srv/blog/releases/41
             errors: 3,
             last_used: Some(1.2),
             replaced: None,
+            finishes_for: None,
             cpu: Some(7.1),
             memory: Some(66 << 20),
             children: Some(2),

@@ -49,7 +49,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         ready: ReadyConfig { path: "/".into(), status: None, timeout: seconds(60) },
         warmup: Vec::new(),
         probation: seconds(2),
-        drain: DrainConfig { timeout: seconds(30), upgraded: seconds(10) },
+        drain: DrainConfig { timeout: seconds(60), longest: seconds(600), upgraded: seconds(10) },
         stop: StopConfig { timeout: seconds(10) },
         on_failure: OnFailure::Resist,
         surge: 1,
@@ -116,7 +116,7 @@ queue = { max = 0, timeout = "1s" }
 ready = { path = "/up?x=1", status = 204, timeout = "5m" }
 warmup = ["/", "/a?b"]
 probation = "0s"
-drain = { timeout = "1s", upgraded = "2s" }
+drain = { timeout = "1s", longest = "3s", upgraded = "2s" }
 stop = { signal = "QUIT", timeout = "3s" }
 on_failure = "rollback"
 surge = 0
@@ -205,7 +205,7 @@ sendfile_root = "/srv/files"
         ready: ReadyConfig { path: "/up?x=1".into(), status: Some(204), timeout: seconds(300) },
         warmup: vec!["/".into(), "/a?b".into()],
         probation: seconds(0),
-        drain: DrainConfig { timeout: seconds(1), upgraded: seconds(2) },
+        drain: DrainConfig { timeout: seconds(1), longest: seconds(3), upgraded: seconds(2) },
         stop: StopConfig { timeout: seconds(3) },
         on_failure: OnFailure::Rollback,
         surge: 0,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AppStatus, Backoff, HeldBy, LastFailure, OutcomeKind, Pause, ProcessStatus, Progress, QueueStatus, Resists, WalkEnd};
+use super::{
+    AppStatus, Backoff, Finishing, HeldBy, LastFailure, OutcomeKind, Pause, ProcessStatus, Progress, QueueStatus, Resists, WalkEnd,
+};
 use crate::ids::{AppName, Generation};
 use crate::pool::{BackoffView, Failure, GroupView, Outcome, ProcessView, ResistView, WalkView};
 
@@ -65,10 +67,19 @@ impl ProcessStatus {
             errors: view.errors,
             last_used: view.last_used.map(seconds),
             replaced: view.worn.map(|worn| worn.to_string()),
+            finishes_for: view.outlasts.map(seconds),
             cpu: None,
             memory: None,
             children: None,
         }
+    }
+}
+
+impl Finishing {
+    /// None: nothing waits for it no longer, or it has nothing to finish.
+    pub fn of(view: &ProcessView) -> Option<Self> {
+        let left = view.outlasts.filter(|_| view.sessions > 0)?;
+        Some(Self { number: view.name.number, generation: view.name.generation, sessions: view.sessions, seconds: seconds(left) })
     }
 }
 
@@ -130,6 +141,7 @@ impl WalkEnd {
             replaced: None,
             skipped: Vec::new(),
             serving,
+            finishing: Vec::new(),
             not_written: None,
             seconds: 0.0,
         };

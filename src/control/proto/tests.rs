@@ -95,7 +95,7 @@ fn an_end_reads_on_the_wire_as_documented() {
     let expected = concat!(
         r#"{"event":"ended","app":"blog","generation":8,"outcome":"failed","#,
         r#""message":"failed at process 3, 2 replaced: exited with status 1 after 0.42 s, before it was ready","#,
-        r#""output":["ImportError: no module named x"],"at":3,"replaced":2,"skipped":[],"serving":"g7 /srv/blog/41","not_written":null,"seconds":7.5}"#,
+        r#""output":["ImportError: no module named x"],"at":3,"replaced":2,"skipped":[],"serving":"g7 /srv/blog/41","finishing":[],"not_written":null,"seconds":7.5}"#,
         "\n"
     );
     assert_eq!(String::from_utf8(reply_line(&Reply::Ended(Box::new(end)))).unwrap(), expected);
@@ -156,7 +156,7 @@ fn the_whole_view_of_a_group_is_told() {
     let expected = concat!(
         r#"{"app":"blog","generation":7,"release":"/srv/blog/7","passed_over":null,"command":null,"detected":null,"processes_wanted":4,"processes_min":2,"processes_max":6,"held":{"limit":"max_processes","seconds":2.5},"concurrency":5,"#,
         r#""processes":[{"number":3,"generation":8,"pid":4711,"release":"/srv/blog/8","state":"starting","state_seconds":1.2,"age":1.25,"#,
-        r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","cpu":null,"memory":null,"children":null}],"#,
+        r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","finishes_for":null,"cpu":null,"memory":null,"children":null}],"#,
         r#""queue":{"length":2,"max":100,"age":0.25,"refused":3,"expired":4},"#,
         r#""walk":{"app":"blog","generation":8,"kind":"restart","trigger":"signal","phase":"boot","number":3,"replaced":2,"of":4,"#,
         r#""seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,
@@ -204,6 +204,7 @@ fn view() -> GroupView {
             errors: 1,
             last_used: Some(Duration::from_millis(500)),
             worn: Some(Worn::Requests(1000)),
+            outlasts: None,
         }],
         queue_len: 2,
         queue_max: 100,

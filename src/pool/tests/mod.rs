@@ -4,6 +4,7 @@ mod deployments;
 mod failures;
 mod leader;
 mod machine;
+mod outlast;
 mod requests;
 mod restarts;
 mod room;
@@ -39,6 +40,7 @@ const SETTINGS: Settings = Settings {
     ready_timeout: Duration::from_secs(60),
     probation: Duration::from_secs(2),
     drain_timeout: Duration::from_secs(30),
+    drain_longest: Duration::from_secs(600),
     stop_timeout: Duration::from_secs(10),
     on_failure: OnFailure::Resist,
     surge: 1,
@@ -176,7 +178,8 @@ impl Rig {
             Step::Grant { granted } => granted.iter().fold("grant".to_owned(), |line, (_, waiting)| line + " " + waiting),
             Step::Drain { id, why: WhyDrain::Replaced | WhyDrain::Ends } => format!("drain {}", self.short(id)),
             Step::Drain { id, why } => format!("drain {}: {why}", self.short(id)),
-            Step::Cut { id } => format!("cut {}", self.short(id)),
+            Step::Outlasts { id, sessions } => format!("{} outlasts its drain with {sessions}", self.short(id)),
+            Step::Cut { id, why } => format!("cut {}: {why}", self.short(id)),
             Step::Signal { id, pid, to, what } => {
                 assert_eq!(pid, id.serial + 100);
                 format!("{what:?} {to:?} {}", self.short(id)).to_lowercase()

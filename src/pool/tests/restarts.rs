@@ -36,14 +36,14 @@ fn a_restart_replaces_one_process_after_another_the_first_on_probation() {
 
 #[test]
 fn a_drain_waits_for_its_sessions_then_cuts_them_and_then_goes_on_regardless() {
-    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), drain_longest: Duration::ZERO, ..SETTINGS });
     let claim = rig.claim("a");
     rig.restart();
     rig.steps();
     rig.ready("1 g2");
     assert_eq!(rig.steps_for(2.0), ["serve 1 g2, drain 1 g1"]);
     assert_eq!(rig.steps_for(29.9), [""; 0]);
-    assert_eq!(rig.steps_for(0.1), ["cut 1 g1"]);
+    assert_eq!(rig.steps_for(0.1), ["cut 1 g1: drain.timeout has passed, and no more time can be had: drain.longest is no longer"]);
     assert_eq!(rig.steps_for(0.9), [""; 0]);
     assert_eq!(rig.steps_for(0.1), ["stop leader 1 g1"]);
     assert!(rig.finish(claim).is_none());

@@ -89,7 +89,7 @@ fn a_second_stop_cuts_and_kills() {
     rig.pool.stop(rig.now);
     rig.steps();
     rig.pool.stop_now(rig.now);
-    assert_eq!(rig.steps(), ["cut 1 g1", "kill group 1 g1", "kill group 2 g1", "kill group 1 g2"]);
+    assert_eq!(rig.steps(), ["cut 1 g1: rota was told to stop at once", "kill group 1 g1", "kill group 2 g1", "kill group 1 g2"]);
     rig.finish(claim);
     for name in ["1 g1", "2 g1", "1 g2"] {
         rig.exits(name, 137);

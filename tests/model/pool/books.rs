@@ -122,6 +122,8 @@ pub struct Proc {
     pub serving: bool,
     pub draining: Option<Instant>,
     pub cut: Option<Instant>,
+    /// It has requests beyond the time that anything waits for.
+    pub outlasts: bool,
     pub first_signal: Option<Instant>,
     pub told_leader: bool,
     pub told_group: bool,
@@ -174,6 +176,7 @@ impl Proc {
             serving: false,
             draining: None,
             cut: None,
+            outlasts: false,
             first_signal: None,
             told_leader: false,
             told_group: false,
@@ -293,7 +296,7 @@ impl App {
 
     /// Of the room that all apps have together.
     pub fn share(&self) -> usize {
-        self.there().count().max(if self.ending { 0 } else { self.wanted() })
+        self.counted().count().max(if self.ending { 0 } else { self.wanted() }) + self.outlasting().count()
     }
 
     pub fn booting(&self) -> usize {
@@ -304,7 +307,7 @@ impl App {
     pub fn longest_idle(&self) -> Option<&Proc> {
         let (wanted, sure) = (self.wanted(), self.numbers.values().filter(|served| **served).count());
         let busy = self.ending || self.paused.is_some();
-        let alone = |proc: &&Proc| self.there().filter(|other| other.number == proc.number).count() == 1;
+        let alone = |proc: &&Proc| self.counted().filter(|other| other.number == proc.number).count() == 1;
         let last = |proc: &&Proc| wanted == 1 || proc.number != Number(1);
         let idle = self.serving().filter(|proc| proc.claims == 0).filter(alone).filter(last);
         idle.min_by_key(|proc| (proc.idle, std::cmp::Reverse(proc.number))).filter(|_| !busy && sure > self.min())
@@ -321,6 +324,20 @@ impl App {
 
     pub fn there(&self) -> impl Iterator<Item = &Proc> {
         self.procs.iter().filter(|proc| !proc.gone)
+    }
+
+    /// Those that are not beside all numbers.
+    pub fn counted(&self) -> impl Iterator<Item = &Proc> {
+        self.there().filter(|proc| !proc.outlasts)
+    }
+
+    pub fn outlasting(&self) -> impl Iterator<Item = &Proc> {
+        self.there().filter(|proc| proc.outlasts)
+    }
+
+    /// At the end of its drain another of its number outlasted its own, which had to go first.
+    pub fn waited_for_older(&self, proc: &Proc) -> bool {
+        self.procs.iter().any(|other| other.outlasts && other.number == proc.number && other.id != proc.id)
     }
 
     pub fn serving(&self) -> impl Iterator<Item = &Proc> {

@@ -11,13 +11,19 @@ use super::books::{App, Check, LEADER, OF_LATE, Proc, Request, ensure};
 impl App {
     /// What holds after every change.
     pub fn check(&self) -> Check {
-        let (there, numbers, surge) = (self.there().count(), self.wanted_numbers(), usize::from(self.settings.surge));
+        let (there, numbers, surge) = (self.counted().count(), self.wanted_numbers(), usize::from(self.settings.surge));
         ensure!(there <= self.max() + surge, "{there} processes, {} may be, surge {surge}", self.max());
-        let where_wanted = self.there().filter(|proc| numbers.contains(&proc.number)).count();
+        let where_wanted = self.counted().filter(|proc| numbers.contains(&proc.number)).count();
         ensure!(where_wanted <= self.bound(), "{where_wanted} processes for {} wanted, surge {surge}", numbers.len());
         ensure!((self.min()..=self.max()).contains(&numbers.len()), "{} processes are wanted", numbers.len());
         let leaders = self.there().filter(|proc| proc.number == LEADER).count();
         ensure!(leaders <= 1 || !self.is_exclusive(), "{leaders} processes of number 1");
+        for proc in self.outlasting() {
+            let twins = self.outlasting().filter(|other| other.number == proc.number).count();
+            ensure!(twins <= 1, "{twins} processes of number {} outlast their drains", proc.number);
+            let alone = self.is_exclusive() && proc.number == LEADER;
+            ensure!(surge > 0 && !alone && proc.is_leaving(), "{:?} outlasts its drain", proc.id);
+        }
         for proc in self.there() {
             ensure!(proc.claims <= self.settings.concurrency, "{:?} has {} sessions", proc.id, proc.claims);
             ensure!(
@@ -46,8 +52,8 @@ impl App {
         };
         let waits = self.there().find(|proc| proc.ready.is_some() && of_use(proc));
         ensure!(waits.is_none() || self.serving().count() > 0, "{waits:?} is ready and nothing serves");
-        let may = boots && (room > 0 || self.there().count() < self.wanted());
-        let (Some(good), true) = (self.good, self.there().count() < self.bound() && may) else { return Ok(()) };
+        let may = boots && (room > 0 || self.counted().count() < self.wanted());
+        let (Some(good), true) = (self.good, self.counted().count() < self.bound() && may) else { return Ok(()) };
         // The good release has not failed for so long, and nothing else has ended at this number, that nothing holds its start up.
         let no_failure = !self.ended_of_late(now).any(|proc| proc.failed && proc.generation == good);
         for number in self.wanted_numbers() {
@@ -56,7 +62,7 @@ impl App {
             let calm = no_failure && !recycled && self.ended_of_late(now).filter(|proc| proc.number == number).count() <= 1;
             let emptied = self.taken_out.contains(&number) || self.postponed == Some(number) || self.is_at_once();
             let alone = self.is_exclusive() && number == LEADER;
-            let leaves = (emptied || alone) && self.there().any(|proc| proc.number == number);
+            let leaves = (emptied || alone) && self.there().any(|proc| proc.number == number || proc.outlasts);
             let target = self.walk.filter(|walk| emptied || self.accepts(*walk, now));
             let is_filled = self.there().any(|proc| proc.is_coming() && (proc.generation == good || Some(proc.generation) == target));
             ensure!(!self.is_missing(number) || leaves || !calm || is_filled, "number {number} is missing and nothing is started");

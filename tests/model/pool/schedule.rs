@@ -49,6 +49,8 @@ pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
 
 fn settings(rng: &mut Rng) -> Settings {
     let processes = sizes(rng);
+    let drain_timeout = rng.within(100, 30_000);
+    let drain_longest = if rng.percent(40) { 0 } else { drain_timeout + rng.within(0, 60_000) };
     Settings {
         processes,
         concurrency: rng.within(1, 3) as u32,
@@ -57,7 +59,8 @@ fn settings(rng: &mut Rng) -> Settings {
         queue_timeout: Duration::from_millis(rng.within(100, 30_000)),
         ready_timeout: Duration::from_millis(rng.within(500, 20_000)),
         probation: Duration::from_millis(if rng.percent(10) { 0 } else { rng.within(1, 5_000) }),
-        drain_timeout: Duration::from_millis(rng.within(100, 30_000)),
+        drain_timeout: Duration::from_millis(drain_timeout),
+        drain_longest: Duration::from_millis(drain_longest),
         stop_timeout: Duration::from_millis(rng.within(100, 10_000)),
         on_failure: rng.pick(&[OnFailure::Resist, OnFailure::Rollback, OnFailure::Continue]).unwrap_or(OnFailure::Resist),
         surge: rng.pick(&[0, 1, 1, 2, 3]).unwrap_or(1),

@@ -30,7 +30,7 @@ impl App {
             Some(_) => {
                 ensure!(walk.or(self.good) == Some(generation) || given_up, "replaced by what is not wanted");
                 let watched = self.is_watched(generation, now) && self.serving_of(generation) > 0;
-                let leaves = self.there().find(|proc| proc.relieved);
+                let leaves = self.counted().find(|proc| proc.relieved);
                 ensure!(self.walk.is_some() || leaves.is_none(), "replaced while {leaves:?} has not left yet");
                 ensure!(self.walk != Some(generation) || !watched, "a second process is replaced while the first is watched");
             }
@@ -256,7 +256,7 @@ impl World {
             let others = books.wanted_numbers().into_iter().filter(|other| *other != number);
             let missing = others.into_iter().find(|other| !books.serving().any(|proc| proc.number == *other));
             ensure!(missing.is_none(), "{id:?} is taken out while nothing serves at {missing:?}");
-            ensure!(books.there().count() == books.wanted(), "{id:?} is taken out beside others that come or go");
+            ensure!(books.counted().count() == books.wanted(), "{id:?} is taken out beside others that come or go");
         }
         self.tally.saw(Saw::TakenOut);
         books.procs[index].serving = false;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rota::ids::ProcessId;
-use rota::pool::{Signal, SignalTo, Step, WhyDrain};
+use rota::pool::{NotLonger, Settings, Signal, SignalTo, Step, WhyCut, WhyDrain};
 
-use super::books::{App, Check, ensure};
+use super::books::{App, Check, LEADER, Proc, ensure};
 use super::tally::Saw;
 use super::world::{Event, World};
 
@@ -120,21 +120,8 @@ impl World {
                 books.procs[proc].draining = Some(self.now);
                 Ok(())
             }
-            Step::Cut { id } => {
-                let books = &mut self.apps[app_of(id)];
-                let proc = books.index(id)?;
-                let (limit, now, at_once, calm) = (books.settings.drain_timeout, self.now, books.ending_now, self.calm);
-                let it = &mut books.procs[proc];
-                let overdue = it.draining.is_some_and(|since| now >= since + limit) && it.claims > 0;
-                ensure!(it.cut.is_none() && (at_once || overdue), "{id:?} is cut too early or twice");
-                ensure!(at_once || is_punctual(now, it.draining.map(|since| since + limit), calm), "{id:?} is cut too late");
-                it.serving = false;
-                it.draining.get_or_insert(now);
-                it.cut = Some(now);
-                self.tally.saw(Saw::Cut);
-                self.release_claims(app_of(id), proc);
-                Ok(())
-            }
+            Step::Outlasts { id, sessions } => self.outlasts(id, sessions),
+            Step::Cut { id, why } => self.cut(id, why),
             Step::Signal { id, pid, to, what } => self.signal(id, pid, to, what),
             Step::Gone { id, name } => {
                 let books = &mut self.apps[app_of(id)];
@@ -147,6 +134,69 @@ impl World {
             }
             Step::WalkEnded { group, ask, outcome } => self.walk_ended(group, &ask, outcome),
         }
+    }
+
+    /// A drain is over, and what is left of it may go on.
+    fn outlasts(&mut self, id: ProcessId, sessions: u32) -> Check {
+        let (now, calm, room) = (self.now, self.calm, self.room());
+        let books = &mut self.apps[app_of(id)];
+        let proc = books.index(id)?;
+        let it = &books.procs[proc];
+        let Settings { drain_timeout, drain_longest, .. } = books.settings;
+        let due = it.draining.map(|since| since + drain_timeout);
+        ensure!(due.is_some_and(|due| now >= due) && drain_longest > drain_timeout && !it.outlasts, "{id:?} outlasts its drain too early");
+        ensure!(it.claims > 0 && it.claims == sessions && it.cut.is_none() && !books.ending, "{id:?} outlasts its drain for no reason");
+        ensure!(books.waited_for_older(it) || is_punctual(now, due, calm), "{id:?} outlasts its drain too late");
+        ensure!(room > 0 || books.counted().count() > books.wanted(), "{id:?} outlasts its drain where there is no room");
+        books.procs[proc].outlasts = true;
+        self.tally.saw(Saw::Outlasts);
+        Ok(())
+    }
+
+    fn cut(&mut self, id: ProcessId, why: WhyCut) -> Check {
+        let (now, calm, room) = (self.now, self.calm, self.room());
+        let books = &self.apps[app_of(id)];
+        let proc = books.index(id)?;
+        let (it, settings) = (&books.procs[proc], &books.settings);
+        let after = |limit: Duration| it.draining.map(|since| since + limit);
+        let (due, last) = (after(settings.drain_timeout), after(settings.drain_longest));
+        let is_over = |due: Option<Instant>| due.is_some_and(|due| now >= due) && it.claims > 0;
+        ensure!(it.cut.is_none(), "{id:?} is cut twice");
+        let makes_room = books.postponed.is_some() || !books.taken_out.is_empty();
+        let may = match why {
+            WhyCut::Now => books.ending_now,
+            WhyCut::Timeout(NotLonger::Ends) if it.outlasts => books.ending,
+            WhyCut::Timeout(not_longer) => {
+                let holds = match not_longer {
+                    NotLonger::Configured => settings.drain_longest <= settings.drain_timeout,
+                    NotLonger::NoSurge => settings.surge == 0,
+                    NotLonger::Exclusive => books.is_exclusive() && it.number == LEADER,
+                    NotLonger::MakesRoom => makes_room,
+                    NotLonger::Full => room == 0,
+                    NotLonger::Ends => books.ending,
+                };
+                let in_time = books.waited_for_older(it) || is_punctual(now, due, calm);
+                ensure!(!is_over(due) || in_time, "{id:?} is cut too late");
+                holds && is_over(due) && !it.outlasts
+            }
+            WhyCut::Longest => {
+                ensure!(is_punctual(now, last, calm), "{id:?} is cut too late");
+                is_over(last) && it.outlasts
+            }
+            WhyCut::Room => makes_room && it.outlasts,
+            WhyCut::Younger => {
+                let ends = |other: &Proc| other.draining.is_some_and(|since| now >= since + settings.drain_timeout) && other.claims > 0;
+                it.outlasts && books.counted().any(|other| other.number == it.number && ends(other))
+            }
+        };
+        ensure!(may, "{id:?} is cut too early or for no reason: {why}");
+        self.tally.saw(if it.outlasts { Saw::CutAtLast } else { Saw::Cut });
+        let it = &mut self.apps[app_of(id)].procs[proc];
+        it.serving = false;
+        it.draining.get_or_insert(now);
+        it.cut = Some(now);
+        self.release_claims(app_of(id), proc);
+        Ok(())
     }
 
     fn signal(&mut self, id: ProcessId, pid: u32, to: SignalTo, what: Signal) -> Check {
@@ -173,7 +223,8 @@ impl World {
                     let due = if it.claims == 0 { since.max(it.idle) } else { it.cut.map_or(since, |cut| cut + CUT_GRACE) };
                     ensure!(is_punctual(now, Some(due), self.calm), "{id:?} has drained and is stopped too late");
                     let limit = since + books.settings.drain_timeout;
-                    let uncut = self.calm.is_some_and(|calm| limit >= calm) && it.cut.is_none() && now > limit;
+                    let lasts = it.outlasts || books.waited_for_older(it);
+                    let uncut = self.calm.is_some_and(|calm| limit >= calm) && it.cut.is_none() && now > limit && !lasts;
                     ensure!(!uncut, "{id:?} drained past its limit and was not cut");
                 }
                 let of_no_use = it.draining.is_some()
@@ -227,7 +278,8 @@ fn group_of(step: &Step<u32>) -> usize {
         Step::Spawn { id, .. }
         | Step::Serve { id, .. }
         | Step::Drain { id, .. }
-        | Step::Cut { id }
+        | Step::Outlasts { id, .. }
+        | Step::Cut { id, .. }
         | Step::Signal { id, .. }
         | Step::Gone { id, .. } => Some(id.group),
         Step::Grant { granted } => granted.first().map(|(claim, _)| claim.process().group),

@@ -33,6 +33,9 @@ pub enum Saw {
     /// Killed for its memory.
     TooHeavy,
     Cut,
+    Outlasts,
+    /// One that outlasted its drain was cut.
+    CutAtLast,
     Kill,
     Step,
     Request,
@@ -54,7 +57,7 @@ pub enum Saw {
     LeftFirst,
 }
 
-const ALL: [Saw; 36] = [
+const ALL: [Saw; 38] = [
     Saw::Restart,
     Saw::Joined,
     Saw::AtOnce,
@@ -77,6 +80,8 @@ const ALL: [Saw; 36] = [
     Saw::WornOut,
     Saw::TooHeavy,
     Saw::Cut,
+    Saw::Outlasts,
+    Saw::CutAtLast,
     Saw::Kill,
     Saw::Step,
     Saw::Request,

@@ -203,7 +203,7 @@ impl App {
     /// What an outcome says is so.
     fn check_outcome(&mut self, generation: Generation, outcome: &Outcome, now: Instant) -> Result<Option<Saw>, String> {
         let complete = self.walk == Some(generation) && !self.ending;
-        let there = self.there().count();
+        let there = self.counted().count();
         let all = |of: Generation| there == self.wanted() && self.serving_of(of) == there;
         let policy = self.settings.on_failure;
         Ok(match outcome {
