@@ -15,7 +15,7 @@ pub fn is_stream(head: &ResponseHead<'_, '_>, body: &ResponseBody) -> bool {
     media_types(head).any(|essence| {
         let is = |known: &&str| essence.eq_ignore_ascii_case(known.as_bytes());
         let begins = |known: &&str| essence.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known.as_bytes()));
-        TYPES.iter().any(|known| is(known)) || FAMILIES.iter().any(|known| begins(known))
+        TYPES.iter().any(is) || FAMILIES.iter().any(begins)
     })
 }
 
