@@ -11,6 +11,7 @@
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-samples` | [`samples`] | memory of processes that have a limit, what all take when somebody asks for the status; sleeps otherwise |
+//! | `rota-releases` | [`release_watch`] | looks every few seconds whether the directories of what serves are still there |
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: resolve, spawn, drain, signal, reap |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
@@ -88,6 +89,7 @@ pub mod plight;
 pub mod pool;
 pub mod printable;
 pub mod records;
+pub mod release_watch;
 pub mod restart;
 pub mod router;
 mod safe_open;

@@ -43,6 +43,12 @@ pub fn reap_any() -> Option<(u32, Exit)> {
     }
 }
 
+/// How many processes the kernel has killed for memory since the machine was started (proc(5), /proc/vmstat).
+pub fn kills_for_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+}
+
 pub fn signal_process(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process(as_pid(pid)?, signal)?)
 }

@@ -48,6 +48,8 @@ pub struct Shared {
     pub watch: mio::Registry,
     /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`.
     pub fault_panic: bool,
+    /// By [`GroupId`]: requests are known that ended processes of the app ([`crate::pool::Group::may_risk`]).
+    suspects: Vec<AtomicBool>,
     waits: AtomicU64,
 }
 
@@ -97,8 +99,8 @@ pub enum ToThread {
     Drain,
     /// What is in hand is cut.
     Cut(Cut),
-    /// The process ended (its leader): read what it printed, then report it.
-    Exited(Exit),
+    /// The process ended (its leader): read what it printed, then report it. True: the kernel has killed for memory lately.
+    Exited(Exit, bool),
     /// The server is stopping: close what has nothing to ask, and let the streams leave.
     CloseIdle,
     /// Say what requests are in hand ([`ToMaster::InHand`]).
@@ -139,6 +141,7 @@ impl Shared {
             router: Router::new(routes()),
             spool: Arc::new(SpoolSpace::new(server.spool_dir.clone(), server.spool_max)),
             server,
+            suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),
             apps: apps.into_iter().map(Arc::new).collect(),
             connections: ConnCount::default(),
             access_log: logs.access,
@@ -160,6 +163,17 @@ impl Shared {
     /// The Host of requests that came without one (HTTP/1.0), and of probes.
     pub fn default_host(&self, group: GroupId) -> &str {
         self.app(group).default_host()
+    }
+
+    /// There are some now, or none any more.
+    pub fn has_suspects(&self, group: GroupId, some: bool) {
+        if some != self.asks_for_suspects(group) {
+            self.suspects[group.index()].store(some, Ordering::Relaxed);
+        }
+    }
+
+    pub fn asks_for_suspects(&self, group: GroupId) -> bool {
+        self.suspects[group.index()].load(Ordering::Relaxed)
     }
 
     /// A name for a connection that may have to wait, unique while rota runs.
@@ -224,6 +238,21 @@ impl State {
     pub fn newest_release(&self, group: GroupId) -> Option<&Arc<Release>> {
         let of_group = self.releases.iter().filter(|((of, _), _)| *of == group);
         of_group.max_by_key(|((_, generation), _)| *generation).map(|(_, release)| release)
+    }
+
+    /// The release of `generation` is the directory of the good one.
+    pub fn is_in_place(&self, group: GroupId, generation: Generation) -> bool {
+        let identity = |generation| self.releases.get(&(group, generation)).and_then(|release| release.identity);
+        let good = self.pool.group(group).good().filter(|good| *good != generation);
+        good.and_then(identity).is_some_and(|good| Some(good) == identity(generation))
+    }
+
+    /// Why what serves could not be started anew, as a sentence; None: it could.
+    pub fn say_lost(&self, group: GroupId) -> Option<String> {
+        let of = self.pool.group(group);
+        let (lost, good) = (of.loss()?, of.good()?);
+        let directory = self.releases.get(&(group, good)).map_or_else(String::new, |release| release.root.display().to_string());
+        Some(lost.say(good, &directory, of.serving_good()))
     }
 
     /// Tells a process's thread something that is no connection.

@@ -8,7 +8,7 @@ use crate::master::Master;
 use crate::pool::{Limits, Pool, Settings};
 use crate::records::Record;
 use crate::records::disk::Store;
-use crate::{restart, safe_open, sys};
+use crate::{release_watch, restart, safe_open, sys};
 
 use super::Exit;
 use super::check::{Privileges, start_findings};
@@ -62,6 +62,7 @@ pub fn serve(config: Config) -> Result<(), String> {
         state.pool.add(app.name.clone(), settings(app), record.generation.next(), now);
         state.records.push(record);
     }
+    release_watch::start(master.shared().clone()).map_err(|error| format!("release thread: {error}"))?;
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
     let at: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
     log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at.join(", "), apps.len());

@@ -234,6 +234,9 @@ pub struct WalkEnd {
     pub finishing: Vec<Finishing>,
     /// Why this is not on the disk, so that a start of rota would not know it. None: it is.
     pub not_written: Option<String>,
+    /// Why what serves could not be started anew. None: it could.
+    #[serde(default)]
+    pub lost: Option<String>,
     /// From the request to the end; the server fills it in.
     pub seconds: f64,
 }
@@ -353,6 +356,9 @@ pub struct AppStatus {
     pub backoff: Option<Backoff>,
     /// Why its record is not on the disk; tried again every few seconds. None: it is.
     pub not_written: Option<String>,
+    /// Why what serves could not be started anew, so that its processes are kept. None: it could.
+    #[serde(default)]
+    pub lost: Option<String>,
     /// Requests are held.
     pub pause: Option<Pause>,
     pub last_failure: Option<LastFailure>,

@@ -44,6 +44,8 @@ pub trait Operator {
     fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String>;
     /// It is gone: the pid in its place, if there is one.
     fn is_detached(&mut self, detached: &Detached, now: Instant) -> Option<Option<u32>>;
+    /// It serves on, for no other could be started in its place: why.
+    fn stays(&mut self, detached: &Detached, now: Instant) -> Option<String>;
     /// Asks the I/O threads what they have in hand.
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String>;
     /// The answer to a question, when all that were asked have spoken or the time is up.
@@ -68,6 +70,8 @@ pub struct Detached {
     pub number: Number,
     pub pid: Option<u32>,
     pub id: ProcessId,
+    /// When that was.
+    pub asked: Instant,
 }
 
 /// A question to other threads.

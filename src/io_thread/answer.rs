@@ -209,6 +209,9 @@ impl IoThread {
 
     /// The response is whole: the slot is free, the client may still have to take the rest.
     pub(super) fn finish(&mut self, key: usize, upstream_key: usize, end: End) {
+        if self.shared.asks_for_suspects(self.id.group) {
+            self.survives(key);
+        }
         let client = &mut self.clients[key];
         let Some(exchange) = client.exchange.take() else { return };
         let Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. } = *exchange else { return };

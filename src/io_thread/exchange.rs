@@ -33,6 +33,8 @@ pub struct Exchange {
     /// Part of the request is still to be written.
     pub sending: bool,
     pub stage: Stage,
+    /// The app closed its connection before that, which is still to be judged.
+    pub closed: Option<Fault>,
     /// A byte of the response has been seen.
     pub seen: bool,
     /// A byte of the final response has gone to the client: there is no other answer any more.
@@ -105,6 +107,7 @@ impl Exchange {
             head_sent: 0,
             sending: true,
             stage: Stage::Head,
+            closed: None,
             seen: false,
             begun: false,
             interim: 0,
@@ -144,6 +147,12 @@ impl Exchange {
 impl IoThread {
     /// Sends a client's request to the app.
     pub(super) fn begin(&mut self, key: usize, claim: Claim) {
+        if self.shared.asks_for_suspects(self.id.group)
+            && let Err(refusal) = self.is_worth_the_risk(key)
+        {
+            self.refuse(key, &refusal);
+            return self.give_back(claim, Ended::Unused);
+        }
         let client = &mut self.clients[key];
         let Some(request) = client.conn.request.as_mut() else {
             return self.give_back(claim, Ended::Unused);
@@ -190,7 +199,8 @@ impl IoThread {
 
     /// Opens a connection for a client whose exchange has none.
     pub(super) fn connect(&mut self, key: usize) {
-        let waits = |client: &Client| client.exchange.as_ref().is_some_and(|exchange| exchange.upstream.is_none());
+        let waits =
+            |client: &Client| client.exchange.as_ref().is_some_and(|exchange| exchange.upstream.is_none() && exchange.closed.is_none());
         if !self.clients.get(key).is_some_and(waits) {
             return;
         }
@@ -358,6 +368,9 @@ impl IoThread {
 
     /// A deadline of an exchange has passed.
     pub(super) fn exchange_expired(&mut self, key: usize) {
+        if self.clients[key].exchange.as_ref().is_some_and(|exchange| exchange.closed.is_some()) {
+            return self.verdict_is_due(key);
+        }
         if self.verdict_is_late(key) || self.stream_expired(key) || self.is_overdue(key) {
             return;
         }

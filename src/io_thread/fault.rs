@@ -1,14 +1,14 @@
 //! What an app can do wrong, and what becomes of the request: sent again, answered by us, or cut off.
 
 use std::io;
-use std::time::Duration;
 
+use super::death::Verdict;
 use super::exchange::{Exchange, Stage};
 use super::{Client, IoThread};
 use crate::http::cut::Cut;
 use crate::http::exchange;
 use crate::http::refusal::Refusal;
-use crate::pool::{Ended, Exit, FailureKind};
+use crate::pool::{Ended, Exit};
 
 /// What an app can do wrong.
 #[derive(Debug)]
@@ -32,6 +32,16 @@ impl IoThread {
     /// The app did not answer, or not to the end. The request goes to an app again when that is safe; else the client is told, or, when part of
     /// an answer is out, cut off so that it sees that the answer is not whole.
     pub(super) fn app_failed(&mut self, key: usize, fault: Fault) {
+        if let Err(fault) = self.awaits_its_end(key, fault) {
+            self.settle(key, fault, Verdict::Lives);
+        }
+    }
+
+    /// What follows once it is known what became of the process.
+    pub(super) fn settle(&mut self, key: usize, fault: Fault, verdict: Verdict) {
+        if matches!(fault, Fault::Ended | Fault::Broken(_)) {
+            self.was_cut(key);
+        }
         let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
         let Some(exchange) = exchange.take() else { return };
         let in_body = matches!(exchange.stage, Stage::Body { .. });
@@ -46,21 +56,17 @@ impl IoThread {
         let (line, tries) = (request.line(), request.tries);
         let never_reached = matches!(fault, Fault::Refused(_));
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
-        let again = closed && exchange::may_retry(seen, never_reached, idempotent);
+        let suspected = verdict == Verdict::Ended { suspected: true };
+        let again = closed && !suspected && exchange::may_retry(seen, never_reached, idempotent);
         if again && reused {
             // It was closed while it was idle, or the process is gone: the others say no more.
             self.upstreams.close_idle();
         }
         if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
             log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);
-            if never_reached {
-                self.todo.push_back(key);
-            } else {
-                // Not at once: a process that is dying closes its connections before its listener, and would take this one with it.
-                self.desk.deadlines.set(&mut self.clients[key].conn.deadline, key, self.desk.now + RETRY_PAUSE);
-            }
+            self.todo.push_back(key);
             // First, so that the slot is not given to the next one that waits, which would find the same.
-            if let Fault::Refused(error) = &fault {
+            if let Fault::Refused(error) = fault {
                 self.refuses_connections(error);
             }
             return self.give_back(claim, if never_reached { Ended::Unused } else { Ended::AppFailed });
@@ -79,7 +85,8 @@ impl IoThread {
             Fault::Bad(reason) => Refusal::BadGateway(reason),
             Fault::Local(_) => Refusal::NoProcess,
             Fault::Refused(_) => Refusal::Cut(Cut::AppRefuses),
-            Fault::Ended | Fault::Broken(_) => Refusal::Cut(Cut::AppClosed),
+            Fault::Ended | Fault::Broken(_) if verdict == Verdict::Lives => Refusal::Cut(Cut::AppClosed),
+            Fault::Ended | Fault::Broken(_) => Refusal::Cut(Cut::AppDied),
             Fault::Died(_) if self.was_too_large() => Refusal::Cut(Cut::AppTooLarge),
             Fault::Died(_) => Refusal::Cut(Cut::AppDied),
             Fault::Cut(cut) => Refusal::Cut(cut),
@@ -108,15 +115,6 @@ impl IoThread {
     /// Its memory is why it has ended.
     fn was_too_large(&self) -> bool {
         self.shared.table.lock().pool.group(self.id.group).is_too_large(self.id)
-    }
-
-    /// A process that refuses connections is dead or as good as dead: the pool must not choose it again.
-    fn refuses_connections(&mut self, error: &io::Error) {
-        let mut state = self.shared.table.lock();
-        let what = format!("it refuses connections: {error}");
-        state.pool.group_mut(self.id.group).broken(self.id, FailureKind::Refused(what), self.desk.now);
-        drop(state);
-        self.shared.table.notify();
     }
 
     /// Ends every exchange, for the same reason.
@@ -151,5 +149,3 @@ pub fn is_refusal(error: &io::Error) -> bool {
 /// How often a request is sent when the app may have begun on it, and when it never reached one.
 const TRIES: u8 = 2;
 const TRIES_NEVER_REACHED: u8 = 10;
-/// By then the end of a process that was killed is known.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);

@@ -20,7 +20,7 @@ impl IoThread {
                 }
                 ToThread::CloseIdle => self.close_idle(),
                 ToThread::Tell(ticket) => self.tell_requests(ticket),
-                ToThread::Exited(exit) => self.exited(exit),
+                ToThread::Exited(exit, out_of_memory) => self.exited(exit, out_of_memory),
                 ToThread::Gone => {
                     self.drain();
                     self.gone = true;
@@ -46,14 +46,13 @@ impl IoThread {
     }
 
     /// What the process printed last is read before its end is reported, so that the report has it.
-    fn exited(&mut self, exit: Exit) {
+    fn exited(&mut self, exit: Exit, out_of_memory: bool) {
         self.pipes.drain();
         self.probe = None;
         self.exit = Some(exit);
         self.pass_verdict();
         let output = self.pipes.tail();
-        self.shared.table.lock().pool.group_mut(self.id.group).exited(self.id, exit, output, self.desk.now);
-        self.shared.table.notify();
+        self.ended(exit, out_of_memory, output);
     }
 
     /// The server is stopping: connections that have nothing to ask are closed, and the streams leave. The process drains when no request is

@@ -6,6 +6,7 @@
 
 mod answer;
 mod clients;
+mod death;
 mod exchange;
 mod fault;
 mod in_hand;
@@ -32,17 +33,18 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::config::AppConfig;
+use crate::conn::Conn;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
-use crate::conn::{Conn, Phase};
 use crate::deadlines;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::cut::Cut;
 use crate::ids::{ProcessId, ProcessName};
 use crate::logging::panic_text;
-use crate::pool::{Exit, FailureKind};
+use crate::pool::{Exit, FailureKind, Hand};
 use crate::restart::spawn::Endpoint;
 use crate::table::{Shared, ToThread};
+use death::Fate;
 use exchange::Exchange;
 use output::{Pipes, Printed};
 use overdue::Overdue;
@@ -119,6 +121,11 @@ struct IoThread {
     backlog: Vec<usize>,
     /// Sessions whose client has been told, and the app is not done.
     overdue: Vec<Overdue>,
+    fate: Fate,
+    /// By when the exit of a process that refuses connections is waited for.
+    end_is_due: Option<Instant>,
+    /// Answers that were cut, and when: of a process that is ending, perhaps.
+    cut_lately: Vec<(Instant, Hand)>,
     probe: Option<Probe>,
     pipes: Pipes,
     /// Streams with more to read than one turn takes.
@@ -159,6 +166,9 @@ impl IoThread {
             later: VecDeque::new(),
             backlog: Vec::new(),
             overdue: Vec::new(),
+            fate: Fate::Lives,
+            end_is_due: None,
+            cut_lately: Vec::new(),
             pipes,
             talkative: Vec::new(),
             report: Some(report),
@@ -215,7 +225,10 @@ impl IoThread {
         }
         let retry = (!self.backlog.is_empty()).then(|| self.desk.now + BACKLOG_RETRY);
         let probe = self.probe.as_ref().map(Probe::next_deadline);
-        [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), retry, probe].into_iter().flatten().min()
+        [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), self.end_is_due, retry, probe]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// rota did not run for so long: what has a limit had no chance meanwhile.
@@ -285,16 +298,12 @@ impl IoThread {
                 self.exchange_expired(key);
                 continue;
             }
-            // A request that waited to be sent again.
-            if client.conn.phase == Phase::App {
-                self.want_slot(key);
-                continue;
-            }
             let mut turn = self.desk.turn(&self.shared, key);
             let next = intake::expire(&mut client.conn, &mut turn);
             self.follow(key, next);
         }
         self.pass_grace();
+        self.pass_end();
         self.upstreams.close_old(self.desk.now);
         self.probe_deadline();
     }

@@ -118,6 +118,16 @@ impl Upstreams {
         Ok(key)
     }
 
+    /// Whether somebody still listens: a connection of which nothing is asked. Err: why there is none.
+    pub fn look(&mut self, registry: &Registry, token: impl Fn(usize) -> Token) -> io::Result<()> {
+        let key = self.open(Owner::Nobody, registry, token)?;
+        let upstream = self.all.remove(key);
+        match &upstream.socket {
+            Socket::Tcp(stream) => stream.take_error()?.map_or(Ok(()), Err),
+            Socket::Unix(_) => Ok(()),
+        }
+    }
+
     /// Asks for an event when the app's socket takes bytes again.
     pub fn ask_writable(&mut self, key: usize, registry: &Registry, token: Token) -> io::Result<()> {
         let upstream = &mut self.all[key];

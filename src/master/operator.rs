@@ -147,9 +147,10 @@ impl Operations {
         let views: Vec<(GroupId, GroupView)> = wanted.map(|group| (group.id(), group.view(now))).collect();
         let releases = state.releases.clone();
         let recorded = |(group, _): &(GroupId, GroupView)| {
-            (state.records[group.index()].passed_over.clone(), state.not_written.get(group).map(|(why, _)| why.clone()))
+            let not_written = state.not_written.get(group).map(|(why, _)| why.clone());
+            (state.records[group.index()].passed_over.clone(), not_written, state.say_lost(*group))
         };
-        let recorded: Vec<(Option<PathBuf>, Option<String>)> = views.iter().map(recorded).collect();
+        let recorded: Vec<(Option<PathBuf>, Option<String>, Option<String>)> = views.iter().map(recorded).collect();
         drop(state);
         let directory = |group, generation| releases.get(&(group, generation)).map(|release| release.root.display().to_string());
         // What serves, or what is being tried where nothing does.
@@ -164,9 +165,10 @@ impl Operations {
             app.command = release.as_ref().map(|release| shell_words::join(&release.command));
             app.detected = release.and_then(|release| release.detected.clone());
         }
-        for (app, (passed_over, not_written)) in apps.iter_mut().zip(recorded) {
+        for (app, (passed_over, not_written, lost)) in apps.iter_mut().zip(recorded) {
             app.passed_over = passed_over.map(|path| path.display().to_string());
             app.not_written = not_written;
+            app.lost = lost;
         }
         for process in apps.iter_mut().flat_map(|app| &mut app.processes) {
             let sample = process.pid.and_then(|pid| samples.get(&pid));
@@ -302,12 +304,15 @@ impl Operator for Operations {
         Ok(resumed)
     }
 
-    fn detach(&mut self, app: &str, number: Number, _now: Instant) -> Result<Detached, String> {
+    fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String> {
         let (mut state, group) = self.change(app)?;
+        if let Some(lost) = state.say_lost(group) {
+            return Err(format!("{app}/{number} stays: {lost}"));
+        }
         let group = state.pool.group_mut(group);
         let serving = group.serving_at(number).filter(|_| group.recycle(number).is_some());
         let (id, pid) = serving.ok_or_else(|| format!("no process serves as {app}/{number}"))?;
-        let detached = Detached { app: group.app().clone(), number, pid, id };
+        let detached = Detached { app: group.app().clone(), number, pid, id, asked: now };
         drop(state);
         self.shared.table.notify();
         Ok(detached)
@@ -317,6 +322,17 @@ impl Operator for Operations {
         let state = self.shared.table.lock();
         let group = state.pool.group(detached.id.group);
         (!group.has(detached.id)).then(|| group.serving_at(detached.number).and_then(|(_, pid)| pid))
+    }
+
+    fn stays(&mut self, detached: &Detached, now: Instant) -> Option<String> {
+        let state = self.shared.table.lock();
+        let Detached { app, number, asked, id, .. } = detached;
+        let group = state.pool.group(id.group);
+        let serves = group.serving_at(*number).is_some_and(|(serves, _)| serves == *id);
+        let (name, failure, ago) = group.view(now).last_failure.filter(|_| serves)?;
+        let why = state.say_lost(id.group).unwrap_or_else(|| "it is tried again".to_owned());
+        let failed = name.number == *number && now.checked_sub(ago).is_some_and(|at| at >= *asked);
+        failed.then(|| format!("{app}/{number} stays, for its replacement did not start: {failure}; {why}"))
     }
 
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String> {
@@ -368,7 +384,8 @@ impl Operator for Operations {
             let serving = view.good.or_else(first_serving).map(|good| format!("{good} {}", release(&state, id, good).unwrap_or_default()));
             let not_written = state.not_written.get(&id).map(|(why, _)| why.clone());
             let finishing = view.processes.iter().filter_map(Finishing::of).collect();
-            return WalkReport::Ended(WalkEnd { finishing, not_written, ..WalkEnd::new(app, generation, outcome, serving) });
+            let lost = state.say_lost(id);
+            return WalkReport::Ended(WalkEnd { finishing, not_written, lost, ..WalkEnd::new(app, generation, outcome, serving) });
         }
         match group.view(now).walk {
             Some(walk) if walk.generation == generation => WalkReport::Underway(Progress::new(app, &walk)),

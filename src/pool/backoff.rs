@@ -50,6 +50,11 @@ impl Crashes {
         }
     }
 
+    /// How many there were of this generation.
+    pub fn in_a_row(&self, generation: Generation) -> u32 {
+        if self.generation == Some(generation) { self.count } else { 0 }
+    }
+
     pub fn is_over(&self, generation: Generation, now: Instant) -> bool {
         self.generation != Some(generation) || self.until.is_none_or(|until| now >= until)
     }

@@ -27,6 +27,8 @@ impl<W> Group<W> {
             && let State::Starting { .. } = process.state
         {
             process.state = State::Ready { since: now };
+            let took = now.saturating_duration_since(process.created);
+            self.learn_boot(took);
         }
         self.checked();
     }
@@ -41,17 +43,22 @@ impl<W> Group<W> {
         self.lost(id, now, |_| Failure { kind, output: Vec::new() }, Process::stop);
     }
 
-    /// The leader ended. `output`: its last lines, for the failure's report.
+    /// The leader ended with nothing in hand. `output`: its last lines, for the failure's report.
     pub fn exited(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, now: Instant) {
+        self.died(id, Death::new(exit, output), now);
+    }
+
+    /// `had`: what it had in hand; `visitors`: that ended processes of another release too.
+    pub(super) fn leader_ended(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, had: String, visitors: bool, now: Instant) {
         self.explain_refusal(id, exit, &output);
         let kind = |process: &Process| {
             let after = now.saturating_duration_since(process.ready_at().unwrap_or(process.created));
             match process.proven {
-                true => FailureKind::Crashed { exit, after },
-                false => FailureKind::Exited { exit, after, in_probation: process.ready_at().is_some() },
+                true => FailureKind::Crashed { exit, after, had },
+                false => FailureKind::Exited { exit, after, in_probation: process.ready_at().is_some(), had },
             }
         };
-        self.lost(id, now, |process| Failure { kind: kind(process), output }, Process::leader_ended);
+        self.lost_to(visitors, id, now, |process| Failure { kind: kind(process), output }, Process::leader_ended);
     }
 
     /// A process that refused connections has ended: that is why, and what it printed may say more.
@@ -99,10 +106,22 @@ impl<W> Group<W> {
         self.checked();
     }
 
-    /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
-    /// itself, or while its release is watched; a crash after that, and again a failed start when it is not the first in this place.
     pub(super) fn lost(
         &mut self,
+        id: ProcessId,
+        now: Instant,
+        why: impl FnOnce(&Process) -> Failure,
+        end: impl FnOnce(&mut Process, Instant),
+    ) {
+        self.lost_to(false, id, now, why, end);
+    }
+
+    /// A process comes to its end, as `end` books it. Nobody's fault when it was on its way out; a failed start before it had proved
+    /// itself, or while its release is watched; a crash after that, and again a failed start when it is not the first in this place.
+    /// `visitors`: the doing of a visitor, and only a crash.
+    fn lost_to(
+        &mut self,
+        visitors: bool,
         id: ProcessId,
         now: Instant,
         why: impl FnOnce(&Process) -> Failure,
@@ -120,12 +139,13 @@ impl<W> Group<W> {
         let watched = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.trial().is_some());
         if let Some(failure) = failure {
             self.last_failure = Some((self.name(number, generation), failure.clone(), now));
-            match uptime.filter(|_| !watched) {
+            let pardoned = visitors && self.is_pardoned(generation);
+            match uptime.filter(|_| !watched).or(pardoned.then_some(Duration::ZERO)) {
                 Some(uptime) => {
                     let crashes = &mut self.place_mut(number).crashes;
                     crashes.add(generation, uptime, now);
                     // Once may be chance. A release that is still on its way in and does it again would take out what works.
-                    let again = crashes.count > 1;
+                    let again = crashes.count > 1 && !pardoned;
                     let comes_in = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.back.is_none());
                     if again && comes_in && self.good.is_some() {
                         self.start_failure(number, generation, failure, now);

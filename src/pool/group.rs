@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::backoff::Backoff;
+use super::deaths::Deadly;
 use super::pause::Pause;
 use super::process::{Limits, Process};
 use super::queue::Queue;
@@ -37,7 +38,12 @@ pub struct Group<W> {
 
     // Books.
     pub(super) resists: Option<Resist>,
+    /// What became of the directory of the good release.
+    pub(super) lost_directory: Option<Lost>,
+    /// The release that failed in it.
+    pub(super) lost_in_place: Option<Generation>,
     pub(super) backoff: Backoff,
+    pub(super) deadly: Deadly,
     /// One for each number that there may be, in their order.
     pub(super) places: Vec<Place>,
     pub(super) last_failure: Option<(ProcessName, Failure, Instant)>,
@@ -47,6 +53,8 @@ pub struct Group<W> {
     pub(super) untold: VecDeque<(Ask, Outcome)>,
     /// What one process took in the last walk that was done.
     pub(super) pace: Option<Duration>,
+    /// What a boot that went well takes, rather more than less.
+    pub(super) usual_boot: Option<Duration>,
     pub(super) last_generation: Generation,
     /// When a walk was asked for last.
     pub(super) last_asked: Instant,
@@ -84,12 +92,16 @@ impl<W> Group<W> {
             processes: Vec::with_capacity(usize::from(settings.processes.max + settings.surge)),
             queue: Queue::new(),
             resists: None,
+            lost_directory: None,
+            lost_in_place: None,
             backoff: Backoff::default(),
+            deadly: Deadly::default(),
             places: Place::row(settings.processes),
             last_failure: None,
             outcomes: VecDeque::new(),
             untold: VecDeque::new(),
             pace: None,
+            usual_boot: None,
             last_generation: first,
             last_asked: now,
             last_serial: 0,

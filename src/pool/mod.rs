@@ -6,8 +6,10 @@
 mod backoff;
 mod bake;
 mod check;
+mod deaths;
 mod events;
 mod group;
+mod lost;
 mod machine;
 mod next_step;
 mod outlast;
@@ -31,7 +33,9 @@ use std::time::{Duration, Instant};
 use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure, Sizes};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 
+pub use deaths::{Death, Hand};
 pub use group::Group;
+pub use lost::Lost;
 pub use machine::{Limit, Limits};
 pub use outlast::{NotLonger, WhyCut};
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
@@ -170,10 +174,11 @@ pub enum FailureKind {
     Command(String),
     /// No such user or group, or not allowed to become it.
     User(String),
-    /// It ended before it was ready (also with status 0; `after` the spawn), or within its probation (`after` it was ready).
-    Exited { exit: Exit, after: Duration, in_probation: bool },
+    /// It ended before it was ready (also with status 0; `after` the spawn), or within its probation (`after` it was ready). `had`: the requests
+    /// that it had in hand; empty: none.
+    Exited { exit: Exit, after: Duration, in_probation: bool, had: String },
     /// It ended untold after it had proved itself: no failed start, but what a status shows and a backoff counts. `after` it was ready.
-    Crashed { exit: Exit, after: Duration },
+    Crashed { exit: Exit, after: Duration, had: String },
     /// Not ready in time; the last thing that the probe saw (`"GET / answered 503"`, `"nothing listens on $PORT 41234"`).
     NotReady { after: Duration, last: String },
     /// It was in service and refuses connections.

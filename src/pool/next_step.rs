@@ -40,7 +40,14 @@ impl<W> Group<W> {
         let bake = self.walk.as_ref().and_then(|walk| walk.trial()).map(|trial| trial.end());
         let pause = self.pause.map(|pause| pause.until);
         let crashes = self.places.iter().filter_map(|place| place.crashes.until);
-        states.chain(self.backoff.until).chain(crashes).chain(bake).chain(pause).chain(self.old_age()).chain(self.idle_ends(seen))
+        states
+            .chain(self.backoff.until)
+            .chain(crashes)
+            .chain(bake)
+            .chain(pause)
+            .chain(self.old_age())
+            .chain(self.idle_ends(seen))
+            .chain(self.late_boots())
     }
 
     /// Processes that have outlived their probation by now have proved themselves and what they run.

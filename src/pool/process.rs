@@ -16,8 +16,12 @@ pub struct Process {
     pub pid: Option<u32>,
     pub created: Instant,
     pub state: State,
+    /// It was started after a start that failed.
+    pub is_retry: bool,
     /// It has outlived its probation.
     pub proven: bool,
+    /// Its end has been seen and is not known yet: it takes nothing more.
+    pub dying: bool,
     /// It is to be replaced by one of the same release, and why.
     pub worn: Option<Worn>,
     /// Bytes that it took when it was weighed last.
@@ -47,7 +51,9 @@ impl Process {
             pid: None,
             created: now,
             state: State::Starting { since: now },
+            is_retry: false,
             proven: false,
+            dying: false,
             worn: None,
             memory: None,
             stuck: None,
@@ -68,6 +74,10 @@ impl Process {
             State::Starting { .. } | State::Ready { .. } => true,
             State::Serving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Ended { .. } => false,
         }
+    }
+
+    pub fn is_booting(&self) -> bool {
+        matches!(self.state, State::Starting { .. })
     }
 
     pub fn is_ready(&self) -> bool {
@@ -100,7 +110,7 @@ impl Process {
     }
 
     pub fn has_room(&self) -> bool {
-        self.is_serving() && self.sessions < self.slots
+        self.is_serving() && !self.dying && self.sessions < self.slots
     }
 
     /// It serves, and has nothing in hand.

@@ -143,12 +143,12 @@ impl<W> Group<W> {
     }
 
     /// The wish is granted.
-    pub(super) fn spawn(&mut self, wish: Start, now: Instant) -> Step<W> {
+    pub(super) fn spawn(&mut self, wish: Start, is_retry: bool, now: Instant) -> Step<W> {
         let Start { number, generation, what } = wish;
         self.last_serial += 1;
         let id = ProcessId { group: self.id, serial: self.last_serial };
         let lifespan = wear::of_process(self.settings.lifespan, id.serial);
-        self.processes.push(Process::new(id, number, generation, self.settings.concurrency, lifespan, now));
+        self.processes.push(Process { is_retry, ..Process::new(id, number, generation, self.settings.concurrency, lifespan, now) });
         if what == What::Grow {
             self.place_mut(number).wanted = Wanted::Tried;
         }
@@ -178,7 +178,7 @@ impl<W> Group<W> {
     /// One that had nothing to do for long goes.
     pub(super) fn shrink(&mut self, now: Instant) -> Option<Step<W>> {
         // A walk replaces all that are there, and what resists keeps what it has.
-        if self.walk.is_some() || self.resists.is_some() {
+        if self.walk.is_some() || self.resists.is_some() || self.loss().is_some() {
             return None;
         }
         let idle = self.settings.processes.idle;
@@ -188,7 +188,7 @@ impl<W> Group<W> {
 
     /// The process above `min` that has been idle for longest, if one can go: number 1 only as the last.
     pub(super) fn longest_idle(&self) -> Option<usize> {
-        let busy = self.ending != Ending::No || self.pause.is_some();
+        let busy = self.ending != Ending::No || self.pause.is_some() || self.loss().is_some();
         let last = self.wanted() == 1;
         // One that is tried may come to nothing.
         let sure = self.places.iter().filter(|place| place.wanted == Wanted::Yes).count();
@@ -212,7 +212,7 @@ impl<W> Group<W> {
 
     /// When one has been idle for long enough, if nothing comes in between. One that has a session may be at its end right after `seen`.
     pub(super) fn idle_ends(&self, seen: Option<Instant>) -> impl Iterator<Item = Instant> {
-        let shrinks = self.wanted() > self.settings.processes.min && self.walk.is_none() && self.resists.is_none();
+        let shrinks = self.wanted() > self.settings.processes.min && self.walk.is_none() && self.resists.is_none() && self.loss().is_none();
         let idle = self.settings.processes.idle;
         let serving = self.processes.iter().filter(move |process| shrinks && process.is_serving());
         serving.filter_map(move |process| if process.is_idle() { Some(process.idle) } else { seen }).map(move |since| since + idle)

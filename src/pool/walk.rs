@@ -37,6 +37,10 @@ pub struct Walk {
     pub back: Option<Back>,
     /// Whoever asked for it has been told that it failed, and where; with nothing better to serve it is tried again all the same.
     pub told: Option<(Number, Failure)>,
+    /// Deaths of its processes that were a visitor's doing.
+    pub pardons: u8,
+    /// Its target is in the directory of the good release.
+    pub is_in_place: bool,
 }
 
 /// Why a walk walks back.
@@ -96,6 +100,8 @@ impl Walk {
             skipped: Vec::new(),
             back: None,
             told: None,
+            pardons: 0,
+            is_in_place: false,
         }
     }
 
@@ -281,13 +287,15 @@ impl<W> Group<W> {
             return self.backoff.fail(now);
         };
         let replaced = self.serving_of(generation);
+        let in_place = self.failed_in_place(generation);
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == generation) else { return };
         // One that fails in service is there still: to keep what serves would be to keep it.
         let in_service = matches!(failure.kind, FailureKind::Baked(_));
         match self.settings.on_failure {
             OnFailure::Continue if in_service || walk.skips(number) => return,
             OnFailure::Continue => return walk.skipped.push((number, failure)),
-            OnFailure::Resist if !in_service => {
+            // There is nothing to go back to.
+            OnFailure::Resist | OnFailure::Rollback if in_place || (self.settings.on_failure == OnFailure::Resist && !in_service) => {
                 self.close_walk(Outcome::Failed { failure: failure.clone(), at: number, replaced, skipped: Vec::new() });
             }
             OnFailure::Resist | OnFailure::Rollback => self.walk_back(good, Some((number, failure.clone()))),
@@ -351,6 +359,7 @@ impl<W> Group<W> {
         if replaced > 0 && self.good != Some(target) {
             self.good = Some(target);
             self.resists = None;
+            self.is_found_again();
             self.backoff = Backoff::default();
         }
         self.close_walk(outcome);

@@ -62,6 +62,11 @@ impl Process {
         self.lifespan.memory.is_some_and(|most| self.memory.is_some_and(|used| used >= most))
     }
 
+    /// It takes more than it ever may, and is killed for that.
+    pub fn is_too_heavy(&self) -> bool {
+        self.lifespan.memory_hard.is_some_and(|most| self.memory.is_some_and(|used| used >= most))
+    }
+
     /// When it has lived so long that its boot does not count. An app that needs more memory than its limit from the start would else do
     /// nothing but boot.
     fn settles(&self) -> Option<Instant> {
@@ -87,8 +92,11 @@ pub struct Living {
 }
 
 impl<W> Group<W> {
-    /// Has the process that serves at `number` replaced by one of the same release. None: none does.
+    /// Has the process that serves at `number` replaced by one of the same release. None: none does, or no other could be started.
     pub fn recycle(&mut self, number: Number) -> Option<ProcessId> {
+        if self.loss().is_some() {
+            return None;
+        }
         let process = self.processes.iter_mut().find(|process| process.number == number && process.is_serving())?;
         process.worn.get_or_insert(Worn::Asked);
         let id = process.id;
@@ -152,7 +160,7 @@ impl<W> Group<W> {
 
     /// A walk brings new processes anyway. One whose time is over meanwhile is seen to afterwards: else a walk might never end.
     pub(super) fn wears_out(&self) -> bool {
-        self.walk.is_none() && self.ending == Ending::No
+        self.walk.is_none() && self.ending == Ending::No && self.loss().is_none()
     }
 
     /// When the age of a process will be over, or the time that it has for all its memory.

@@ -27,13 +27,15 @@ impl fmt::Display for FailureKind {
             FailureKind::NoCommand(why) => write!(f, "no command to start it: {why}"),
             FailureKind::Command(why) => write!(f, "its command cannot be run: {why}"),
             FailureKind::User(why) => write!(f, "its user cannot be taken: {why}"),
-            FailureKind::Exited { exit, after, in_probation: false } => {
+            FailureKind::Exited { exit, after, in_probation: false, .. } => {
                 write!(f, "{} after {:.2} s, before it was ready", Died(*exit), after.as_secs_f64())
             }
-            FailureKind::Exited { exit, after, in_probation: true } => {
-                write!(f, "{} {:.2} s after it was ready, within its probation", Died(*exit), after.as_secs_f64())
+            FailureKind::Exited { exit, after, in_probation: true, had } => {
+                write!(f, "{} {:.2} s after it was ready, within its probation{}", Died(*exit), after.as_secs_f64(), While(had))
             }
-            FailureKind::Crashed { exit, after } => write!(f, "{} {:.2} s after it was ready", Died(*exit), after.as_secs_f64()),
+            FailureKind::Crashed { exit, after, had } => {
+                write!(f, "{} {:.2} s after it was ready{}", Died(*exit), after.as_secs_f64(), While(had))
+            }
             FailureKind::NotReady { after, last } if last.is_empty() => write!(f, "not ready after {} s", seconds(after)),
             FailureKind::NotReady { after, last } => write!(f, "not ready after {} s ({last})", seconds(after)),
             FailureKind::Refused(text) => f.write_str(text),
@@ -202,6 +204,15 @@ impl fmt::Display for Died {
     }
 }
 
+/// What it had in hand.
+struct While<'a>(&'a str);
+
+impl fmt::Display for While<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ", while it had {}", self.0) }
+    }
+}
+
 /// Whole seconds without a fraction, others with two digits.
 fn seconds(duration: &std::time::Duration) -> String {
     match duration.subsec_millis() {
@@ -223,14 +234,16 @@ mod tests {
         let killed = Exit::Signal { signal: 9, core: false };
         let says = |kind: FailureKind| Failure { kind, output: vec!["boom".to_owned()] }.to_string();
         assert_eq!(
-            says(FailureKind::Exited { exit: Exit::Status(1), after, in_probation: false }),
+            says(FailureKind::Exited { exit: Exit::Status(1), after, in_probation: false, had: String::new() }),
             "exited with status 1 after 0.42 s, before it was ready"
         );
         assert_eq!(
-            says(FailureKind::Exited { exit: killed, after, in_probation: true }),
+            says(FailureKind::Exited { exit: killed, after, in_probation: true, had: String::new() }),
             "killed by signal 9 0.42 s after it was ready, within its probation"
         );
-        assert_eq!(says(FailureKind::Crashed { exit: Exit::Status(0), after }), "exited with status 0 0.42 s after it was ready");
+        let crashed = |had: &str| says(FailureKind::Crashed { exit: Exit::Status(0), after, had: had.to_owned() });
+        assert_eq!(crashed(""), "exited with status 0 0.42 s after it was ready");
+        assert_eq!(crashed("GET /die (id 1f)"), "exited with status 0 0.42 s after it was ready, while it had GET /die (id 1f)");
         assert_eq!(
             says(FailureKind::NotReady { after: Duration::from_secs(60), last: "GET /up answered 503".to_owned() }),
             "not ready after 60 s (GET /up answered 503)"

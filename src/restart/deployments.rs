@@ -36,7 +36,12 @@ impl Restart {
             Err(failure) => Err(failure),
         };
         let is_resolved = result.is_ok();
-        self.shared.table.lock().pool.group_mut(group).resolved(ask.generation, result, Instant::now());
+        let mut state = self.shared.table.lock();
+        state.pool.group_mut(group).resolved(ask.generation, result, Instant::now());
+        if state.is_in_place(group, ask.generation) {
+            state.pool.group_mut(group).goes_in_place(ask.generation);
+        }
+        drop(state);
         // Behind it, as the walk is one now that its pages may come of.
         if is_resolved {
             self.open_folders(group);
@@ -98,9 +103,13 @@ impl Restart {
             }
         }
         let state = self.shared.table.lock();
+        let lost = state.say_lost(group);
         let is_good = state.pool.group(group).good() == Some(generation);
         let release = state.releases.get(&(group, generation)).cloned();
         drop(state);
+        if let (Outcome::Failed { .. } | Outcome::RolledBack { .. }, Some(lost)) = (&outcome, lost) {
+            log::error!("{app}: {lost}");
+        }
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let seconds = seconds(now.saturating_duration_since(ask.since));
         let entry = Entry::new(ask, &outcome, release.as_ref().map(|release| release.root.as_path()), at, seconds);

@@ -129,6 +129,7 @@ mod tests {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         Release {
             root: "/srv/blog/7".into(),
+            identity: None,
             named: None,
             command,
             detected: None,

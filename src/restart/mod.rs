@@ -45,6 +45,8 @@ struct Restart {
     living: HashMap<ProcessId, Living>,
     /// Of each app the generation that its record has as good.
     written: HashMap<GroupId, Generation>,
+    /// What [`sys::kills_for_memory`] said when it was asked last.
+    kills_for_memory: Option<u64>,
     /// By when it meant to look at the table again.
     due_back: Option<Instant>,
 }
@@ -63,8 +65,17 @@ struct Living {
 pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("rota-restart".to_owned()).stack_size(STACK).spawn(move || {
         let program = PathBuf::from("/proc/self/exe");
-        let mut restart =
-            Restart { shared, program, nofile, keeper: None, store, living: HashMap::new(), written: HashMap::new(), due_back: None };
+        let mut restart = Restart {
+            shared,
+            program,
+            nofile,
+            keeper: None,
+            store,
+            living: HashMap::new(),
+            written: HashMap::new(),
+            kills_for_memory: sys::kills_for_memory(),
+            due_back: None,
+        };
         restart.run();
     })
 }
@@ -365,11 +376,13 @@ impl Restart {
     }
 
     fn ended(&mut self, id: ProcessId, pid: u32, exit: Exit) {
-        log::info!("{} pid {pid}: {exit}", self.name(id));
+        let known = std::mem::replace(&mut self.kills_for_memory, sys::kills_for_memory());
+        let out_of_memory = matches!(exit, Exit::Signal { signal: 9, .. }) && self.kills_for_memory > known;
         let mut state = self.shared.table.lock();
-        // Its thread reads what it printed last, then reports the end.
-        let told = state.tell(id, ToThread::Exited(exit));
+        // Its thread reads what it printed last, and reports the end with what it had in hand.
+        let told = state.tell(id, ToThread::Exited(exit, out_of_memory));
         if told.is_none() {
+            log::info!("{} pid {pid}: {exit}", self.name(id));
             state.pool.group_mut(id.group).exited(id, exit, Vec::new(), Instant::now());
         }
         drop(state);

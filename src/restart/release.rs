@@ -11,12 +11,15 @@ use super::env_file;
 use crate::config::{Bind, CONCURRENCY, SpawnAttributes, StartConfig, StopSignal};
 use crate::detect::{Detected, disk};
 use crate::pool::{Failure, FailureKind};
+use crate::release_watch;
 
 /// What processes of one generation are started from.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// Without symlinks.
     pub root: PathBuf,
+    /// Which directory that is, whatever its name becomes.
+    pub identity: Option<release_watch::Identity>,
     /// What the app's root named when this was resolved; None: nothing.
     pub named: Option<PathBuf>,
     pub command: Vec<String>,
@@ -77,6 +80,7 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
     let mut env = env_file::read(&start.env_files, &root, Some(bind), user.as_ref()).map_err(failed)?;
     env.extend(start.env.iter().cloned());
     Ok(Release {
+        identity: release_watch::identity(&root),
         root,
         named: named.ok(),
         bind,

@@ -127,7 +127,7 @@ fn each_ending_has_one_line_that_says_how() {
     assert_eq!(get("/garbage?t=garbage").unwrap().status, 502);
     let cut = raw_answer(&["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"], 0);
     assert!(matches!(get(&format!("{cut}&then=close&t=cut-by-app")), Err(Trouble::Cut | Trouble::Reset)));
-    assert_eq!(get("/crash-once?name=x&t=again").unwrap().status, 200);
+    assert_eq!(get("/hang-up-once?name=x&t=again").unwrap().status, 200);
 
     // By the client's.
     let left = send(&site, kept("/hold?name=left&mark=left&t=left").as_bytes());

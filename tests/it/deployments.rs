@@ -5,7 +5,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::site::{Said, Site};
+use crate::site::{Said, Site, kill};
 use crate::tally::Result_;
 use crate::traffic::{ALL, Kind, Load};
 use crate::wait::{self, millis, secs};
@@ -282,4 +282,48 @@ fn a_process_that_boots_leaves_the_processor_to_those_that_serve() {
     site.rota(&["abort", "app"]).expect(0);
     site.deploy("3", "").expect(0);
     assert_eq!(nice(site.serving(3)[0]), ["0"]);
+}
+
+#[test]
+fn the_directory_of_what_serves_goes_and_that_is_said_and_its_processes_are_kept() {
+    let site = Site::start("processes = 2\nbind = \"unix\"\nprobation = \"50ms\"\nmax_requests = 5");
+    let directory = site.path("releases/1");
+    std::fs::rename(&directory, site.path("releases/away")).unwrap();
+    let said = format!("the directory {} of g1 is gone: what dies now cannot be started again; 2 processes serve", directory.display());
+    wait::until("the log says so", secs(20), || site.log().contains(&said));
+    assert!(site.status()["apps"][0]["lost"].as_str().is_some_and(|lost| lost.contains(&said)));
+    let before = site.serving(1);
+    for _ in 0..40 {
+        assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
+    }
+    let detached = site.rota(&["detach", "app", "1"]);
+    detached.expect(1);
+    assert_eq!(site.serving(1), before);
+    kill(before[0], Signal::KILL);
+    let failure = || site.status()["apps"][0]["last_failure"]["message"].as_str().unwrap_or_default().to_owned();
+    let missing = directory.display().to_string();
+    wait::until("the start names it", secs(20), || failure().contains(&missing));
+    // It comes back, and so does the process.
+    std::fs::rename(site.path("releases/away"), &directory).unwrap();
+    wait::until("both serve", secs(60), || site.serving(1).len() == 2);
+    wait::until("it is known", secs(20), || site.status()["apps"][0]["lost"].is_null());
+}
+
+#[test]
+fn a_release_that_fails_in_the_directory_of_what_serves_is_said_to_be_there() {
+    let site = Site::start("processes = 2\nbind = \"unix\"\nprobation = \"50ms\"");
+    let behaviour = site.path("releases/1/BEHAVIOUR");
+    std::fs::write(&behaviour, "exit_at_boot 1").unwrap();
+    let said = site.rota(&["restart", "app"]);
+    said.expect(4);
+    let sentence = "g1 and g2 are the same directory ";
+    let kept = "what dies now is started from the files that failed; 2 processes serve what was there before, and are kept";
+    for text in [&said.out, &site.log(), &site.rota(&["status"]).out.replace("\n    ", " ").replace("\n  ", " ")] {
+        assert!(text.contains(sentence) && text.contains(kept), "{text}");
+        assert!(!text.contains("what dies is started from it"), "{text}");
+    }
+    assert_eq!(said.out.lines().last().map(|line| line.contains(sentence)), Some(true), "the last line: {}", said.out);
+    std::fs::write(&behaviour, "").unwrap();
+    site.rota(&["restart", "app"]).expect(0);
+    assert!(site.status()["apps"][0]["lost"].is_null());
 }

@@ -33,12 +33,25 @@ pub fn kill_and_see_it_dead(pid: u32) {
 }
 
 #[test]
-fn a_get_that_the_app_dies_of_is_tried_a_few_times_and_then_told() {
+fn a_get_that_the_app_dies_of_is_told_and_named() {
     let site = Site::start(APP);
-    let reply = Wire::connect(site.addr).unwrap().ask(&kept("/crash?mark=crash")).unwrap();
+    let reply = Wire::connect(site.addr).unwrap().ask(&kept("/crash?mark=crash&word=%1b")).unwrap();
     assert_eq!((reply.status, reply.keep), (502, true));
-    let tries = site.marks().len();
-    assert!((2..=3).contains(&tries), "it was sent {tries} times: it could kill every process");
+    assert_eq!(site.marks(), ["crash"], "it could end every process");
+    let failure = site.status()["apps"][0]["last_failure"]["message"].as_str().unwrap().to_owned();
+    assert!(failure.contains("after it was ready, while it had GET /crash?mark=crash&word=%1b (id "), "{failure}");
+    let log = site.log();
+    let named = |line: &&str| line.contains(": exit status 3 while it had GET /crash?mark=crash&word=%1b (id ");
+    assert_eq!(log.lines().filter(named).count(), 1, "{log}");
+    recovers(&site);
+}
+
+#[test]
+fn an_answer_that_its_process_did_not_survive_is_named_too() {
+    let site = Site::start(APP);
+    let outcome = Wire::connect(site.addr).unwrap().ask(&kept("/crash-in-body"));
+    assert!(matches!(outcome, Err(Trouble::Cut | Trouble::Reset)), "{outcome:?}");
+    wait::until("the death is told", secs(10), || site.log().contains(": exit status 3 while it had GET /crash-in-body"));
     recovers(&site);
 }
 

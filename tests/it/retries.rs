@@ -25,60 +25,78 @@ fn without_kept_connections(processes: usize) -> Site {
     Site::start(&format!("{app}\ntimeouts.pooled = \"10ms\""))
 }
 
-/// Requests that kill the first process that gets them, and what comes after them on the same connection.
-fn is_answered_by_another(site: &Site) {
+/// A request that ends the process that gets it, and what comes after it on the same connection.
+fn is_told_and_ends_no_other(site: &Site) {
     let mut wire = Wire::connect(site.addr).unwrap();
     let reply = wire.ask(&kept("/crash-once?name=get&mark=get")).unwrap();
-    assert_eq!((reply.status, reply.text(), reply.keep), (200, receipt(b""), true));
-    assert_eq!(reached(site, "get"), 2);
+    assert_eq!((reply.status, reply.keep, reached(site, "get")), (502, true, 1));
     for _ in 0..3 {
         assert_eq!(wire.ask(&kept("/")).unwrap().text(), "1");
     }
 }
 
-fn is_sent_again_with_its_whole_body(site: &Site) {
+#[test]
+fn a_get_that_ends_its_process_is_not_given_to_another() {
+    is_told_and_ends_no_other(&without_kept_connections(2));
+}
+
+#[test]
+fn a_get_that_ends_its_process_on_a_kept_connection_is_not_given_to_another() {
+    is_told_and_ends_no_other(&Site::start(TWO));
+}
+
+#[test]
+fn a_put_whose_process_is_killed_is_sent_again_with_its_whole_body() {
+    let site = without_kept_connections(1);
     let body = crate::bytes::pattern(0, 300_000);
     let mut wire = Wire::connect(site.addr).unwrap();
-    let head = format!("PUT /crash-once?name=put&mark=put HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("PUT /echo?gate=put&mark=put HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
     wire.send(head.as_bytes()).unwrap();
     wire.send(&body).unwrap();
+    wait::until("it is with the app", secs(10), || reached(&site, "put") == 1);
+    kill(site.serving(1)[0], Signal::KILL);
+    wait::until("it has been sent again", secs(10), || reached(&site, "put") == 2);
+    site.open("put");
     assert_eq!(wire.reply(false).unwrap().text(), receipt(&body));
-    assert_eq!(reached(site, "put"), 2);
 }
 
 #[test]
-fn a_get_whose_process_dies_is_answered_by_another() {
-    is_answered_by_another(&without_kept_connections(2));
+fn who_was_in_hand_beside_a_request_that_ends_its_process_is_answered_by_another() {
+    let site = Site::start(TWO);
+    std::thread::scope(|scope| {
+        let gets: Vec<_> = (0..8).map(|_| scope.spawn(|| wire::get(site.addr, "/hold?name=gate&mark=held"))).collect();
+        wait::until("all are with the app", secs(10), || reached(&site, "held") == 8);
+        assert_eq!(wire::get(site.addr, "/crash?mark=deadly").unwrap().status, 502);
+        wait::until("four have been sent again", secs(10), || reached(&site, "held") == 12);
+        site.open("gate");
+        for get in gets {
+            assert_eq!(get.join().unwrap().unwrap().status, 200);
+        }
+    });
+    assert_eq!((reached(&site, "held"), reached(&site, "deadly")), (12, 1));
 }
 
 #[test]
-fn a_get_whose_process_dies_on_a_kept_connection_is_answered_by_another() {
-    is_answered_by_another(&Site::start(TWO));
-}
-
-#[test]
-fn a_put_is_sent_again_with_its_whole_body() {
-    is_sent_again_with_its_whole_body(&without_kept_connections(2));
-}
-
-#[test]
-fn a_put_whose_process_dies_on_a_kept_connection_is_sent_again_with_its_whole_body() {
-    is_sent_again_with_its_whole_body(&Site::start(TWO));
-}
-
-#[test]
-fn a_get_that_kills_every_process_kills_two_at_most() {
-    let site = without_kept_connections(3);
-    assert_eq!(wire::get(site.addr, "/crash?mark=deadly").unwrap().status, 502);
-    assert_eq!(reached(&site, "deadly"), 2);
-    assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
-}
-
-#[test]
-fn a_get_that_kills_every_process_kills_two_at_most_also_on_a_kept_connection() {
-    let site = Site::start(&TWO.replace("processes = 2", "processes = 3"));
-    assert_eq!(wire::get(site.addr, "/crash?mark=deadly").unwrap().status, 502);
-    assert_eq!(reached(&site, "deadly"), 2);
+fn what_ended_two_processes_is_not_given_to_the_last_one_that_serves() {
+    let site = Site::start(TWO);
+    // The next ones are long in coming.
+    std::fs::write(site.path("releases/1/BEHAVIOUR"), "boot_waits").unwrap();
+    for round in 1..=2 {
+        assert_eq!(wire::get(site.addr, "/crash?mark=deadly").unwrap().status, 502);
+        assert_eq!(reached(&site, "deadly"), round);
+        if round == 1 {
+            site.open("boot-1");
+            wait::until("it is replaced", secs(20), || site.serving(1).len() == 2);
+            std::fs::remove_file(site.path("shared/open-boot-1")).unwrap();
+        }
+    }
+    for _ in 0..3 {
+        assert_eq!(wire::get(site.addr, "/crash?other=query&mark=deadly").unwrap().status, 502);
+        assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
+    }
+    assert_eq!(reached(&site, "deadly"), 2, "the last one is not risked");
+    site.open("boot-1");
+    wait::until("it is replaced", secs(20), || site.serving(1).len() == 2);
 }
 
 #[test]

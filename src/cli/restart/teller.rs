@@ -183,11 +183,13 @@ fn aftermath(end: &WalkEnd) -> String {
         },
     };
     let mut text = format!("  {serves}\n");
+    let lost = end.lost.as_deref().map(|lost| format!("  {}\n", harmless(lost)));
     if !end.output.is_empty() {
         let whose = end.at.map(|at| format!(" of process {at}")).unwrap_or_default();
         text.push_str(&format!("  the last output{whose}:\n{}", output_lines(&end.output, 2)));
     }
-    text
+    // Last: it is what has to be done.
+    text + &lost.unwrap_or_default()
 }
 
 /// Characters of the bar.

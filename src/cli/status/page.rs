@@ -54,6 +54,9 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
             Some(("NOT WRITTEN DOWN", paint.warn("NOT WRITTEN DOWN"))),
         );
     }
+    if let Some(lost) = &app.lost {
+        line(&format!("LOST: {lost}"), Some(("LOST", paint.bad("LOST"))));
+    }
     line(&queue_line(&app.queue), None);
     sizes_line(app).into_iter().for_each(|sizes| line(&sizes, None));
     if let Some(held) = &app.held {
@@ -105,6 +108,7 @@ fn render_resists(text: &mut String, app: &AppStatus, resists: &Resists, width: 
     text.push_str(&sentence.replacen("RESISTS", &paint.bad("RESISTS"), 1));
     text.push_str(&output_lines(output, 4));
     let serves = match app.generation {
+        Some(good) if app.lost.is_some() => format!("{good} goes on serving, as long as its processes live"),
         Some(good) => format!("{good} goes on serving, and what dies is started from it"),
         None => "no other release is known".to_owned(),
     };
@@ -210,6 +214,7 @@ mod tests {
             passed_over: None,
             detected: None,
             not_written: None,
+            lost: None,
             pause: None,
             processes_min: 2,
             processes_max: 2,
@@ -246,6 +251,7 @@ blog  g7 /srv/blog/releases/41
   HELD for 5.2 s: requests wait; ends by itself in 14 s, or by: rota resume blog
   NOT WRITTEN DOWN: /state/blog.json.new: write: No space left; a start of rota
     would not know what serves
+  LOST: the directory /srv/blog/7 of g7 is gone
   queue 2 of 100, the first for 0.3 s; so far 5 refused as it was full, 4 waited
     too long
   processes 2 of 0..4
@@ -265,8 +271,8 @@ blog  g7 /srv/blog/releases/41
     1 after 0.42 s, before it was ready
     | Traceback (most recent call last):
     | ImportError: \\x1b[31mx
-    g7 goes on serving, and what dies is started from it; to leave this, deploy
-      a good release, or restart when root names one; rota deploy blog
+    g7 goes on serving, as long as its processes live; to leave this, deploy a
+      good release, or restart when root names one; rota deploy blog
       /srv/blog/releases/42 tries this one again
   last failure 8.0 s ago: blog/2 g7: killed by signal 9 40.00 s after it was
     ready
@@ -389,6 +395,7 @@ blog  g7 /srv/blog/releases/41
             command: Some("bundle exec puma".to_owned()),
             detected: Some("config.ru, puma in Gemfile.lock".to_owned()),
             not_written: Some("/state/blog.json.new: write: No space left".to_owned()),
+            lost: Some("the directory /srv/blog/7 of g7 is gone".to_owned()),
             processes_wanted: 2,
             processes_min: 0,
             processes_max: 4,

@@ -39,6 +39,7 @@ impl AppStatus {
             resists: view.resists.map(|resists| Resists::new(resists, &release)),
             backoff: view.backoff.map(Backoff::from),
             not_written: None,
+            lost: None,
             pause: view.pause.map(|(held, left)| Pause { seconds: seconds(held), left_seconds: seconds(left) }),
             last_failure: view.last_failure.map(|(name, failure, ago)| LastFailure {
                 number: name.number,
@@ -143,6 +144,7 @@ impl WalkEnd {
             serving,
             finishing: Vec::new(),
             not_written: None,
+            lost: None,
             seconds: 0.0,
         };
         let output = |failure: &Failure| failure.output.clone();

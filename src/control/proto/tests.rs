@@ -12,7 +12,7 @@ fn blog() -> AppName {
 }
 
 fn failure() -> Failure {
-    let kind = FailureKind::Exited { exit: Exit::Status(1), after: Duration::from_millis(420), in_probation: false };
+    let kind = FailureKind::Exited { exit: Exit::Status(1), after: Duration::from_millis(420), in_probation: false, had: String::new() };
     Failure { kind, output: vec!["ImportError: no module named x".to_owned()] }
 }
 
@@ -95,7 +95,7 @@ fn an_end_reads_on_the_wire_as_documented() {
     let expected = concat!(
         r#"{"event":"ended","app":"blog","generation":8,"outcome":"failed","#,
         r#""message":"failed at process 3, 2 replaced: exited with status 1 after 0.42 s, before it was ready","#,
-        r#""output":["ImportError: no module named x"],"at":3,"replaced":2,"skipped":[],"serving":"g7 /srv/blog/41","finishing":[],"not_written":null,"seconds":7.5}"#,
+        r#""output":["ImportError: no module named x"],"at":3,"replaced":2,"skipped":[],"serving":"g7 /srv/blog/41","finishing":[],"not_written":null,"lost":null,"seconds":7.5}"#,
         "\n"
     );
     assert_eq!(String::from_utf8(reply_line(&Reply::Ended(Box::new(end)))).unwrap(), expected);
@@ -162,7 +162,7 @@ fn the_whole_view_of_a_group_is_told() {
         r#""seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,
         r#""resists":{"generation":6,"release":"/srv/blog/6","seconds":90.0,"at":1,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]},"#,
-        r#""backoff":{"failures":3,"retry_in":4.0},"not_written":null,"pause":null,"#,
+        r#""backoff":{"failures":3,"retry_in":4.0},"not_written":null,"lost":null,"pause":null,"#,
         r#""last_failure":{"number":1,"generation":6,"seconds":90.0,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]}}"#,
     );

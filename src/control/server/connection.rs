@@ -123,7 +123,10 @@ impl Connection {
             },
             Stage::Detaching { process } => match operator.is_detached(process, now) {
                 Some(by) => Reply::Detached { app: process.app.clone(), number: process.number, pid: process.pid, by },
-                None => return Ok(()),
+                None => match operator.stays(process, now) {
+                    Some(message) => Reply::Error { message },
+                    None => return Ok(()),
+                },
             },
             Stage::Collecting { ticket, .. } => match operator.answer(*ticket, now) {
                 Some(reply) => reply,

@@ -413,13 +413,17 @@ impl Operator for Fake {
         Err(format!("{app} is not held"))
     }
 
-    fn detach(&mut self, app: &str, number: Number, _: Instant) -> Result<Detached, String> {
+    fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String> {
         let id = ProcessId { group: GroupId(0), serial: 1 };
-        Ok(Detached { app: name(app), number, pid: Some(4711), id })
+        Ok(Detached { app: name(app), number, pid: Some(4711), id, asked: now })
     }
 
     fn is_detached(&mut self, _: &Detached, _: Instant) -> Option<Option<u32>> {
         (self.sessions == 0).then_some(Some(4712))
+    }
+
+    fn stays(&mut self, _: &Detached, _: Instant) -> Option<String> {
+        None
     }
 
     fn ask_requests(&mut self, _: Option<&str>, _: bool, _: Instant) -> Result<Ticket, String> {

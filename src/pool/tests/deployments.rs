@@ -347,3 +347,59 @@ fn the_time_that_is_left_is_told_after_the_last_walk_s_pace() {
     rig.after(9.0);
     assert_eq!(rig.view().walk.unwrap().left, Some(Duration::from_secs(3)), "one is not begun yet");
 }
+
+/// A release is put into the directory of the good one, and does not start.
+fn fails_in_place(settings: Settings) -> Rig {
+    let mut rig = Rig::serving(settings);
+    rig.restart();
+    rig.steps();
+    rig.group().goes_in_place(Generation(2));
+    rig.start_failed("1 g2", FailureKind::Thread("gone".to_owned()));
+    let steps = rig.steps();
+    assert!(steps.iter().any(|step| step.starts_with("g2: failed at process 1, 0 replaced")), "{steps:?}");
+    rig.exits("1 g2", 1);
+    rig.steps();
+    rig
+}
+
+#[test]
+fn what_serves_out_of_a_directory_that_is_broken_now_is_kept_by_every_rule() {
+    let sizes = Sizes { min: 1, max: 2, idle: Duration::from_secs(5) };
+    let lifespan = Lifespan { age: Some(Duration::from_secs(100)), memory: Some(1 << 30), requests: Some(1), memory_hard: Some(1 << 31) };
+    for on_failure in [OnFailure::Resist, OnFailure::Rollback] {
+        let mut rig = fails_in_place(Settings { on_failure, processes: sizes, lifespan, ..SETTINGS });
+        assert_eq!(rig.group().loss(), Some(Lost::InPlace(Generation(2))));
+        let (id, now) = (rig.id("1 g1"), rig.now);
+        rig.group().weighed(id, 1 << 30, now);
+        let claim = rig.claim("one");
+        rig.finish(claim);
+        assert_eq!(rig.group().recycle(Number(1)), None);
+        assert_eq!(rig.steps_for(1_000.0), [""; 0], "{on_failure:?}");
+        assert_eq!(rig.table(), ["1 g1 serving"]);
+        // What nobody could do without ends it all the same.
+        let now = rig.now;
+        assert!(rig.group().weighed(id, 1 << 31, now).is_some());
+    }
+}
+
+#[test]
+fn what_was_to_be_replaced_stays_when_its_directory_goes_and_is_replaced_by_the_next_release() {
+    let mut rig = Rig::serving(SETTINGS);
+    rig.group().recycle(Number(1));
+    assert!(rig.group().saw_directory(Generation(1), Some(Lost::Gone)));
+    assert!(!rig.group().saw_directory(Generation(1), Some(Lost::Gone)), "no news");
+    assert_eq!(rig.steps_for(10.0), [""; 0]);
+    assert!(rig.group().saw_directory(Generation(1), None));
+    assert!(rig.group().saw_directory(Generation(1), Some(Lost::Replaced)));
+    rig.restart();
+    assert_eq!(rig.steps(), ["resolve g2", "spawn 1 g2"]);
+    for (new, old) in [("1 g2", "1 g1"), ("2 g2", "2 g1")] {
+        rig.ready(new);
+        rig.steps_for(2.0);
+        rig.exits(old, 0);
+        rig.steps_for(2.0);
+    }
+    assert_eq!(rig.group().good(), Some(Generation(2)));
+    assert_eq!(rig.group().loss(), None);
+    assert!(!rig.group().saw_directory(Generation(1), Some(Lost::Gone)), "it was looked at before");
+}

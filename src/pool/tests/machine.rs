@@ -244,3 +244,100 @@ fn seed_40381_one_that_is_tried_does_not_let_another_go() {
     rig.turn_to("a");
     assert_eq!(rig.view().processes_wanted, 2);
 }
+
+/// Those that the steps start, in their order.
+fn started(lines: &[String]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line.strip_prefix("spawn ")).collect()
+}
+
+#[test]
+fn a_boot_that_is_late_gives_its_place_to_others_and_no_more_than_twice_as_many_boot() {
+    let limits = Limits { spawning: 1, ..Limits::default() };
+    let mut rig = Rig::of(limits, ["a", "b", "c"].map(|name| (name, between(1, 1))));
+    assert_eq!(started(&rig.steps()), ["a/1 g1"]);
+    assert_eq!(rig.steps_for(9.9), [""; 0]);
+    assert_eq!(rig.held("b"), Some(Limit::Spawning));
+    assert_eq!(rig.steps_for(0.2), ["spawn b/1 g1"]);
+    assert_eq!(rig.steps_for(40.0), [""; 0], "two boot");
+    assert_eq!(rig.held("c"), Some(Limit::Spawning));
+    // It has gone on all the time.
+    rig.ready("a/1 g1");
+    assert_eq!(rig.steps(), ["serve a/1 g1", "spawn c/1 g1"]);
+}
+
+#[test]
+fn how_long_a_boot_may_take_is_learned_from_those_that_went_well() {
+    let limits = Limits { spawning: 1, ..Limits::default() };
+    let mut rig = Rig::of(limits, ["a", "b"].map(|name| (name, between(1, 1))));
+    rig.steps();
+    rig.after(0.5);
+    rig.ready("a/1 g1");
+    rig.steps();
+    rig.after(30.0);
+    rig.ready("b/1 g1");
+    rig.steps_for(5.0);
+    rig.exits("a/1 g1", 1);
+    assert_eq!(started(&rig.steps()), ["a/1 g1"]);
+    rig.exits("b/1 g1", 1);
+    assert_eq!(started(&rig.steps_for(1.9)), [""; 0]);
+    assert_eq!(started(&rig.steps_for(0.2)), ["b/1 g1"], "twice half a second, and one");
+    // What takes half a minute is given that.
+    rig.turn_to("a");
+    rig.start_failed("a/1 g1", FailureKind::Thread("gone".to_owned()));
+    rig.exits("a/1 g1", 1);
+    assert_eq!(started(&rig.steps_for(55.0)), [""; 0]);
+}
+
+#[test]
+fn apps_that_hang_at_boot_hold_up_neither_the_repair_of_one_that_served_nor_its_restart() {
+    let limits = Limits { spawning: 2, ..Limits::default() };
+    let mut rig = Rig::of(limits, ["a", "b", "c"].map(|name| (name, between(1, 1))));
+    rig.steps();
+    rig.ready("a/1 g1");
+    rig.steps_for(5.0);
+    // Both are tried again and again.
+    for _ in 0..3 {
+        for name in ["b/1 g1", "c/1 g1"] {
+            rig.start_failed(name, FailureKind::NotReady { after: Duration::from_secs(60), last: String::new() });
+            rig.steps();
+            rig.exits(name, 1);
+        }
+        assert_eq!(started(&rig.steps_for(61.0)), ["b/1 g1", "c/1 g1"]);
+    }
+    rig.turn_to("a");
+    rig.restart();
+    assert_eq!(started(&rig.steps()), ["a/1 g2"]);
+    rig.exits("a/1 g1", 1);
+    assert_eq!(started(&rig.steps()), [""; 0], "what comes in will serve there");
+    rig.ready("a/1 g2");
+    rig.steps_for(5.0);
+    rig.exits("a/1 g2", 1);
+    assert_eq!(started(&rig.steps()), ["a/1 g2"]);
+}
+
+#[test]
+fn what_served_boots_before_what_never_did_and_a_try_after_a_failure_comes_last() {
+    let limits = Limits { spawning: 1, ..Limits::default() };
+    let mut rig = Rig::of(limits, ["a", "b", "c", "d"].map(|name| (name, between(1, 1))));
+    rig.turn_to("d");
+    rig.wait("for d");
+    rig.steps();
+    for name in ["d/1 g1", "a/1 g1"] {
+        rig.ready(name);
+        rig.steps();
+    }
+    // d has proved itself. b boots, c and d wait; b fails and is to be tried again soon.
+    rig.steps_for(3.0);
+    rig.exits("d/1 g1", 1);
+    rig.steps();
+    rig.turn_to("b");
+    rig.wait("for b");
+    rig.exits("b/1 g1", 1);
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let name = started(&rig.steps_for(0.6))[0].to_owned();
+        rig.ready(&name);
+        order.push(name);
+    }
+    assert_eq!(order, ["d/1 g1", "c/1 g1", "b/1 g1"]);
+}

@@ -120,6 +120,8 @@ pub struct Proc {
     pub failed: bool,
     pub ended: Option<Instant>,
     pub serving: bool,
+    /// Its connections tell of its end already.
+    pub dying: bool,
     pub draining: Option<Instant>,
     pub cut: Option<Instant>,
     /// It has requests beyond the time that anything waits for.
@@ -174,6 +176,7 @@ impl Proc {
             failed: false,
             ended: None,
             serving: false,
+            dying: false,
             draining: None,
             cut: None,
             outlasts: false,
@@ -301,6 +304,14 @@ impl App {
 
     pub fn booting(&self) -> usize {
         self.there().filter(|proc| proc.is_coming() && proc.ready.is_none()).count()
+    }
+
+    /// Those that cannot be late, whatever this app's boots usually take: younger than any bound, and no try after what may
+    /// have been a failure.
+    pub fn boots_in_time(&self, now: Instant) -> usize {
+        let young = |proc: &&Proc| now < proc.spawned + Duration::from_secs(1).min(self.settings.ready_timeout);
+        let is_retried = self.procs.iter().any(|other| other.ended.is_some());
+        self.there().filter(|proc| proc.is_coming() && proc.ready.is_none() && !is_retried).filter(young).count()
     }
 
     /// Which of its processes may go, when it is for long enough: the longest idle.

@@ -27,7 +27,11 @@ impl App {
         for proc in self.there() {
             ensure!(proc.claims <= self.settings.concurrency, "{:?} has {} sessions", proc.id, proc.claims);
             ensure!(
-                !proc.serving || proc.claims == self.settings.concurrency || self.first_for(proc.number).is_none() || self.paused.is_some(),
+                !proc.serving
+                    || proc.dying
+                    || proc.claims == self.settings.concurrency
+                    || self.first_for(proc.number).is_none()
+                    || self.paused.is_some(),
                 "a request waits beside a free slot"
             );
             let twins = self.serving().filter(|other| other.number == proc.number).count();

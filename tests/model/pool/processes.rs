@@ -55,6 +55,16 @@ impl World {
         if self.rng.percent(50) {
             self.apps[app].procs[proc].children = false;
         }
+        // Its connections tell of its end before the system does.
+        if self.rng.percent(30) {
+            let id = self.apps[app].procs[proc].id;
+            self.say(|| format!("dying {id:?}"));
+            self.pool.group_mut(id.group).dying(id);
+            self.apps[app].procs[proc].dying = true;
+            let soon = self.rng.within(0, 30);
+            self.plan(soon, Event::LeaderExits { app, proc, status: 137 });
+            return self.check();
+        }
         self.exit(app, proc, 137)
     }
 

@@ -21,7 +21,7 @@ impl World {
             None => Wish::Anywhere,
         };
         let books = &self.apps[app];
-        let room = |proc: &&Proc| proc.serving && proc.claims < books.settings.concurrency;
+        let room = |proc: &&Proc| proc.serving && !proc.dying && proc.claims < books.settings.concurrency;
         let best = books.procs.iter().filter(room).map(|proc| (proc.claims, Reverse(proc.generation))).min();
         let bound = Some(wished).filter(|number| sticks && books.serves_at(*number));
         let at_home = !sticks && books.procs.iter().filter(room).any(|proc| Some(proc.id) == home);
@@ -94,7 +94,7 @@ impl World {
         let of_gone = books.bound.get(&request).is_some_and(|number| !books.serves_at(*number));
         ensure!(here == first || (of_gone && here < first), "request {request} overtook {:?}, {:?}", books.waiting, books.bound);
         books.unqueue(request);
-        ensure!(books.procs[proc].serving, "a slot of {:?}, which does not serve", claim.process());
+        ensure!(books.procs[proc].serving && !books.procs[proc].dying, "a slot of {:?}, which does not serve", claim.process());
         self.granted(app, claim, request)
     }
 

@@ -86,6 +86,7 @@ impl World {
     pub fn spawn(&mut self, id: ProcessId, name: &ProcessName) -> Check {
         let app = app_of(id);
         let (number, generation) = (name.number, name.generation);
+        self.check_boots()?;
         let books = &mut self.apps[app];
         books.unbind();
         ensure!(books.procs.iter().all(|proc| proc.id != id), "{id:?} is used again");

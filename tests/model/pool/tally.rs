@@ -55,9 +55,11 @@ pub enum Saw {
     MadeRoom,
     /// No room for both: the old one went first.
     LeftFirst,
+    /// It boots in the place of one that is late.
+    BesideLate,
 }
 
-const ALL: [Saw; 38] = [
+const ALL: [Saw; 39] = [
     Saw::Restart,
     Saw::Joined,
     Saw::AtOnce,
@@ -96,6 +98,7 @@ const ALL: [Saw; 38] = [
     Saw::Shrunk,
     Saw::MadeRoom,
     Saw::LeftFirst,
+    Saw::BesideLate,
 ];
 
 #[derive(Clone, Copy)]

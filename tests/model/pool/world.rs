@@ -10,7 +10,7 @@ use rota::pool::{FailureKind, Limits, Pool, Settings};
 
 use super::books::{App, Check, FIRST, ensure};
 use super::rng::Rng;
-use super::tally::Tally;
+use super::tally::{Saw, Tally};
 
 #[derive(Debug)]
 pub struct World {
@@ -161,7 +161,7 @@ impl World {
         let there: usize = self.apps.iter().map(|app| app.there().count()).sum();
         ensure!(there <= self.limits.processes, "{there} processes on the machine");
         let booting: usize = self.apps.iter().map(App::booting).sum();
-        ensure!(booting <= self.limits.spawning, "{booting} processes boot at once");
+        ensure!(booting <= self.limits.boots(), "{booting} processes boot at once");
         Ok(())
     }
 
@@ -170,8 +170,20 @@ impl World {
         self.limits.processes - self.apps.iter().map(App::share).sum::<usize>()
     }
 
+    /// One more may boot, whoever it is.
     pub fn boots(&self) -> bool {
         self.apps.iter().map(App::booting).sum::<usize>() < self.limits.spawning
+    }
+
+    /// One more boots: no others are in its way but those that may be late.
+    pub fn check_boots(&mut self) -> Check {
+        let booting = self.apps.iter().map(App::booting).sum::<usize>();
+        let in_time = self.apps.iter().map(|app| app.boots_in_time(self.now)).sum::<usize>();
+        ensure!(in_time < self.limits.spawning, "{in_time} that cannot be late boot already");
+        if booting >= self.limits.spawning {
+            self.tally.saw(Saw::BesideLate);
+        }
+        Ok(())
     }
 
     /// Where there is no room for what a request waits for, nothing is kept that could make it.

@@ -194,6 +194,6 @@ fn failure() -> Failure {
 }
 
 fn silent_failure() -> Failure {
-    let kind = FailureKind::Exited { exit: Exit::Status(1), after: Duration::from_millis(420), in_probation: false };
+    let kind = FailureKind::Exited { exit: Exit::Status(1), after: Duration::from_millis(420), in_probation: false, had: String::new() };
     Failure { kind, output: Vec::new() }
 }

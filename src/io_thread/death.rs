@@ -1,0 +1,236 @@
+//! A connection to the app was closed before a byte of the answer: either the app hung up and lives, or the process is ending, which the
+//! kernel tells some milliseconds later. What becomes of the request depends on it, so it waits for that, with its slot, for a bounded time.
+//!
+//! On the I/O thread, which does not block: it looks at the process once when it happens and once a moment later, and is told of the exit by
+//! the restart thread.
+
+use std::time::{Duration, Instant};
+
+use super::fault::{Fault, is_refusal};
+use super::{Client, IoThread};
+use crate::conn::Request;
+use crate::http::refusal::Refusal;
+use crate::pool::{Death, Exit, FailureKind, Hand};
+use crate::printable;
+use crate::sys;
+
+/// What is known of the process.
+#[derive(Debug)]
+pub enum Fate {
+    Lives,
+    /// It is ending, or nobody listens at its address any more.
+    Ending(Option<std::io::Error>),
+    Ended,
+}
+
+/// What became of the process that closed the connection of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Lives,
+    /// It ended: the request may be sent again if it is one that may be sent twice, or may not because it is suspected.
+    Ended {
+        suspected: bool,
+    },
+}
+
+impl IoThread {
+    /// An exchange failed with `fault`: whether that has to wait until more is known. Then it does.
+    pub(super) fn awaits_its_end(&mut self, key: usize, fault: Fault) -> Result<(), Fault> {
+        let Some(Client { exchange: Some(exchange), .. }) = self.clients.get_mut(key) else { return Err(fault) };
+        let is_closed = matches!(fault, Fault::Ended | Fault::Broken(_)) && exchange.upstream.is_some();
+        if !is_closed || exchange.seen || exchange.closed.is_some() || matches!(self.fate, Fate::Ended) || self.gone {
+            return Err(fault);
+        }
+        let upstream = exchange.upstream.take();
+        exchange.sending = false;
+        exchange.closed = Some(fault);
+        if let Some(upstream) = upstream {
+            if self.upstreams.all[upstream].reused {
+                // It was closed while it was idle, or the process is gone: the others say no more.
+                self.upstreams.close_idle();
+            }
+            self.upstreams.close(upstream);
+        }
+        self.look_at_process();
+        self.wait_for_verdict(key);
+        Ok(())
+    }
+
+    /// The time for it is over.
+    pub(super) fn verdict_is_due(&mut self, key: usize) {
+        if let Fate::Lives = self.fate {
+            if let Err(error) = self.upstreams.look(self.poll.registry(), super::Name::upstream)
+                && is_refusal(&error)
+            {
+                self.is_ending(Some(error));
+            }
+            self.look_at_process();
+            match self.fate {
+                Fate::Lives => return self.judge(key, Verdict::Lives),
+                Fate::Ending(_) | Fate::Ended => return self.wait_for_verdict(key),
+            }
+        }
+        // It does not come to its end: it is ended.
+        let why = match &self.fate {
+            Fate::Ending(Some(error)) => format!("it refuses connections: {error}"),
+            Fate::Ending(None) | Fate::Lives | Fate::Ended => "it closed its connections and does not end".to_owned(),
+        };
+        self.shared.table.lock().pool.group_mut(self.id.group).broken(self.id, FailureKind::Refused(why), self.desk.now);
+        self.shared.table.notify();
+        self.judge(key, Verdict::Ended { suspected: true });
+    }
+
+    /// A process that refuses connections is dead or as good as dead: the pool must not choose it again. Why it is, its exit will say.
+    pub(super) fn refuses_connections(&mut self, error: std::io::Error) {
+        if let Fate::Lives = self.fate {
+            self.is_ending(Some(error));
+            self.end_is_due = Some(self.desk.now + REFUSES);
+        }
+    }
+
+    /// Nobody waits for the exit any more.
+    pub(super) fn pass_end(&mut self) {
+        if self.end_is_due.take_if(|at| *at <= self.desk.now).is_none() {
+            return;
+        }
+        if let Fate::Ending(error) = &self.fate {
+            let what = error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+            let kind = FailureKind::Refused(format!("it refuses connections{what}"));
+            self.shared.table.lock().pool.group_mut(self.id.group).broken(self.id, kind, self.desk.now);
+            self.shared.table.notify();
+        }
+    }
+
+    /// The leader has ended: what it had in hand is judged together. Gives what it printed last, already told with it.
+    pub(super) fn ended(&mut self, exit: Exit, out_of_memory: bool, output: Vec<String>) {
+        self.hear_last_words();
+        self.fate = Fate::Ended;
+        self.end_is_due = None;
+        let waits: Vec<usize> = self.clients.iter().filter(|(_, client)| client.is_judged()).map(|(key, _)| key).collect();
+        // What the app has not read to the end it has not begun on.
+        let (unread, read): (Vec<usize>, Vec<usize>) = waits.into_iter().partition(|key| self.clients[*key].is_unread());
+        let mut hands: Vec<Hand> = read.iter().filter_map(|key| self.clients[*key].hand()).collect();
+        if hands.is_empty() {
+            let lately = |(at, _): &(Instant, Hand)| self.desk.now.saturating_duration_since(*at) < END;
+            hands.extend(self.cut_lately.drain(..).filter(lately).map(|(_, hand)| hand));
+        }
+        let death = Death { out_of_memory, hands, ..Death::new(exit, output) };
+        let had = death.had();
+        let had = if had.is_empty() { had } else { format!(" while it had {had}") };
+        let memory = if out_of_memory { " (the kernel was out of memory)" } else { "" };
+        log::info!("{} pid {}: {exit}{memory}{had}", self.name, self.pid);
+        if !death.hands.is_empty() {
+            self.shared.has_suspects(self.id.group, true);
+        }
+        let again = self.shared.table.lock().pool.group_mut(self.id.group).died(self.id, death, self.desk.now);
+        self.shared.table.notify();
+        for key in unread {
+            self.judge(key, Verdict::Ended { suspected: false });
+        }
+        for (key, again) in read.into_iter().zip(again) {
+            self.judge(key, Verdict::Ended { suspected: !again });
+        }
+    }
+
+    /// Before a request is given to the process: Err, its like have ended others and this is the last that serves.
+    pub(super) fn is_worth_the_risk(&self, key: usize) -> Result<(), Refusal> {
+        let Some(request) = self.clients.get(key).and_then(|client| client.conn.request.as_ref()) else { return Ok(()) };
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(self.id.group);
+        if !group.has_suspects(self.desk.now) {
+            self.shared.has_suspects(self.id.group, false);
+            return Ok(());
+        }
+        let line = request.line();
+        let risk = group.may_risk(&printable::clean(line.as_bytes()), self.id, self.desk.now);
+        drop(state);
+        risk.map_err(|deaths| {
+            let (name, pid) = (&self.name, self.pid);
+            log::info!("{line}: its like ended {deaths} processes in a row; {name} pid {pid} is the last that serves, and does not get it");
+            Refusal::BadGateway("requests like this one end the app's processes, and only one is left")
+        })
+    }
+
+    /// A request of which the like have ended processes has been answered.
+    pub(super) fn survives(&self, key: usize) {
+        if let Some(request) = self.clients.get(key).and_then(|client| client.conn.request.as_ref()) {
+            let line = printable::clean(request.line().as_bytes());
+            self.shared.table.lock().pool.group_mut(self.id.group).survived(&line);
+        }
+    }
+
+    /// An answer that had begun was cut by the app: should the process end, it had this in hand.
+    pub(super) fn was_cut(&mut self, key: usize) {
+        if let Some(hand) = self.clients.get(key).and_then(Client::hand) {
+            self.cut_lately.retain(|(at, _)| self.desk.now.saturating_duration_since(*at) < END);
+            if self.cut_lately.len() < CUT_LATELY {
+                self.cut_lately.push((self.desk.now, hand));
+            }
+        }
+    }
+
+    /// What the process wrote before it ended is in the sockets, also where no event has told of it yet.
+    fn hear_last_words(&mut self) {
+        let asked = |client: &Client| client.exchange.as_ref().filter(|exchange| !exchange.seen)?.upstream;
+        let upstreams: Vec<usize> = self.clients.iter().filter_map(|(_, client)| asked(client)).collect();
+        for upstream in upstreams {
+            if let Some(it) = self.upstreams.all.get_mut(upstream) {
+                it.readable = true;
+                self.read_app(upstream);
+            }
+        }
+    }
+
+    fn look_at_process(&mut self) {
+        if matches!(self.fate, Fate::Lives) && sys::is_exiting(self.pid) {
+            self.is_ending(None);
+        }
+    }
+
+    fn is_ending(&mut self, refuses: Option<std::io::Error>) {
+        self.fate = Fate::Ending(refuses);
+        self.upstreams.close_idle();
+        self.shared.table.lock().pool.group_mut(self.id.group).dying(self.id);
+    }
+
+    fn wait_for_verdict(&mut self, key: usize) {
+        let time = if matches!(self.fate, Fate::Lives) { HANG_UP } else { END };
+        if let Some(client) = self.clients.get_mut(key) {
+            self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + time);
+        }
+    }
+
+    fn judge(&mut self, key: usize, verdict: Verdict) {
+        let closed = self.clients.get_mut(key).and_then(|client| client.exchange.as_mut()?.closed.take());
+        if let Some(fault) = closed {
+            self.settle(key, fault, verdict);
+        }
+    }
+}
+
+impl Client {
+    fn is_judged(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.closed.is_some())
+    }
+
+    /// A reset says that bytes were left unread. Of a request without a body that is the end of its head, without which nothing begins.
+    fn is_unread(&self) -> bool {
+        let closed = self.exchange.as_ref().and_then(|exchange| exchange.closed.as_ref());
+        let reset = matches!(closed, Some(Fault::Broken(error)) if error.kind() == std::io::ErrorKind::ConnectionReset);
+        reset && self.conn.request.as_ref().is_some_and(|request| request.body.is_empty() && !request.is_streamed)
+    }
+
+    fn hand(&self) -> Option<Hand> {
+        let (request, exchange): (&Request, _) = (self.conn.request.as_ref()?, self.exchange.as_ref()?);
+        Some(Hand { line: printable::clean(request.line().as_bytes()), id: request.id().map(ToOwned::to_owned), since: exchange.since })
+    }
+}
+
+/// An app that hangs up is given so long to end, too.
+const HANG_UP: Duration = Duration::from_millis(20);
+/// From the sight of a process that ends to its exit, which waits for nothing but its turn.
+const END: Duration = Duration::from_secs(2);
+/// A process at whose address nobody listens any more: npm and shells end soon behind their child.
+const REFUSES: Duration = Duration::from_millis(500);
+/// Cut answers that are remembered for so long.
+const CUT_LATELY: usize = 4;
