@@ -111,35 +111,42 @@ pub fn open_unlinked_temp(dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Whose listening socket a loopback port is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose the listening sockets of a port are.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerOwner {
-    Ours,
-    /// Ours, and it listens on every address.
-    OursOnWildcard,
-    Foreign,
-    /// /proc does not say.
+    /// Ours, on these addresses, sorted.
+    Ours(Vec<IpAddr>),
+    /// Others' alone, on these addresses.
+    Foreign(Vec<IpAddr>),
+    /// There is none, or /proc does not say whose.
     Unknown,
 }
 
-/// Who listens on `port`, where `session` is the session of the process that should.
+/// Who listens on `port`, where `session` is the session of the process that should. Without a listener it costs no look at processes.
 pub fn listener_owner(port: u16, session: u32) -> ListenerOwner {
     let listeners: Vec<Listening> = listening().into_iter().filter(|listening| listening.addr.port() == port).collect();
     if listeners.is_empty() {
         return ListenerOwner::Unknown;
     }
-    let (inodes, all_read) = sockets_of_session(session);
-    match listeners.iter().find(|listening| inodes.contains(&listening.inode)) {
-        Some(ours) if ours.addr.ip().is_unspecified() => ListenerOwner::OursOnWildcard,
-        Some(_) => ListenerOwner::Ours,
-        None if all_read => ListenerOwner::Foreign,
-        None => ListenerOwner::Unknown,
+    let (inodes, all_read) = sockets_of_app(session);
+    let addresses = |is_ours: bool| {
+        let of = listeners.iter().filter(|listening| inodes.contains(&listening.inode) == is_ours).map(|listening| listening.addr.ip());
+        let mut addresses: Vec<IpAddr> = of.collect();
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    };
+    let ours = addresses(true);
+    match ours.is_empty() {
+        false => ListenerOwner::Ours(ours),
+        true if all_read => ListenerOwner::Foreign(addresses(false)),
+        true => ListenerOwner::Unknown,
     }
 }
 
-/// Where the processes of a session listen on TCP.
+/// Where the processes of an app listen on TCP.
 pub fn listening_ports(session: u32) -> Vec<SocketAddr> {
-    let (inodes, _) = sockets_of_session(session);
+    let (inodes, _) = sockets_of_app(session);
     let mut ports: Vec<SocketAddr> =
         listening().into_iter().filter(|listening| inodes.contains(&listening.inode)).map(|listening| listening.addr).collect();
     ports.sort();
@@ -336,10 +343,28 @@ fn listening_line(line: &str) -> Option<Listening> {
     Some(Listening { addr: SocketAddr::new(ip, port), inode })
 }
 
-/// Inodes of the sockets that the processes of a session have open, and whether all of their descriptors could be read.
-fn sockets_of_session(session: u32) -> (HashSet<u64>, bool) {
+/// The processes of a session, and all that descend from them, in whatever session they are now.
+fn members_and_descendants(session: u32) -> HashSet<u32> {
+    let look = |pid: u32| {
+        let stat = Stat::read(pid)?;
+        let (parent, own) = (u32::try_from(stat.field(PARENT)?).ok()?, u32::try_from(stat.field(SESSION)?).ok()?);
+        Some((pid, parent, own))
+    };
+    let all: Vec<(u32, u32, u32)> = numbers_in("/proc").into_iter().filter_map(look).collect();
+    let mut found: HashSet<u32> = all.iter().filter(|(_, _, own)| *own == session).map(|(pid, _, _)| *pid).collect();
+    loop {
+        let before = found.len();
+        found.extend(all.iter().filter(|(_, parent, _)| found.contains(parent)).map(|(pid, _, _)| *pid).collect::<Vec<_>>());
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// Inodes of the sockets that an app's processes have open, and whether all of their descriptors could be read.
+fn sockets_of_app(session: u32) -> (HashSet<u64>, bool) {
     let (mut inodes, mut all_read) = (HashSet::new(), true);
-    for pid in session_members(session) {
+    for pid in members_and_descendants(session) {
         let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             all_read = false;
             continue;
@@ -351,6 +376,7 @@ fn sockets_of_session(session: u32) -> (HashSet<u64>, bool) {
 }
 
 /// Fields of /proc/PID/stat (proc(5)).
+const PARENT: usize = 4;
 const SESSION: usize = 6;
 const FLAGS: usize = 9;
 /// PF_EXITING, the same on every Linux.
@@ -368,12 +394,35 @@ mod tests {
         let session = Stat::read(std::process::id()).unwrap().field(SESSION).unwrap() as u32;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(listener_owner(port, session), ListenerOwner::Ours);
+        assert_eq!(listener_owner(port, session), ListenerOwner::Ours(vec![Ipv4Addr::LOCALHOST.into()]));
         assert!(listening_ports(session).contains(&listener.local_addr().unwrap()));
         let everywhere = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-        assert_eq!(listener_owner(everywhere.local_addr().unwrap().port(), session), ListenerOwner::OursOnWildcard);
+        let everywhere = everywhere.local_addr().unwrap().port();
+        assert_eq!(listener_owner(everywhere, session), ListenerOwner::Ours(vec![Ipv4Addr::UNSPECIFIED.into()]));
         let nobody = 0x7fff_fff0;
-        assert_eq!(listener_owner(port, nobody), ListenerOwner::Foreign);
+        assert_eq!(listener_owner(port, nobody), ListenerOwner::Foreign(vec![Ipv4Addr::LOCALHOST.into()]));
+    }
+
+    #[test]
+    fn what_descends_from_an_app_is_the_app_s_in_a_session_of_its_own_too() {
+        // A session that is not this process's: the shell's, whose child leaves it.
+        let mut shell = std::process::Command::new("setsid");
+        let mut shell = shell.args(["sh", "-c", "setsid sh -c 'read line' & wait"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let session = shell.id();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let has_left = || {
+            let all = members_and_descendants(session);
+            all.len() > session_members(session).len() && session_members(session).contains(&session)
+        };
+        while !has_left() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let found = has_left();
+        for pid in members_and_descendants(session) {
+            let _ = signal_process(pid, KILL);
+        }
+        let _ = shell.wait();
+        assert!(found);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
@@ -32,6 +33,8 @@ pub struct Probe {
     status: Option<u16>,
     timeout: Duration,
     port: Option<u16>,
+    /// Which address of the port it is asked on.
+    address: IpAddr,
     began: Instant,
     /// Not ready by then: it will not be.
     until: Instant,
@@ -44,6 +47,8 @@ pub struct Probe {
     sent: usize,
     /// What the last try saw.
     last: String,
+    /// Somebody took a request, whatever came of it.
+    was_answered: bool,
 }
 
 /// The report of the spawn.
@@ -69,6 +74,7 @@ impl Probe {
             status: app.ready.status,
             timeout: app.ready.timeout,
             port,
+            address: Ipv4Addr::LOCALHOST.into(),
             began: now,
             until: now + app.ready.timeout,
             aside: aside.then_some(now + ASIDE),
@@ -77,6 +83,7 @@ impl Probe {
             upstream: None,
             sent: 0,
             last,
+            was_answered: false,
         }
     }
 
@@ -149,10 +156,8 @@ impl IoThread {
         let Some(probe) = &mut self.probe else { return };
         if self.desk.now >= probe.until {
             let (after, mut last) = (probe.timeout, probe.last.clone());
-            if let Some(port) = probe.port
-                && last.starts_with("nothing listens")
-            {
-                last = elsewhere(last, port, self.pid);
+            if !probe.was_answered {
+                last = elsewhere(last, probe.port, self.pid);
             }
             return self.start_failed(FailureKind::NotReady { after, last });
         }
@@ -164,6 +169,7 @@ impl IoThread {
         }
         if let Some(upstream) = probe.upstream.take() {
             probe.last = format!("GET {} was not answered within {ANSWER_SECONDS} s", probe.path);
+            probe.was_answered = true;
             self.upstreams.close(upstream);
         }
         match self.upstreams.open(Owner::Probe, self.poll.registry(), Name::upstream) {
@@ -242,9 +248,16 @@ impl IoThread {
         if let Some(upstream) = probe.upstream.take() {
             self.upstreams.close(upstream);
         }
-        if let Some(last) = last {
-            probe.last = last;
+        match (last, probe.port) {
+            (Some(last), _) => {
+                probe.last = last;
+                probe.was_answered = true;
+            }
+            // Nobody listens there: perhaps on another address of the port.
+            (None, Some(port)) if probe.pause >= UNHURRIED => self.look_for_listener(port),
+            (None, _) => {}
         }
+        let Some(probe) = &mut self.probe else { return };
         probe.next = self.desk.now + probe.pause;
         probe.pause = (probe.pause * 3 / 2).min(LAST_TRY);
     }
@@ -274,15 +287,11 @@ impl IoThread {
         let Some(probe) = &self.probe else { return };
         if let Some(port) = probe.port {
             match sys::listener_owner(port, self.pid) {
-                ListenerOwner::Ours => {}
-                ListenerOwner::OursOnWildcard => {
-                    log::warn!(
-                        "{} pid {}: listens on every address, not on 127.0.0.1 alone: port {port} can be reached from outside",
-                        self.name,
-                        self.pid
-                    );
+                ListenerOwner::Ours(addresses) => {
+                    let Some(own) = chosen(probe.address, &addresses) else { return self.ask_elsewhere(port, &addresses, upstream_key) };
+                    self.note_address(port, own);
                 }
-                ListenerOwner::Foreign => {
+                ListenerOwner::Foreign(_) => {
                     self.upstreams.close(upstream_key);
                     return self
                         .start_failed(FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's")));
@@ -292,6 +301,43 @@ impl IoThread {
             }
         }
         self.go_on_warming(upstream_key);
+    }
+
+    /// Another process answers where the app was asked, and the app listens on another address of the port.
+    fn ask_elsewhere(&mut self, port: u16, addresses: &[IpAddr], upstream_key: usize) {
+        self.upstreams.close(upstream_key);
+        self.move_to(port, addresses);
+        let now = self.desk.now;
+        if let Some(probe) = &mut self.probe {
+            probe.upstream = None;
+            probe.next = now + probe.pause;
+        }
+    }
+
+    /// Where the app's own processes listen on its port, if not where it was asked.
+    fn look_for_listener(&mut self, port: u16) {
+        if let ListenerOwner::Ours(addresses) = sys::listener_owner(port, self.pid) {
+            self.move_to(port, &addresses);
+        }
+    }
+
+    fn move_to(&mut self, port: u16, addresses: &[IpAddr]) {
+        let Some(probe) = &mut self.probe else { return };
+        let Some(address) = addresses.iter().copied().filter_map(reached_at).find(|address| *address != probe.address) else { return };
+        probe.address = address;
+        self.upstreams.move_to(SocketAddr::new(address, port));
+    }
+
+    /// Says where the app listens, where that is not what it was told. `address`: of its listener.
+    fn note_address(&self, port: u16, address: IpAddr) {
+        let (name, pid, at) = (&self.name, self.pid, SocketAddr::new(address, port));
+        if address.is_unspecified() {
+            log::warn!("{name} pid {pid}: listens on every address, not on 127.0.0.1 alone: port {port} can be reached from outside");
+        } else if !address.to_canonical().is_loopback() {
+            log::warn!("{name} pid {pid}: listens on {at}, not on 127.0.0.1: it can be reached from outside, past rota");
+        } else if address.to_canonical() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            log::info!("{name} pid {pid}: listens on {at}, not on 127.0.0.1, and is asked there");
+        }
     }
 
     fn is_ready(&mut self) {
@@ -314,11 +360,44 @@ impl IoThread {
     }
 }
 
+/// Where a listener on this address is reached from this machine. None: by no plain address (a link's own, RFC 4007).
+fn reached_at(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        IpAddr::V4(address) if address.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(address) if address.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V6(address) if address.segments()[0] & 0xffc0 == 0xfe80 => None,
+        other => Some(other),
+    }
+}
+
+/// The one of an app's listening addresses that answers on `asked`: the same, else a wildcard.
+fn chosen(asked: IpAddr, addresses: &[IpAddr]) -> Option<IpAddr> {
+    let same = addresses.iter().find(|address| address.to_canonical() == asked);
+    // A wildcard of IPv6 takes IPv4 too, unless it was told not to.
+    let wildcard = || addresses.iter().find(|address| address.is_unspecified() && (address.is_ipv6() || asked.is_ipv4()));
+    same.or_else(wildcard).copied()
+}
+
 /// Where the process listens instead, if anywhere: the usual cause is a port written into the code.
-fn elsewhere(last: String, port: u16, pid: u32) -> String {
-    let others: Vec<String> =
-        sys::listening_ports(pid).into_iter().filter(|addr| addr.port() != port).map(|addr| addr.to_string()).collect();
-    if others.is_empty() { last } else { format!("{last}; it listens on {}", others.join(", ")) }
+fn elsewhere(last: String, port: Option<u16>, pid: u32) -> String {
+    let own = sys::listening_ports(pid);
+    let others: Vec<String> = own.iter().filter(|addr| Some(addr.port()) != port).map(SocketAddr::to_string).collect();
+    if !others.is_empty() {
+        let help = if port.is_some() { "the variable PORT says where it should" } else { "the variable SOCKET says where it should" };
+        return format!("{last}; it listens on {}: {help}", others.join(", "));
+    }
+    let Some(port) = port else { return last };
+    match sys::listener_owner(port, pid) {
+        ListenerOwner::Foreign(addresses) => {
+            let others: Vec<String> = addresses.iter().map(|address| SocketAddr::new(*address, port).to_string()).collect();
+            format!("{last}; on {} another process does, which is not the app's", others.join(", "))
+        }
+        ListenerOwner::Ours(_) if !own.is_empty() => {
+            let own: Vec<String> = own.iter().map(SocketAddr::to_string).collect();
+            format!("{last} at an address that can be asked; it listens on {}", own.join(", "))
+        }
+        ListenerOwner::Ours(_) | ListenerOwner::Unknown => last,
+    }
 }
 
 /// Enough for some tries.
@@ -327,6 +406,8 @@ const AFTER_SLEEP: Duration = Duration::from_secs(1);
 const ASIDE: Duration = Duration::from_secs(5);
 const FIRST_TRY: Duration = Duration::from_millis(10);
 const LAST_TRY: Duration = Duration::from_millis(200);
+/// From then on a try that finds nobody looks who listens on the port at all.
+const UNHURRIED: Duration = Duration::from_millis(50);
 /// A request that an app took and forgot is asked again after this.
 const ANSWER_SECONDS: u64 = 10;
 const MAX_REPORT: usize = 16 * 1024;

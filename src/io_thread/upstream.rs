@@ -71,6 +71,11 @@ impl Upstreams {
         Self { all: Slab::new(), app, idle: Vec::new(), idle_limit }
     }
 
+    /// Where the process turned out to listen.
+    pub fn move_to(&mut self, addr: SocketAddr) {
+        self.app = App::Tcp(addr);
+    }
+
     /// A kept connection, the one used last first: the others may then grow old and close.
     pub fn reuse(&mut self, owner: Owner) -> Option<usize> {
         let is_quiet = |(key, _): &(usize, Instant)| !self.all[*key].readable;

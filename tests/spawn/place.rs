@@ -114,7 +114,7 @@ fn the_port_is_reserved_until_the_program_is_executed_and_then_the_app_s_own() {
     fs::write(stage.path("gate.open"), "").unwrap();
     let stream = found("the app listens", secs(20), || TcpStream::connect(addr).ok());
     assert_eq!(hello(stream), "hello");
-    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::Ours);
+    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::Ours(vec![Ipv4Addr::LOCALHOST.into()]));
     assert_eq!(sys::listening_ports(app.pid()), [addr]);
     assert_eq!(app.variable("PORT"), Some(addr.port().to_string()));
     app.launched.report.set_nonblocking(true).unwrap();
@@ -128,7 +128,7 @@ fn an_app_that_listens_everywhere_is_found_out() {
     let app = listening(&stage, Bind::Port);
     let addr = port(&app);
     found("the app listens", secs(20), || TcpStream::connect(addr).ok());
-    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::OursOnWildcard);
+    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::Ours(vec![Ipv4Addr::UNSPECIFIED.into()]));
 }
 
 #[test]
