@@ -8,6 +8,7 @@ mod deployments;
 pub mod env_file;
 pub mod environment;
 mod folders;
+pub mod interpreter;
 pub mod keeper;
 pub mod memory;
 pub mod release;

@@ -23,6 +23,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::interpreter;
 use super::spawn::ShimOrder;
 use crate::config::{OOM_SCORE_ABOVE, ResourceLimit};
 use crate::pool::FailureKind;
@@ -132,14 +133,15 @@ fn execute(order: &ShimOrder) -> ShimError {
     let Some((program, arguments)) = order.command.split_first() else {
         return ShimError { kind: ErrorKind::Command, text: "command: it is empty".to_owned() };
     };
+    let path = order.env.iter().rfind(|(key, _)| key == "PATH").map_or("/bin:/usr/bin", |(_, value)| value);
+    if let Some(text) = interpreter::problem(&order.command, interpreter::Place { root: &order.root, path }) {
+        return ShimError { kind: ErrorKind::Command, text };
+    }
     let env = order.env.iter().map(|(key, value)| (key, value));
     let error = Command::new(program).args(arguments).env_clear().envs(env).exec();
     let hint = match error.kind() {
-        io::ErrorKind::NotFound if program.contains('/') => format!(" (looked in {}; or its interpreter is missing)", order.root.display()),
-        io::ErrorKind::NotFound => {
-            let path = order.env.iter().rfind(|(key, _)| key == "PATH").map_or("", |(_, value)| value);
-            format!(" (looked in PATH {path})")
-        }
+        io::ErrorKind::NotFound if program.contains('/') => format!(" (looked in {})", order.root.display()),
+        io::ErrorKind::NotFound => format!(" (looked in PATH {path})"),
         _ => String::new(),
     };
     ShimError { kind: ErrorKind::Command, text: format!("{program}: {error}{hint}") }

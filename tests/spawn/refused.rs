@@ -36,11 +36,18 @@ fn a_file_that_may_not_be_executed_is_another_mistake() {
 }
 
 #[test]
-fn a_script_without_its_interpreter_says_that_it_may_be_that() {
+fn a_script_whose_interpreter_is_missing_or_ends_in_cr_is_named_with_it() {
     let stage = Stage::new();
-    script(&stage, "#!/no/such/interpreter", 0o755);
-    let kind = refusal(&stage, &["./start"]);
-    assert!(matches!(&kind, FailureKind::Command(text) if text.contains("interpreter")), "{kind:?}");
+    for (first_line, expected) in [
+        ("#!/no/such/interpreter", "asks for /no/such/interpreter, which is not there"),
+        ("#!/usr/bin/env no-such-program-here", "asks for no-such-program-here, which is in no directory of PATH ("),
+        ("#!/usr/bin/env sh\r", "is #!/usr/bin/env sh and a CR, as lines end on Windows"),
+    ] {
+        script(&stage, first_line, 0o755);
+        let kind = refusal(&stage, &["./start"]);
+        let expected = format!("{}: its first line {expected}", stage.path("root/start").display());
+        assert!(matches!(&kind, FailureKind::Command(text) if text.starts_with(&expected)), "{kind:?}");
+    }
 }
 
 #[test]
