@@ -90,6 +90,8 @@ fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
         None => command_problems(app),
     };
     problems.extend(starts::env_file_problem(app));
+    problems.extend(world::unwritable(app));
+    problems.extend(world::host_problem(app));
     problems.extend(app.log.as_deref().and_then(|path| log_problem("log", path, groups)));
     problems.extend(app.access_log.as_ref().and_then(log_file).and_then(|path| log_problem("access_log", path, groups)));
     let sendfile_root = app.files.sendfile_root.as_deref();
@@ -184,17 +186,29 @@ fn directory_problem(what: &str, path: &Path) -> Option<Problem> {
 /// Of the command in the configuration, or of the one that is detected.
 fn command_problems(app: &AppConfig) -> Vec<Problem> {
     match (&app.start.command, detected(app)) {
-        (Some(command), _) => command_problem(app, command).into_iter().collect(),
+        (Some(command), _) => command_problem(app, command).into_iter().chain(world::thruster_problem(command)).collect(),
         (None, Some(Ok(found))) => {
             let warnings = found.warnings.iter().map(|text| (Severity::Warning, harmless(text)));
-            command_problem(app, &found.command).into_iter().chain(warnings).collect()
+            command_problem(app, &found.command).into_iter().chain(warnings).chain(wishes(app, &found)).collect()
         }
         (None, Some(Err(missing))) => vec![(Severity::Error, harmless(&missing))],
         (None, None) => Vec::new(),
     }
 }
 
+/// What suits a detected app and stands in no configuration: `rota init` writes it.
+fn wishes(app: &AppConfig, found: &Detected) -> Vec<Problem> {
+    let sticky =
+        found.sticky.filter(|_| app.sticky.is_none() && app.processes.max > 1).map(|why| format!("sticky = true is missing: {why}"));
+    let alone = found.alone.filter(|_| app.processes.max > 1 || app.surge > 0);
+    let alone = alone.map(|why| format!("processes = 1 and surge = 0 are missing: {why}"));
+    sticky.into_iter().chain(alone).map(|text| (Severity::Warning, text)).collect()
+}
+
 fn command_problem(app: &AppConfig, command: &[String]) -> Option<Problem> {
+    if let Some(problem) = world::interpreter_problem(app, command) {
+        return Some(problem);
+    }
     let root = &app.start.root;
     let word = command.first()?;
     let root_text = root.to_string_lossy();
@@ -311,3 +325,4 @@ mod files;
 mod starts;
 #[cfg(test)]
 mod tests;
+mod world;

@@ -11,7 +11,7 @@ use super::Exit;
 use super::check;
 use super::say::{complain, print};
 use super::table::harmless;
-use crate::config::{Bind, SourceFile, StopSignal, parse};
+use crate::config::{AppConfig, Bind, HostPattern, SourceFile, StopSignal, parse};
 use crate::detect::{Detected, PublicNeed, RailsFiles, disk};
 use crate::ids::AppName;
 
@@ -50,7 +50,7 @@ pub fn run(wish: &Wish<'_>) -> Exit {
     if let Err(why) = write(&output, &draft.text, wish.force) {
         return complain(&why, Exit::Bad);
     }
-    let next = if wish.output.is_none() { after(wish.config, &draft.name) } else { (String::new(), Exit::Done) };
+    let next = if wish.output.is_none() { after(wish.config, &draft, &output) } else { (String::new(), Exit::Done) };
     let said = print(&format!("{} is written: {}\n{}", output.display(), harmless(&draft.summary), next.0));
     if said == Exit::Done { next.1 } else { said }
 }
@@ -61,6 +61,8 @@ struct Draft {
     /// The command, and by what it was found.
     summary: String,
     warnings: Vec<String>,
+    /// Its names have to be filled in.
+    asks_hosts: bool,
 }
 
 fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
@@ -82,7 +84,8 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
         Some(user) => Some((user.to_owned(), "as --user said")),
         None => user(metadata.uid(), Uid::effective()),
     };
-    let text = text(&name, root_text, &found, user.as_ref(), disk::public_need(&root));
+    let hosts = hosts(wish.config, &name, &root);
+    let text = text(&name, root_text, &found, user.as_ref(), &hosts, disk::public_need(&root));
     // What could not be read back would only be found out at the next start.
     let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };
     let main = SourceFile { path: PathBuf::from("rota.toml"), text: String::new() };
@@ -90,7 +93,37 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
     let machine = check::apps_findings(&config.apps).into_iter().map(|finding| finding.text);
     let warnings = found.warnings.iter().cloned().chain(machine.filter(|text| !found.warnings.contains(text)));
     let summary = format!("runs {}, by {}", shell_words::join(&found.command), found.why);
-    Ok(Draft { name, text, summary, warnings: warnings.collect() })
+    Ok(Draft { name, text, summary, warnings: warnings.collect(), asks_hosts: matches!(hosts, Hosts::Asked) })
+}
+
+/// What `hosts` is to be.
+enum Hosts {
+    /// Another app takes every host, and the path of this one is no name.
+    Asked,
+    /// As the directory is called.
+    Named(String),
+    /// It may take every host that no other app takes. With the name of the directory, where that is one.
+    Open(Option<String>),
+}
+
+fn hosts(config: &Path, name: &AppName, root: &Path) -> Hosts {
+    // Of a configuration that cannot be read `after` says what is wrong.
+    let apps = crate::config::load(config).map_or_else(|_| Vec::new(), |loaded| loaded.config.apps);
+    let takes_all = |app: &AppConfig| app.routes.iter().any(|route| route.host == HostPattern::Any && route.path == "/");
+    let named = root.iter().rev().take(3).filter_map(|part| part.to_str()).find(|part| is_host(part)).map(str::to_lowercase);
+    match named {
+        named if !apps.iter().any(|app| app.name != *name && takes_all(app)) => Hosts::Open(named),
+        Some(named) => Hosts::Named(named),
+        None => Hosts::Asked,
+    }
+}
+
+/// `shop.example.org`, as sites are often called in /srv and /var/www.
+fn is_host(part: &str) -> bool {
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let top = part.rsplit('.').next().unwrap_or_default();
+    let is_top = top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic()) && !NO_TOP.contains(&top);
+    part.contains('.') && part.split('.').all(is_label) && is_top
 }
 
 /// Of the directory, or of the one above where it is called as deployment tools call it: /srv/blog/current, /srv/blog/releases/42.
@@ -128,8 +161,8 @@ fn user(owner: u32, me: Uid) -> Option<(String, &'static str)> {
 }
 
 /// The file. Each setting has its reason above it.
-fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &str)>, public: Option<PublicNeed>) -> String {
-    let Detected { command, bind, stop, concurrency, why, reasons, warnings } = found;
+fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &str)>, hosts: &Hosts, public: Option<PublicNeed>) -> String {
+    let Detected { command, bind, stop, concurrency, why, reasons, sticky, alone, warnings } = found;
     let mut text = format!("# App {name}, as `rota init` found it. `rota check` says what is wrong; all keys are in rota.toml.\n\n");
     let mut put = |comment: &str, line: &str| {
         for comment in wrapped(comment) {
@@ -149,8 +182,25 @@ fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &st
         Some((user, why)) => put(&format!("Who it runs as: {why}."), &format!("user = {}", quoted(user))),
         None => put("Who it runs as; needed where rota runs as root.", "# user = \"NAME\""),
     }
-    put("Which requests are for it; without this line all that no other app takes.", &format!("# hosts = [\"{name}.example.org\"]"));
-    put("With two, one serves while the other is replaced or has died.", "processes = 2");
+    const HOSTS: &str = "Which requests are for it";
+    match hosts {
+        Hosts::Open(named) => {
+            let named = named.clone().unwrap_or_else(|| format!("{name}.example.org"));
+            put(&format!("{HOSTS}; without this line all that no other app takes."), &format!("# hosts = [{}]", quoted(&named)));
+        }
+        Hosts::Named(named) => put(&format!("{HOSTS}, by the name of its directory."), &format!("hosts = [{}]", quoted(named))),
+        Hosts::Asked => {
+            let why = "another app takes every host, so write the names of this site here, as \"www.example.org\"";
+            put(&format!("{HOSTS}: {why}."), &format!("hosts = [\"{name}.invalid\"]"));
+        }
+    }
+    match alone {
+        Some(why) => put(&format!("One, which ends before the next begins: {why}."), "processes = 1\nsurge = 0"),
+        None => put("With two, one serves while the other is replaced or has died.", "processes = 2"),
+    }
+    if let Some(why) = sticky {
+        put(&format!("A client comes back to the process that it was with: {why}."), "sticky = true");
+    }
     put(&format!("Requests that each handles at a time: {}.", reasons.concurrency), &format!("concurrency = {concurrency}"));
     let signal = match stop {
         StopSignal::Term => "# stop.signal = \"TERM\"".to_owned(),
@@ -233,11 +283,16 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), String> {
 }
 
 /// What the whole configuration is like with the new file in it, and what to do next.
-fn after(config: &Path, name: &AppName) -> (String, Exit) {
+fn after(config: &Path, draft: &Draft, file: &Path) -> (String, Exit) {
+    let name = &draft.name;
     if matches!(config.try_exists(), Ok(false)) {
         return (format!("next: make {}, which may be empty; then rota check\n", config.display()), Exit::Done);
     }
     match crate::config::load(config) {
+        Ok(_) if draft.asks_hosts => {
+            let fill = format!("next: write the site's names into hosts of {}, where {name}.invalid stands", file.display());
+            (format!("{fill}; then rota check, and start rota, or stop and start it, to serve {name}\n"), Exit::Done)
+        }
         Ok(_) => (format!("next: rota check, then start rota, or stop and start it, to serve {name}\n"), Exit::Done),
         Err(report) => (format!("{report}next: mend this, then rota check\n"), Exit::Bad),
     }
@@ -249,6 +304,8 @@ const RAILS_SENDS_THEM: &str = "This Rails sends the files in public itself (con
     without asking the app.";
 const APP_DECIDES: &str = "The files in public are the app's to send, to whom it likes; with this line rota sends them, to everybody and without \
     asking the app.";
+/// Ends of names of directories that are no domains of the highest level, or hardly meant as such.
+const NO_TOP: [&str; 12] = ["js", "ts", "rb", "php", "go", "old", "bak", "new", "git", "tmp", "orig", "invalid"];
 const COMMENT_WIDTH: usize = 100;
 
 #[cfg(test)]

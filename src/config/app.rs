@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::access::access_log;
+use super::command::Told;
 use super::keys::{APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_QUEUE, APP_READY, APP_STICKY, APP_STOP, APP_TIMEOUTS};
 use super::report::{Mistake, Place, PlacedApp};
 use super::section::{SOCKET_PATH_MAX, Section, Value, Zero};
@@ -77,7 +78,7 @@ pub fn long_socket_paths(app: &AppConfig, run_dir: &Path, place: &Place) -> Opti
 }
 
 fn start(name: &str, section: &Section<'_>, stop: &Section<'_>, limits: &Section<'_>) -> StartConfig {
-    let (command, bind) = command::command_and_bind(section);
+    let Told { command, bind, env } = command::told(section);
     if section.get("root").is_none() {
         let mistake = Mistake::error(section.place.clone(), format!("app {name:?} has no root"));
         section.source.note(mistake.help("add it, for example: root = \"/srv/blog/current\""));
@@ -87,7 +88,7 @@ fn start(name: &str, section: &Section<'_>, stop: &Section<'_>, limits: &Section
         root: section.get("root").and_then(|value| value.absolute_path()).unwrap_or_default(),
         bind,
         env_files: section.get("env_file").map_or_else(Vec::new, |value| env_files(&value)),
-        env: command::env(section, bind),
+        env,
         user: section.get("user").and_then(|value| value.text()).map(str::to_owned),
         group: section.get("group").and_then(|value| value.text()).map(str::to_owned),
         concurrency: section.get("concurrency").and_then(|value| value.number(1..=10_000)),

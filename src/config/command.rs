@@ -1,25 +1,48 @@
 //! `command`, `bind` and `env`: what is executed and where it is told to listen. Core: text only; nothing is looked up or replaced.
 
 use super::Bind;
-use super::report::Mistake;
+use super::report::{Mistake, Place};
 use super::section::{Section, Value};
 
-/// Program and arguments, and the bind that they ask for or that is asked for by name. Without a command only what is asked for. The words
-/// are empty after a mistake.
-pub(super) fn command_and_bind(app: &Section<'_>) -> (Option<Vec<String>>, Option<Bind>) {
+/// What is executed, and where it is told to listen.
+pub(super) struct Told {
+    /// Program and arguments; empty after a mistake. None: none is given.
+    pub command: Option<Vec<String>>,
+    /// What is asked for by name, else what the command or a value of `env` names. None: nothing says it.
+    pub bind: Option<Bind>,
+    /// Names and values in the order of the file.
+    pub env: Vec<(String, String)>,
+}
+
+pub(super) fn told(app: &Section<'_>) -> Told {
     let asked = app.get("bind").and_then(|value| Some((value.choice(&BINDS)?, value)));
     let asked_bind = asked.as_ref().map(|(bind, _)| *bind);
-    let Some(command) = app.get("command") else { return (None, asked_bind) };
-    let words = words(&command).unwrap_or_default();
-    let names_port = names(&words, "PORT");
-    let names_socket = names(&words, "SOCKET");
-    if names_port && names_socket {
-        command.note(command.error("the command names both $PORT and $SOCKET").help("a process listens in one place: keep one"));
-    } else if let Some((bind, value)) = &asked {
-        note_contradiction(*bind, value, names_port, names_socket, &command);
+    let command = app.get("command");
+    let words = command.as_ref().map(|command| words(command).unwrap_or_default());
+    let env = variables(app);
+    // Where a text stands that says where to listen, and how it is called.
+    let mut texts: Vec<(&[String], &Value<'_>, &str)> = Vec::new();
+    texts.extend(command.as_ref().zip(words.as_deref()).map(|(command, words)| (words, command, "the command")));
+    texts.extend(env.iter().map(|variable| (std::slice::from_ref(&variable.value), &variable.place, variable.place.name.as_str())));
+    let naming = |name: &str| texts.iter().find(|(words, _, _)| names(words, name)).map(|(_, place, what)| (*place, *what));
+    let (port, socket) = (naming("PORT"), naming("SOCKET"));
+    match (&asked, port, socket) {
+        (_, Some((place, what)), Some((other, what_other))) => {
+            let one_says_both = what == what_other;
+            let message = if one_says_both {
+                format!("{what} names both $PORT and $SOCKET")
+            } else {
+                format!("{what} names $PORT, and {what_other} $SOCKET")
+            };
+            let mistake = place.error(message).help("a process listens in one place: keep one");
+            place.note(if one_says_both { mistake } else { mistake.also(other.place.clone(), what_other) });
+        }
+        (Some((bind, value)), port, socket) => note_contradiction(*bind, value, port, socket, words.is_some()),
+        (None, _, _) => {}
     }
-    let bind = asked_bind.unwrap_or(bind_of(&words));
-    (Some(words), Some(bind))
+    let named = if socket.is_some() { Some(Bind::Unix) } else { port.map(|_| Bind::Port) };
+    let bind = asked_bind.or(named).or(words.as_ref().map(|_| Bind::Port));
+    Told { command: words, bind, env: env.into_iter().filter_map(|variable| variable.checked(bind)).collect() }
 }
 
 /// What a command asks for.
@@ -27,19 +50,38 @@ pub fn bind_of(words: &[String]) -> Bind {
     if names(words, "SOCKET") { Bind::Unix } else { Bind::Port }
 }
 
-/// Names and values in the order of the file.
-pub(super) fn env(app: &Section<'_>, bind: Option<Bind>) -> Vec<(String, String)> {
-    let mut env = Vec::new();
-    for (name, place, value) in app.get("env").map_or_else(Vec::new, |value| value.entries()) {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            value.note(Mistake::error(place, format!("{name:?} is no name of a variable")));
-        } else if sets_itself(name, bind) {
-            value.note(Mistake::error(place, format!("rota sets {name} itself, for each process")).help("leave it out"));
-        } else if let Some(text) = value.as_text() {
-            env.push((name.to_owned(), text));
+/// An entry of `env`.
+struct Variable<'t> {
+    name: &'t str,
+    /// Of the name.
+    key: Place,
+    value: String,
+    place: Value<'t>,
+}
+
+impl Variable<'_> {
+    /// None, noted, where rota sets it itself.
+    fn checked(self, bind: Option<Bind>) -> Option<(String, String)> {
+        if sets_itself(self.name, bind) {
+            self.place.note(Mistake::error(self.key, format!("rota sets {} itself, for each process", self.name)).help("leave it out"));
+            return None;
         }
+        Some((self.name.to_owned(), self.value))
     }
-    env
+}
+
+/// In the order of the file.
+fn variables<'t>(app: &Section<'t>) -> Vec<Variable<'t>> {
+    let entries = app.get("env").map_or_else(Vec::new, |value| value.entries());
+    let variable = |(name, key, place): (&'t str, Place, Value<'t>)| {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            place.note(Mistake::error(key, format!("{name:?} is no name of a variable")));
+            return None;
+        }
+        let value = place.as_text()?;
+        Some(Variable { name, key, value, place })
+    };
+    entries.into_iter().filter_map(variable).collect()
 }
 
 /// Whether a word holds `$NAME` or `${NAME}`.
@@ -93,18 +135,20 @@ fn note_shell_habits(value: &Value<'_>, words: &[String]) {
     }
 }
 
-fn note_contradiction(bind: Bind, value: &Value<'_>, names_port: bool, names_socket: bool, command: &Value<'_>) {
+/// `port`, `socket`: what names it, and how that is called.
+fn note_contradiction(bind: Bind, value: &Value<'_>, port: Option<Named<'_>>, socket: Option<Named<'_>>, has_command: bool) {
     let contradiction = match bind {
-        Bind::Port if names_socket => Some(("$SOCKET", "bind = \"port\" gives a PORT only")),
-        Bind::Unix if names_port => Some(("$PORT", "bind = \"unix\" gives a SOCKET only")),
-        Bind::Fd if names_port => Some(("$PORT", "bind = \"fd\" gives a socket that listens already")),
-        Bind::Fd if names_socket => Some(("$SOCKET", "bind = \"fd\" gives a socket that listens already")),
-        Bind::Port | Bind::Unix | Bind::Fd => None,
+        Bind::Port => socket.map(|by| ("$SOCKET", by, "bind = \"port\" gives a PORT only")),
+        Bind::Unix => port.map(|by| ("$PORT", by, "bind = \"unix\" gives a SOCKET only")),
+        Bind::Fd => {
+            let either = port.map(|by| ("$PORT", by)).or(socket.map(|by| ("$SOCKET", by)));
+            either.map(|(variable, by)| (variable, by, "bind = \"fd\" gives a socket that listens already"))
+        }
     };
-    if let Some((variable, gives)) = contradiction {
-        let mistake = value.error(format!("{gives}, and the command names {variable}"));
-        value.note(mistake.also(command.place.clone(), "the command").help("leave bind out: the command decides"));
-    } else if bind == Bind::Unix && !names_socket {
+    if let Some((variable, (place, what), gives)) = contradiction {
+        let mistake = value.error(format!("{gives}, and {what} names {variable}"));
+        value.note(mistake.also(place.place.clone(), what).help(format!("leave bind out: {what} decides")));
+    } else if bind == Bind::Unix && socket.is_none() && has_command {
         let mistake = Mistake::warning(value.place.clone(), "bind = \"unix\", and the command does not name $SOCKET");
         value.note(mistake.help("fine if the app reads the variable SOCKET itself"));
     }
@@ -120,6 +164,9 @@ pub fn sets_itself(name: &str, bind: Option<Bind>) -> bool {
     // Where nothing is said the detected command may come to mean any.
     bind.map_or_else(|| BINDS.iter().any(|(_, bind)| tells_where(*bind)), tells_where) || name.starts_with("ROTA_")
 }
+
+/// What names a variable, and how it is called: "the command", "env.LISTEN".
+type Named<'v> = (&'v Value<'v>, &'v str);
 
 const BINDS: [(&str, Bind); 3] = [("port", Bind::Port), ("unix", Bind::Unix), ("fd", Bind::Fd)];
 

@@ -1,7 +1,7 @@
 //! Programs that were built: bin/server, and what Go and Cargo are told to build.
 
 use super::{Detected, Missing, Reasons, Tree};
-use crate::config::{Bind, CONCURRENCY, StopSignal};
+use crate::config::Bind;
 
 pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detected, Missing>> {
     let go = tree.text("go.mod").map(|text| go_name(&text).unwrap_or("server").to_owned());
@@ -13,15 +13,7 @@ pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detect
         let why = format!("the program {path}");
         // A name without a slash is looked for in PATH.
         let program = if path.contains('/') { path } else { format!("./{path}") };
-        return Some(Ok(Detected {
-            command: vec![program],
-            bind: asked.unwrap_or(Bind::Port),
-            stop: StopSignal::Term,
-            concurrency: CONCURRENCY,
-            why,
-            reasons: BINARY,
-            warnings: Vec::new(),
-        }));
+        return Some(Ok(Detected::new(vec![program], asked.unwrap_or(Bind::Port), why, BINARY)));
     }
     let missing = match (go, cargo) {
         (Some(name), _) => format!("$ROOT/go.mod is there and no program bin/{name}; run: cd $ROOT && go build -o bin/{name} ."),

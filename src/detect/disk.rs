@@ -23,7 +23,9 @@ pub fn public_need(root: &Path) -> Option<PublicNeed> {
     super::public_need(&Directory(root))
 }
 
-struct Directory<'a>(&'a Path);
+/// The tree of a directory.
+#[derive(Debug)]
+pub struct Directory<'a>(pub &'a Path);
 
 impl Tree for Directory<'_> {
     fn text(&self, path: &str) -> Option<String> {
@@ -39,6 +41,10 @@ impl Tree for Directory<'_> {
 
     fn is_program(&self, path: &str) -> bool {
         fs::metadata(self.0.join(path)).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.0.join(path).exists()
     }
 
     fn directories(&self) -> Vec<String> {

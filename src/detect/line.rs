@@ -94,7 +94,7 @@ pub(super) fn settings(tree: &dyn Tree, command: Vec<String>, asked: Option<Bind
     } else {
         Vec::new()
     };
-    Ok(Detected { command, bind, stop, concurrency, why, reasons, warnings })
+    Ok(Detected { stop, concurrency, warnings, ..Detected::new(command, bind, why, reasons) })
 }
 
 /// Requests at a time of a server that is told by flags; what stands in a file of its own is not read.

@@ -6,19 +6,25 @@
 
 mod binary;
 pub mod disk;
+mod frameworks;
 mod line;
 mod node;
+mod php;
 mod procfile;
 mod python;
 mod ruby;
 mod servers;
+mod streamlit;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
-use crate::config::{Bind, StopSignal};
+pub use frameworks::is_next;
+pub use procfile::{THRUSTER, without_thruster};
 pub use ruby::RailsFiles;
+
+use crate::config::{Bind, CONCURRENCY, StopSignal};
 
 /// What is in the root of an app, as far as it is asked for. Paths are seen from the root.
 pub trait Tree {
@@ -26,6 +32,8 @@ pub trait Tree {
     fn text(&self, path: &str) -> Option<String>;
     /// It is a file that can be executed.
     fn is_program(&self, path: &str) -> bool;
+    /// There is a file or a directory.
+    fn exists(&self, path: &str) -> bool;
     /// Names of the directories in the root, sorted; hidden ones are left out.
     fn directories(&self) -> Vec<String>;
 }
@@ -41,8 +49,20 @@ pub struct Detected {
     /// What it was seen by, as "manage.py, mysite/wsgi.py, gunicorn in .venv/bin".
     pub why: String,
     pub reasons: Reasons,
+    /// Why a client has to come back to the process that it was with; None: it need not.
+    pub sticky: Option<&'static str>,
+    /// Why there may be no second process; None: there may.
+    pub alone: Option<&'static str>,
     /// What will or may go wrong, a sentence each.
     pub warnings: Vec<String>,
+}
+
+impl Detected {
+    /// With what suits a program of which no more is known.
+    fn new(command: Vec<String>, bind: Bind, why: String, reasons: Reasons) -> Self {
+        let (stop, concurrency) = (StopSignal::Term, CONCURRENCY);
+        Self { command, bind, stop, concurrency, why, reasons, sticky: None, alone: None, warnings: Vec::new() }
+    }
 }
 
 /// Why the settings are what they are, in half a sentence each.
@@ -66,7 +86,9 @@ impl fmt::Display for Missing {
 /// Looks for all kinds of apps. `asked`: how the configuration wants it to listen, whatever suits it.
 pub fn detect(tree: &dyn Tree, asked: Option<Bind>) -> Result<Detected, Missing> {
     let found = KINDS.iter().find_map(|kind| kind(tree, asked));
-    found.unwrap_or_else(|| Err(nothing(tree)))
+    let mut found = found.unwrap_or_else(|| Err(nothing(tree)))?;
+    found.warnings.extend(procfile::others(tree));
+    Ok(found)
 }
 
 /// What becomes of the files in a directory `public`.
@@ -87,7 +109,18 @@ pub fn public_need(tree: &dyn Tree) -> Option<PublicNeed> {
 type Kind = fn(&dyn Tree, Option<Bind>) -> Option<Result<Detected, Missing>>;
 
 /// What the app says itself comes first. A package.json comes after the frameworks of other languages: theirs builds assets.
-const KINDS: [Kind; 7] = [procfile::find, python::django, ruby::find, python::find, node::find, node::without_package, binary::find];
+const KINDS: [Kind; 10] = [
+    procfile::find,
+    python::django,
+    ruby::find,
+    streamlit::find,
+    python::find,
+    php::framework,
+    node::find,
+    node::without_package,
+    binary::find,
+    php::page,
+];
 
 /// A program of the app's own, where package managers and people put them.
 fn own_program(tree: &dyn Tree, name: &str) -> Option<String> {
@@ -98,8 +131,6 @@ fn nothing(tree: &dyn Tree) -> Missing {
     let found = if let Some(framework) = python::named_framework(tree) {
         let (file, name) = framework;
         format!("{file} names {name}, and no file has its app ({}); ", python::PLACES)
-    } else if tree.text("index.php").is_some() {
-        "index.php: rota speaks HTTP and no FastCGI, and PHP needs a server such as FrankenPHP; ".to_owned()
     } else {
         String::new()
     };
@@ -108,6 +139,9 @@ fn nothing(tree: &dyn Tree) -> Missing {
          package.json or bin/server; say it, for example: command = \"bin/serve --port $PORT\""
     ))
 }
+
+/// Requests at a time of an app whose visitors hold one each.
+const LONG_LIVED: u32 = 1000;
 
 /// Where package managers put the programs of an app; the first that has one is taken.
 const PROGRAM_DIRECTORIES: [&str; 3] = [".venv/bin", "venv/bin", "node_modules/.bin"];

@@ -108,7 +108,13 @@ fn start(tree: &dyn Tree, app: &str, interface: Interface, asked: Option<Bind>, 
             let program = format!("{directory}/{}", server.program);
             server.start(&[&program], &[app], asked, format!("{seen}, {} in {directory}", server.program))
         }
-        None => Err(no_server(tree, interface, seen)),
+        None => {
+            let server = match interface {
+                Interface::Wsgi => &GUNICORN,
+                Interface::Asgi => &UVICORN,
+            };
+            Err(not_installed(tree, server.program, seen))
+        }
     }
 }
 
@@ -118,19 +124,17 @@ fn installed(tree: &dyn Tree, interface: Interface) -> Option<(&'static Server, 
         Interface::Wsgi => &[&GUNICORN, &WAITRESS],
         Interface::Asgi => &[&UVICORN, &HYPERCORN, &DAPHNE],
     };
-    let place = |server: &'static Server| {
-        let directory = ENVIRONMENTS.into_iter().find(|directory| tree.is_program(&format!("{directory}/{}", server.program)))?;
-        Some((server, directory))
-    };
-    servers.iter().find_map(|server| place(server))
+    servers.iter().find_map(|server| Some((*server, environment_with(tree, server.program)?)))
 }
 
-fn no_server(tree: &dyn Tree, interface: Interface, seen: &str) -> Missing {
-    let server = match interface {
-        Interface::Wsgi => GUNICORN.program,
-        Interface::Asgi => UVICORN.program,
-    };
-    let environment = ENVIRONMENTS.into_iter().find(|directory| tree.is_program(&format!("{directory}/python")));
+/// The app's own environment that has a program.
+pub(super) fn environment_with(tree: &dyn Tree, program: &str) -> Option<&'static str> {
+    ENVIRONMENTS.into_iter().find(|directory| tree.is_program(&format!("{directory}/{program}")))
+}
+
+/// What installs a server for an app, which was seen by `seen`.
+pub(super) fn not_installed(tree: &dyn Tree, server: &str, seen: &str) -> Missing {
+    let environment = environment_with(tree, "python");
     let requirements = if tree.text("requirements.txt").is_some() { "-r $ROOT/requirements.txt " } else { "" };
     let (what, install) = match environment {
         _ if tree.text("uv.lock").is_some() => (format!("{server} is not installed"), format!("uv --directory $ROOT add {server}")),

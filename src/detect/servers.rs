@@ -37,6 +37,8 @@ impl Server {
             concurrency: self.concurrency,
             why,
             reasons: self.reasons,
+            sticky: None,
+            alone: None,
             warnings: Vec::new(),
         })
     }

@@ -16,6 +16,11 @@ impl Tree for Files {
         self.0.contains_key(format!("*{path}").as_str())
     }
 
+    fn exists(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        self.0.keys().map(|key| key.trim_start_matches('*')).any(|key| key == path || key.starts_with(&below))
+    }
+
     fn directories(&self) -> Vec<String> {
         let names = self.0.keys().filter_map(|path| path.trim_start_matches('*').split_once('/'));
         let mut names: Vec<String> = names.map(|(name, _)| name.to_owned()).filter(|name| !name.starts_with('.')).collect();
@@ -180,15 +185,187 @@ fn a_start_script_that_names_node_is_that_command() {
     let variable = node(r#"{"scripts": {"start": "NODE_ENV=production node app.js"}}"#);
     assert_eq!(variable.command, ["env", "NODE_ENV=production", "node", "app.js"]);
     for start in [
-        r#"{"scripts": {"start": "next start"}}"#,
+        r#"{"scripts": {"start": "serve it"}}"#,
         r#"{"scripts": {"start": "node a.js && node b.js"}}"#,
         r#"{"scripts": {"start": "node a.js", "prestart": "make"}}"#,
     ] {
         let npm = node(start);
         assert_eq!((npm.command.join(" "), npm.warnings.len()), ("npm start".to_owned(), 1), "{start}");
     }
-    let next = found([("package.json", r#"{"scripts": {"start": "next start -p $PORT"}}"#), ("*node_modules/.bin/next", "")]);
-    assert_eq!(next.command, ["node_modules/.bin/next", "start", "-p", "$PORT"]);
+    let own = found([("package.json", r#"{"scripts": {"start": "serve -p $PORT"}}"#), ("*node_modules/.bin/serve", "")]);
+    assert_eq!(own.command, ["node_modules/.bin/serve", "-p", "$PORT"]);
+}
+
+/// With a package.json.
+#[track_caller]
+fn package<const N: usize>(json: &'static str, files: [&'static str; N]) -> Result<Detected, String> {
+    let files = files.into_iter().map(|file| (file, "")).chain([("package.json", json)]);
+    detect(&Files(files.collect()), None).map_err(|missing| missing.0)
+}
+
+#[test]
+fn nest_is_started_from_its_build() {
+    let json = r#"{"dependencies": {"@nestjs/core": "^11"}, "scripts": {"build": "nest build", "start": "nest start", "start:prod": "node dist/main"}}"#;
+    let built = package(json, ["dist/main.js", "node_modules/@nestjs/core/index.js"]).unwrap();
+    assert_eq!((line(&built).0.as_str(), built.bind), ("node dist/main", Bind::Port));
+    assert_eq!((built.why.as_str(), built.warnings.len()), ("NestJS in package.json, dist/main.js", 0));
+    let said = package(json, ["src/main.ts", "pnpm-lock.yaml"]).unwrap_err();
+    assert_eq!(said, "NestJS in package.json, and $ROOT/dist/main.js is not there: it is not built; run: cd $ROOT && pnpm run build");
+    // A way of its own.
+    let own = r#"{"dependencies": {"@nestjs/core": "^11"}, "scripts": {"start": "node server.js"}}"#;
+    assert_eq!(package(own, ["dist/main.js", "server.js"]).unwrap().command, ["node", "server.js"]);
+}
+
+#[test]
+fn a_development_server_gives_way_to_what_runs_in_production() {
+    let both = r#"{"scripts": {"start": "nodemon app.js", "start:prod": "NODE_ENV=production node app.js"}}"#;
+    let found = package(both, ["app.js"]).unwrap();
+    assert_eq!(
+        (found.command.join(" ").as_str(), found.why.as_str()),
+        ("env NODE_ENV=production node app.js", "scripts.start:prod of package.json")
+    );
+    let alone = package(r#"{"scripts": {"start": "nodemon app.js"}}"#, ["*node_modules/.bin/nodemon"]).unwrap();
+    let warning = "scripts.start of package.json starts nodemon, which is for development: add a script start:prod that runs what is built";
+    assert_eq!(
+        (alone.command.join(" ").as_str(), alone.warnings.as_slice()),
+        ("node_modules/.bin/nodemon app.js", &[warning.to_owned()][..])
+    );
+    let production = r#"{"scripts": {"start": "node app.js", "start:prod": "node other.js"}}"#;
+    assert_eq!(package(production, []).unwrap().command, ["node", "app.js"]);
+}
+
+#[test]
+fn what_a_build_would_make_is_not_started_before_it_is_there() {
+    let json = r#"{"scripts": {"build": "tsc", "start": "node --enable-source-maps ./dist/server"}}"#;
+    let expected = "scripts.start of package.json is \"node --enable-source-maps ./dist/server\", and $ROOT/dist/server is not there: \
+                    it is not built; run: cd $ROOT && yarn run build";
+    assert_eq!(package(json, ["yarn.lock"]).unwrap_err(), expected);
+    for file in ["dist/server.js", "dist/server/index.js", "dist/server"] {
+        assert_eq!(package(json, [file]).unwrap().command.join(" "), "node --enable-source-maps ./dist/server", "{file}");
+    }
+}
+
+#[test]
+fn frameworks_that_are_built_are_started_from_what_the_build_makes() {
+    let adapter = "env PROTOCOL_HEADER=x-forwarded-proto ADDRESS_HEADER=x-forwarded-for node build";
+    let cases: [(&str, &str, &str, &str, &str); 6] = [
+        ("@sveltejs/adapter-node", "vite preview", "SvelteKit", "build/index.js", adapter),
+        ("nuxt", "nuxt preview", "Nuxt", ".output/server/index.mjs", "node .output/server/index.mjs"),
+        ("@astrojs/node", "astro dev", "Astro", "dist/server/entry.mjs", "node dist/server/entry.mjs"),
+        ("@remix-run/serve", "remix-serve build", "Remix", "build/server/index.js", "node_modules/.bin/remix-serve build/server/index.js"),
+        ("@remix-run/serve", "remix-serve build", "Remix", "build/index.js", "node_modules/.bin/remix-serve build/index.js"),
+        (
+            "@react-router/serve",
+            "react-router-serve x",
+            "React Router",
+            "build/server/index.js",
+            "node_modules/.bin/react-router-serve build/server/index.js",
+        ),
+    ];
+    for (depends, start, name, file, command) in cases {
+        let json = format!(r#"{{"dependencies": {{"{depends}": "1"}}, "scripts": {{"start": "{start}"}}}}"#);
+        let json: &'static str = json.leak();
+        let found = package(json, [file, "node_modules/x"]).unwrap();
+        assert_eq!((found.command.join(" ").as_str(), found.bind, found.warnings.len()), (command, Bind::Port, 0), "{json}");
+        assert_eq!(found.why, format!("{name} in package.json, {file}"));
+        assert!(package(json, []).unwrap_err().ends_with("is not there: it is not built; run: cd $ROOT && npm run build"), "{json}");
+    }
+    let nuxt = package(r#"{"dependencies": {"nuxt": "4"}}"#, [".output/server/index.mjs"]).unwrap();
+    assert_eq!(nuxt.warnings, [""; 0], "it brings its modules along");
+    let auto = package(r#"{"devDependencies": {"@sveltejs/kit": "2"}, "scripts": {"dev": "vite dev"}}"#, []).unwrap_err();
+    assert!(auto.contains("npm install -D @sveltejs/adapter-node"), "{auto}");
+}
+
+#[test]
+fn next_listens_where_it_is_told_whatever_its_script_says() {
+    let json =
+        r#"{"dependencies": {"next": "15"}, "scripts": {"start": "next start -p 3000 --hostname 0.0.0.0 --keepAliveTimeout 70000"}}"#;
+    let found = package(json, [".next/BUILD_ID", "*node_modules/.bin/next"]).unwrap();
+    let expected = "node_modules/.bin/next start --keepAliveTimeout 70000 -p $PORT -H 127.0.0.1";
+    assert_eq!((found.command.join(" ").as_str(), found.bind), (expected, Bind::Port));
+    let bare = package(r#"{"dependencies": {"next": "15"}}"#, [".next/BUILD_ID", "*node_modules/.bin/next"]).unwrap();
+    assert_eq!(bare.command.join(" "), "node_modules/.bin/next start -p $PORT -H 127.0.0.1");
+    assert!(package(json, ["*node_modules/.bin/next"]).unwrap_err().contains("it is not built; run: cd $ROOT && npm run build"));
+    assert!(package(json, [".next/BUILD_ID"]).unwrap_err().ends_with("is not installed; run: cd $ROOT && npm install"));
+}
+
+#[test]
+fn a_standalone_build_of_next_is_started_by_node() {
+    let package = ("package.json", r#"{"dependencies": {"next": "15"}, "scripts": {"start": "next start"}}"#);
+    let server = "const { startServer } = require('next/dist/server/lib/start-server')";
+    let whole =
+        found([package, (".next/standalone/server.js", server), (".next/standalone/.next/static/x.css", ""), (".next/BUILD_ID", "")]);
+    assert_eq!((whole.command.join(" ").as_str(), whole.warnings.len()), ("node .next/standalone/server.js", 0));
+    let alone = found([package, ("server.js", server), (".next/BUILD_ID", "")]);
+    assert_eq!(alone.command.join(" "), "node server.js");
+    let text =
+        "its build leaves out the style sheets and scripts of the browser: cp -r .next/static $ROOT/.next/, and public beside server.js";
+    assert_eq!(alone.warnings, [text]);
+}
+
+#[test]
+fn what_runs_next_is_told_by_what_is_there() {
+    let is_next = |command: &str, files: &[&'static str]| {
+        let files = Files(files.iter().map(|file| (*file, "")).collect());
+        is_next(&files, &command.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert!(is_next("node_modules/.bin/next start", &[]));
+    assert!(is_next("node server.js", &["server.js", ".next/BUILD_ID"]));
+    assert!(is_next("node $ROOT/.next/standalone/server.js", &[".next/standalone/.next/BUILD_ID"]));
+    assert!(is_next("npm start", &["node_modules/next/package.json", ".next/BUILD_ID"]));
+    assert!(!is_next("node server.js", &["server.js"]));
+    assert!(!is_next("npm start", &["node_modules/express/package.json"]));
+    assert!(!is_next("bin/nextcloud", &[".next/BUILD_ID"]));
+}
+
+#[test]
+fn socket_io_wants_clients_that_come_back_and_slots_for_those_that_stay() {
+    let found = package(r#"{"dependencies": {"socket.io": "^4"}, "scripts": {"start": "node app.js"}}"#, ["node_modules/x"]).unwrap();
+    assert_eq!(found.concurrency, 1000);
+    assert!(found.sticky.is_some_and(|why| why.contains("one process")) && found.reasons.concurrency.contains("WebSocket"), "{found:?}");
+    assert_eq!(package(r#"{"scripts": {"start": "node app.js"}}"#, []).unwrap().sticky, None);
+}
+
+#[test]
+fn node_red_has_one_process() {
+    for json in [r#"{"name": "node-red-project"}"#, r#"{"dependencies": {"node-red": "4"}, "scripts": {"start": "node-red -u ."}}"#] {
+        let found = package(json, ["*node_modules/.bin/node-red"]).unwrap();
+        let expected = "node_modules/.bin/node-red --userDir . --port $PORT -D uiHost=127.0.0.1";
+        assert_eq!((found.command.join(" ").as_str(), found.alone.is_some()), (expected, true), "{json}");
+    }
+}
+
+#[test]
+fn other_runtimes_of_javascript_are_executed_as_their_scripts_say() {
+    assert_eq!(package(r#"{"scripts": {"start": "bun run server.ts"}}"#, ["bun.lock"]).unwrap().command, ["bun", "run", "server.ts"]);
+    let deno = found([("deno.json", r#"{"tasks": {"start": "deno run -A main.ts"}}"#)]);
+    assert_eq!((deno.command.join(" ").as_str(), deno.why.as_str()), ("deno task start", "the task start of deno.json"));
+}
+
+#[test]
+fn streamlit_keeps_its_visitors() {
+    let app = ("app.py", "import streamlit as st\nst.title('x')\n");
+    let found = found([app, ("*.venv/bin/streamlit", "")]);
+    let expected = ".venv/bin/streamlit run app.py --server.port $PORT --server.address 127.0.0.1 --server.headless true";
+    assert_eq!(line(&found), (expected.to_owned(), Bind::Port, "TERM", 1000));
+    assert!(found.sticky.is_some());
+    assert!(missing([app, ("*.venv/bin/python", ""), ("*.venv/bin/pip", "")]).ends_with("run: $ROOT/.venv/bin/pip install streamlit"));
+    assert!(look([app, ("*.venv/bin/streamlit", "")], Some(Bind::Unix)).unwrap_err().contains("listens on a port"));
+}
+
+#[test]
+fn php_has_its_own_server_which_is_for_development() {
+    let page = found([("index.php", "")]);
+    assert_eq!(line(&page), ("php -S 127.0.0.1:$PORT -t .".to_owned(), Bind::Port, "TERM", 1));
+    assert!(page.warnings[0].contains("is PHP's server for development") && page.warnings[0].contains("FrankenPHP"), "{page:?}");
+    let vite = ("package.json", r#"{"scripts": {"build": "vite build"}}"#);
+    let laravel =
+        found([("artisan", ""), ("public/index.php", ""), ("composer.json", "{\"require\": {}}"), ("vendor/autoload.php", ""), vite]);
+    assert_eq!(laravel.command.join(" "), "php -S 127.0.0.1:$PORT -t public");
+    let said = missing([("public/index.php", ""), ("composer.json", "{\"require\": {}}")]);
+    assert!(said.ends_with("run: composer --working-dir=$ROOT install --no-dev"), "{said}");
+    // A page beside an app of another kind is no app.
+    assert_eq!(found([("index.php", ""), ("package.json", r#"{"scripts": {"start": "node a.js"}}"#)]).command, ["node", "a.js"]);
 }
 
 #[test]
@@ -214,6 +391,29 @@ fn a_procfile_comes_before_everything_else() {
     assert_eq!(plain.why, "the web line of the Procfile");
     assert_eq!(line(&procfile("web: gunicorn -c x.py app:app")).3, 100, "its own file may say anything");
     assert_eq!(procfile("web: A=1 gunicorn 'a b'").command, ["env", "A=1", ".venv/bin/gunicorn", "a b"]);
+}
+
+#[test]
+fn what_a_procfile_asks_for_beside_web_is_named() {
+    let text = "web: ./serve\nrelease: ./migrate --all\nworker: ./work -c 2\n# comment: x\nempty:\n";
+    let expected = [
+        "the release line of the Procfile is not run by rota; before each restart: cd $ROOT && ./migrate --all",
+        "the worker line of the Procfile is not run by rota, which serves HTTP: give \"./work -c 2\" a systemd service of its own",
+    ];
+    assert_eq!(found([("Procfile", text)]).warnings, expected);
+    let without_web = found([("Procfile", "worker: ./work -c 2\n"), ("app.js", "")]);
+    assert_eq!((without_web.command.join(" ").as_str(), without_web.warnings.as_slice()), ("node app.js", &[expected[1].to_owned()][..]));
+}
+
+#[test]
+fn thruster_is_left_out_and_named() {
+    for web in ["bin/thrust bin/rails server", "bundle exec thrust bin/rails server", "exec ./bin/thrust bin/rails server"] {
+        let found = found([("Procfile", format!("web: {web}\n").leak())]);
+        assert_eq!((found.command.join(" ").as_str(), found.bind), ("bin/rails server", Bind::Port), "{web}");
+        assert!(found.warnings.len() == 1 && found.warnings[0].contains("HTTP_PORT (80)"), "{found:?}");
+    }
+    assert_eq!(without_thruster("bin/rails server"), None);
+    assert_eq!(without_thruster("bin/thrust"), None);
 }
 
 #[test]
@@ -259,7 +459,6 @@ fn a_program_is_found_by_the_name_that_its_build_gives_it() {
 #[test]
 fn nothing_at_all_is_said_with_what_was_looked_for() {
     assert!(missing([]).starts_with("nothing in $ROOT says how the app is started: no Procfile"));
-    assert!(missing([("index.php", "")]).contains("FrankenPHP"));
     assert!(missing([("requirements.txt", "Flask==3\n")]).starts_with("requirements.txt names flask, and no file has its app"));
 }
 

@@ -23,6 +23,13 @@ pub fn variables(
     place: &Place<'_>,
 ) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = own.filter(|(key, _)| !is_ours(key)).collect();
+    let is_set = |env: &[(String, String)], key: &str| env.iter().any(|(known, value)| known == key && !value.is_empty());
+    let of_app = || release.env_of_files.iter().chain(&release.env);
+    // A service has no locale, and then Ruby takes every file for ASCII and dies of the first umlaut.
+    let has_locale = ["LANG", "LC_ALL", "LC_CTYPE"].iter().any(|key| is_set(&env, key) || of_app().any(|(known, _)| known == key));
+    if !has_locale {
+        env.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+    }
     let mut set = |key: &str, value: String| env.push((key.to_owned(), value));
     if let Some(user) = &release.user {
         set("HOME", user.home.display().to_string());
@@ -39,7 +46,10 @@ pub fn variables(
             set("PORT", place.port.unwrap_or_default().to_string());
             // Many servers listen on every address unless they are told.
             set("HOST", "127.0.0.1".to_owned());
-            set("HOSTNAME", "127.0.0.1".to_owned());
+            // To others it is the machine's name.
+            if release.is_next {
+                set("HOSTNAME", "127.0.0.1".to_owned());
+            }
             set("FORWARDED_ALLOW_IPS", "127.0.0.1".to_owned());
         }
         Bind::Unix => {
@@ -61,7 +71,10 @@ pub fn variables(
             env.push((key.to_owned(), "production".to_owned()));
         }
     }
-    env.extend(release.env.iter().cloned());
+    // A file of variables may hold a password with a `$` in it.
+    env.extend(release.env_of_files.iter().cloned());
+    let values = Values::new(release, place);
+    env.extend(release.env.iter().map(|(key, value)| (key.clone(), values.put_into(value))));
     env
 }
 
@@ -87,36 +100,44 @@ fn is_ours(key: &str) -> bool {
 
 /// The command with `$PORT`, `$SOCKET` and `$ROOT` (also in braces) replaced; any other `$` stays.
 pub fn command(release: &Release, place: &Place<'_>) -> Vec<String> {
-    let port = place.port.map(|port| port.to_string()).unwrap_or_default();
-    let socket = place.socket.map(|path| path.display().to_string()).unwrap_or_default();
-    let root = release.root.display().to_string();
-    let values = [("PORT", port.as_str()), ("SOCKET", socket.as_str()), ("ROOT", root.as_str())];
-    release.command.iter().map(|word| substitute(word, &values)).collect()
+    let values = Values::new(release, place);
+    release.command.iter().map(|word| values.put_into(word)).collect()
 }
 
-fn substitute(word: &str, values: &[(&str, &str)]) -> String {
-    let (mut out, mut rest) = (String::new(), word);
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let name = &rest[at + 1..];
-        let found = values.iter().find_map(|(key, value)| {
-            let braced = name.strip_prefix('{').and_then(|name| name.strip_prefix(key)).and_then(|name| name.strip_prefix('}'));
-            let plain = || name.strip_prefix(key).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
-            braced.or_else(plain).map(|rest| (*value, rest))
-        });
-        match found {
-            Some((value, after)) => {
-                out.push_str(value);
-                rest = after;
-            }
-            None => {
-                out.push('$');
-                rest = name;
+/// What takes the place of a name in the command and in `env`.
+struct Values([(&'static str, String); 3]);
+
+impl Values {
+    fn new(release: &Release, place: &Place<'_>) -> Self {
+        let port = place.port.map(|port| port.to_string()).unwrap_or_default();
+        let socket = place.socket.map(|path| path.display().to_string()).unwrap_or_default();
+        Self([("PORT", port), ("SOCKET", socket), ("ROOT", release.root.display().to_string())])
+    }
+
+    fn put_into(&self, word: &str) -> String {
+        let (mut out, mut rest) = (String::new(), word);
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let name = &rest[at + 1..];
+            let found = self.0.iter().find_map(|(key, value)| {
+                let braced = name.strip_prefix('{').and_then(|name| name.strip_prefix(key)).and_then(|name| name.strip_prefix('}'));
+                let plain = || name.strip_prefix(key).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+                braced.or_else(plain).map(|rest| (value, rest))
+            });
+            match found {
+                Some((value, after)) => {
+                    out.push_str(value);
+                    rest = after;
+                }
+                None => {
+                    out.push('$');
+                    rest = name;
+                }
             }
         }
+        out.push_str(rest);
+        out
     }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]
@@ -136,7 +157,9 @@ mod tests {
             bind,
             stop: StopSignal::Term,
             concurrency: 1,
+            env_of_files: Vec::new(),
             env: vec![("RAILS_ENV".into(), "staging".into())],
+            is_next: false,
             user: None,
             attributes: SpawnAttributes::default(),
         }
@@ -151,6 +174,52 @@ mod tests {
         let release = release(Bind::Port, &["a:$PORT", "${PORT}x", "$PORTX", "$HOME", "$ROOT/bin", "$", "$$PORT"]);
         let place = Place { dir: Path::new("/run/x"), socket: None, port: Some(41234) };
         assert_eq!(command(&release, &place), ["a:41234", "41234x", "$PORTX", "$HOME", "/srv/blog/7/bin", "$", "$41234"]);
+    }
+
+    /// What a process gets on a port, beside these variables of rota's own.
+    fn on_a_port(own: &[(&str, &str)], release: &Release) -> Vec<(String, String)> {
+        let own = own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let name = ProcessName { app: AppName::new("blog").unwrap(), number: Number(1), generation: Generation(1) };
+        variables(own, &name, release, &Place { dir: Path::new("/run/x"), socket: None, port: Some(41234) })
+    }
+
+    #[test]
+    fn text_is_utf_8_where_nobody_says_what_it_is() {
+        let plain = release(Bind::Port, &[]);
+        assert_eq!(last(&on_a_port(&[("PATH", "/bin")], &plain), "LANG"), Some("C.UTF-8"));
+        assert_eq!(last(&on_a_port(&[("LANG", "")], &plain), "LANG"), Some("C.UTF-8"), "locale(7): empty is as if it were not there");
+        for key in ["LANG", "LC_ALL", "LC_CTYPE"] {
+            let set = |env: &[(String, String)]| (last(env, key).map(str::to_owned), last(env, "LANG").filter(|_| key != "LANG").is_some());
+            let expected = (Some("de_DE.ISO-8859-1".to_owned()), false);
+            assert_eq!(set(&on_a_port(&[(key, "de_DE.ISO-8859-1")], &plain)), expected, "rota's own {key}");
+            let own = vec![(key.to_owned(), "de_DE.ISO-8859-1".to_owned())];
+            assert_eq!(set(&on_a_port(&[], &Release { env: own.clone(), ..plain.clone() })), expected, "env.{key}");
+            assert_eq!(set(&on_a_port(&[], &Release { env_of_files: own, ..plain.clone() })), expected, "{key} of an env_file");
+        }
+    }
+
+    #[test]
+    fn the_name_of_the_machine_is_left_alone_but_where_a_server_listens_on_it() {
+        let plain = release(Bind::Port, &[]);
+        assert_eq!(last(&on_a_port(&[("HOSTNAME", "vps")], &plain), "HOSTNAME"), Some("vps"));
+        assert_eq!(last(&on_a_port(&[], &plain), "HOSTNAME"), None);
+        let next = Release { is_next: true, ..plain };
+        assert_eq!(last(&on_a_port(&[("HOSTNAME", "vps")], &next), "HOSTNAME"), Some("127.0.0.1"));
+        let own = Release { env: vec![("HOSTNAME".into(), "::1".into())], ..next };
+        assert_eq!(last(&on_a_port(&[], &own), "HOSTNAME"), Some("::1"));
+    }
+
+    #[test]
+    fn names_are_replaced_in_env_as_in_the_command_and_not_in_what_a_file_says() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let release = Release {
+            env: vec![pair("LISTEN", "127.0.0.1:${PORT}"), pair("TEMPLATES", "$ROOT/views"), pair("OTHER", "$HOME $PORTS")],
+            env_of_files: vec![pair("PASSWORD", "a$PORT")],
+            ..release(Bind::Port, &[])
+        };
+        let env = on_a_port(&[], &release);
+        let found = ["LISTEN", "TEMPLATES", "OTHER", "PASSWORD"].map(|key| last(&env, key));
+        assert_eq!(found, [Some("127.0.0.1:41234"), Some("/srv/blog/7/views"), Some("$HOME $PORTS"), Some("a$PORT")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::env_file;
 use crate::config::{Bind, CONCURRENCY, SpawnAttributes, StartConfig, StopSignal};
-use crate::detect::{Detected, disk};
+use crate::detect::{self, Detected, disk};
 use crate::pool::{Failure, FailureKind};
 use crate::release_watch;
 
@@ -29,8 +29,12 @@ pub struct Release {
     pub stop: StopSignal,
     /// Sessions of each process.
     pub concurrency: u32,
-    /// A later one replaces an earlier.
+    /// What its files of variables say, as it stands there. A later one replaces an earlier.
+    pub env_of_files: Vec<(String, String)>,
+    /// After those; `$PORT`, `$SOCKET` and `$ROOT` not yet replaced.
     pub env: Vec<(String, String)>,
+    /// Its server listens on what HOSTNAME says.
+    pub is_next: bool,
     /// None: the user that rota runs as.
     pub user: Option<Identity>,
     pub attributes: SpawnAttributes,
@@ -77,16 +81,17 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
     // What the configuration says wins; what it leaves open suits what was detected.
     let of_detected = detected.as_ref();
     let bind = start.bind.or(of_detected.map(|found| found.bind)).unwrap_or(Bind::Port);
-    let mut env = env_file::read(&start.env_files, &root, Some(bind), user.as_ref()).map_err(failed)?;
-    env.extend(start.env.iter().cloned());
+    let env_of_files = env_file::read(&start.env_files, &root, Some(bind), user.as_ref()).map_err(failed)?;
     Ok(Release {
         identity: release_watch::identity(&root),
+        is_next: detect::is_next(&disk::Directory(&root), &command),
         root,
         named: named.ok(),
         bind,
         stop: start.stop_signal.or(of_detected.map(|found| found.stop)).unwrap_or(StopSignal::Term),
         concurrency: start.concurrency.or(of_detected.map(|found| found.concurrency)).unwrap_or(CONCURRENCY),
-        env,
+        env_of_files,
+        env: start.env.clone(),
         user,
         attributes: start.attributes.clone(),
         command,

@@ -223,10 +223,37 @@ fn no_file_is_replaced_and_none_is_written_to_standard_output() {
     usage.expect(2);
     let nowhere = site.rota(&["init", "/nowhere/at/all"]);
     assert!(nowhere.expect(1).err.contains("/nowhere/at/all: No such file"), "{}", nowhere.err);
-    // A second app for every host is a mistake of the whole.
-    let root = site.path("current").display().to_string();
-    let second = site.rota(&["init", &root, "--name", "other"]);
-    assert!(second.expect(1).out.contains("apps app and other both take / of any host"), "{}", second.out);
+}
+
+#[test]
+fn a_second_app_is_asked_for_its_hosts_and_the_first_keeps_what_nobody_else_takes() {
+    let mut site = fresh("program", &[]);
+    init(&site, &[]).expect(0);
+    copy(&site.path("current"), &site.path("other"));
+    let add = |site: &Site, directory: &str, more: &[&str]| {
+        let root = site.path(directory).display().to_string();
+        let user = if rustix::process::geteuid().is_root() { vec!["--user", "root"] } else { vec![] };
+        site.rota(&[&["init", &root], more, &user[..]].concat())
+    };
+    let second = add(&site, "other", &[]);
+    let file = site.path("apps.d/other.toml");
+    let next = format!("next: write the site's names into hosts of {}, where other.invalid stands; then rota check", file.display());
+    assert!(second.expect(0).out.contains(&next), "{}", second.out);
+    let check = site.rota(&["check"]);
+    let warning =
+        "warning: app other: hosts: \"other.invalid\" is a place to fill in, which no visitor asks for: write the names of the site\n";
+    assert_eq!((check.expect(0).err.as_str(), check.out.starts_with("ok, 1 warning: 2 apps")), (warning, true), "{}", check.out);
+    let text = fs::read_to_string(&file).unwrap().replace("other.invalid", "other.test");
+    fs::write(&file, text).unwrap();
+    // A third whose directory is called as its site.
+    copy(&site.path("current"), &site.path("shop.example.com/current"));
+    let third = add(&site, "shop.example.com/current", &["--name", "shop"]);
+    assert!(third.expect(0).out.contains("next: rota check"), "{}", third.out);
+    assert_eq!(site.rota(&["check"]).expect(0).err, "");
+    fs::write(site.path("other/VERSION"), "2").unwrap();
+    serve(&mut site);
+    let hosts: Vec<String> = site.status()["apps"].as_array().unwrap().iter().map(|app| app["app"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(hosts, ["app", "other", "shop"]);
 }
 
 /// A release whose Procfile starts the fixture.

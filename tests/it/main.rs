@@ -56,3 +56,4 @@ mod timeouts;
 mod users;
 mod walk;
 mod watch;
+mod world;

@@ -65,6 +65,33 @@ fn what_is_commented_out_can_be_taken_in() {
 }
 
 #[test]
+fn clients_that_have_to_come_back_and_apps_that_must_be_alone_are_written() {
+    let package = r#"{"dependencies": {"socket.io": "4"}, "scripts": {"start": "node app.js"}}"#;
+    let chat = drafted(app(&[("package.json", package), ("app.js", "")]).path());
+    let read = read_back(&chat.text);
+    assert_eq!((read.sticky.as_deref(), read.start.concurrency, read.processes.max), (Some("rota_blog"), Some(1000), 2), "{}", chat.text);
+    assert!(
+        chat.text.contains("# A client comes back to the process that it was with: socket.io begins with several requests"),
+        "{}",
+        chat.text
+    );
+    assert!(!chat.warnings.iter().any(|warning| warning.contains("sticky")), "what is written is not missing: {:?}", chat.warnings);
+    let red = drafted(app(&[("package.json", r#"{"name": "node-red-project"}"#)]).path());
+    let read = read_back(&red.text);
+    assert_eq!((read.processes.max, read.surge, read.sticky), (1, 0, None), "{}", red.text);
+}
+
+#[test]
+fn a_directory_that_is_called_as_its_site_names_its_host() {
+    for good in ["shop.example.com", "www.my-shop.de", "a.io"] {
+        assert!(is_host(good), "{good}");
+    }
+    for bad in ["shop", "shop.", ".com", "app.js", "1.2.3", "shop.2024", "a..de", "my_shop.de", "shop.old", "über.de"] {
+        assert!(!is_host(bad), "{bad}");
+    }
+}
+
+#[test]
 fn a_name_is_made_of_the_path() {
     let name = |path: &str| name_of(Path::new(path)).map(|name| name.to_string());
     assert_eq!(name("/srv/blog"), Ok("blog".to_owned()));

@@ -269,6 +269,20 @@ fn bind_is_what_the_command_names() {
 }
 
 #[test]
+fn a_value_of_env_names_the_bind_as_the_command_does() {
+    let bind = |more: &str| good(&format!("[app.a]\nroot = \"/\"\n{more}")).apps[0].start.bind;
+    assert_eq!(bind("command = \"run\"\nenv.WHERE = \"unix:$SOCKET\""), Some(Bind::Unix));
+    assert_eq!(bind("command = \"run\"\nenv.WHERE = \"127.0.0.1:${PORT}\""), Some(Bind::Port));
+    assert_eq!(bind("env.WHERE = \"$SOCKET\""), Some(Bind::Unix), "also where the command is detected");
+    assert_eq!(bind("env.WHERE = \"$SOCKETS\""), None);
+    assert_eq!(bind("command = \"run $SOCKET\"\nenv.WHERE = \"$SOCKET\""), Some(Bind::Unix));
+    let wrong = |more: &str| message(&format!("[app.a]\nroot = \"/\"\n{more}"));
+    assert_eq!(wrong("command = \"run $PORT\"\nenv.WHERE = \"$SOCKET\""), "the command names $PORT, and env.WHERE $SOCKET");
+    assert_eq!(wrong("env.A = \"$PORT\"\nenv.B = \"$SOCKET\""), "env.A names $PORT, and env.B $SOCKET");
+    assert_eq!(wrong("bind = \"port\"\nenv.WHERE = \"$SOCKET\""), "bind = \"port\" gives a PORT only, and env.WHERE names $SOCKET");
+}
+
+#[test]
 fn an_app_that_reads_socket_itself_gets_a_warning_and_runs() {
     let loaded = parse(&[file("rota.toml", "[app.a]\ncommand = \"run\"\nroot = \"/\"\nbind = \"unix\"\n")]).unwrap();
     assert!(!loaded.warnings.has_errors());
