@@ -25,7 +25,8 @@
 //! # A file
 //!
 //! A path that names a public file is answered where the connection is, without a slot ([`conn::static_files`]; what the answer is decides
-//! [`http::static_file`]). The restart thread opens the directories when a release is resolved or accepted ([`conn::folders`]).
+//! [`http::static_file`]). The restart thread opens the directories when a release is resolved or accepted ([`conn::folders`]),
+//! and decides then which links lead out of them ([`conn::ways`]).
 //!
 //! # A restart
 //!

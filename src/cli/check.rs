@@ -21,7 +21,7 @@ use crate::detect::{Detected, disk};
 use crate::ids::AppName;
 use crate::restart::release;
 use crate::safe_open;
-use files::{link_problems, public_line};
+use files::{public_line, public_problems};
 pub use starts::{Privileges, start_findings};
 
 /// Prints everything that is wrong or odd on stderr, and on stdout a line for each detected command and one that says what would be run;
@@ -96,7 +96,7 @@ fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
     problems.extend(app.access_log.as_ref().and_then(log_file).and_then(|path| log_problem("access_log", path, groups)));
     let sendfile_root = app.files.sendfile_root.as_deref();
     problems.extend(sendfile_root.and_then(|path| directory_problem("sendfile_root", path)));
-    problems.extend(link_problems(app));
+    problems.extend(public_problems(app));
     let concerns = |(severity, text)| Finding { severity, app: Some(app.name.clone()), text };
     problems.into_iter().map(concerns).collect()
 }

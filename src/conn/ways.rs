@@ -41,6 +41,24 @@ pub struct Link {
     pub way: Result<Way, Refused>,
 }
 
+/// What of a public directory is not sent, or not by its plain name.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// That lead out of it.
+    pub links: Vec<Link>,
+    /// Files whose names are the app's, and why.
+    pub withheld: Vec<(PathBuf, &'static str)>,
+}
+
+impl Link {
+    /// A sentence about one that is not followed. `public`: as it is to be called.
+    pub fn refusal(&self, public: &Path) -> Option<String> {
+        let why = self.way.as_ref().err()?;
+        let (at, target) = (public.join(&self.name), self.target.display());
+        Some(format!("{} is a link to {target}, {why}; it is not followed: public_links = true follows every link", at.display()))
+    }
+}
+
 /// Why a link is not followed. `Display` goes on a sentence that begins with where it leads.
 #[derive(Debug)]
 pub enum Refused {
@@ -78,8 +96,8 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Opens the public directory of a release, itself perhaps a link that may be followed, and the ways out of it.
-pub fn open(tree: &Tree, release: &Path, public: &Path, reader: Option<&Arc<Reader>>) -> io::Result<(Folder, Vec<Way>)> {
+/// Opens the public directory of a release, itself perhaps a link that may be followed, and looks at what is in it.
+pub fn open(tree: &Tree, release: &Path, public: &Path, reader: Option<&Arc<Reader>>) -> io::Result<(Folder, Contents)> {
     let folder = match Folder::new(Some(release), public, Links::Beneath, reader.cloned()) {
         Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) && !public.is_absolute() => {
             let landed = tree.follow(&tree.release, public, reader.map(Arc::as_ref)).and_then(|landed| tree.judge(landed, None, false));
@@ -89,16 +107,15 @@ pub fn open(tree: &Tree, release: &Path, public: &Path, reader: Option<&Arc<Read
         }
         opened => opened?,
     };
-    let ways = links(tree, &folder, reader).into_iter().filter_map(|link| link.way.ok()).take(WAYS).collect();
-    Ok((folder, ways))
+    let contents = contents(tree, &folder, reader);
+    Ok((folder, contents))
 }
 
-/// The links in a public directory that the kernel does not follow, because they lead out of it or say where they lead from `/` on.
-pub fn links(tree: &Tree, public: &Folder, reader: Option<&Arc<Reader>>) -> Vec<Link> {
+/// The links are those that the kernel does not follow, because they lead out of the directory or say where they lead from `/` on.
+fn contents(tree: &Tree, public: &Folder, reader: Option<&Arc<Reader>>) -> Contents {
     let real = &public.paths[1];
-    let Ok(below) = real.strip_prefix(&tree.paths[0]) else { return Vec::new() };
-    let (mut found, mut entries) = (Vec::new(), ENTRIES);
-    scan(real, Path::new(""), &mut found, &mut entries);
+    let (found, withheld) = scan(real);
+    let Ok(below) = real.strip_prefix(&tree.paths[0]) else { return Contents { links: Vec::new(), withheld } };
     let leads_out = |name: &PathBuf| public.leads_out(name.as_os_str().as_bytes());
     let link = |name: PathBuf| {
         let is_deep = name.components().nth(1).is_some();
@@ -111,28 +128,33 @@ pub fn links(tree: &Tree, public: &Folder, reader: Option<&Arc<Reader>>) -> Vec<
         });
         Link { target: fs::read_link(real.join(&name)).unwrap_or_default(), name, way }
     };
-    found.into_iter().filter(leads_out).map(link).collect()
+    Contents { links: found.into_iter().filter(leads_out).take(LINKS_OUT).map(link).collect(), withheld }
 }
 
-/// All links in a directory, but for names that are never sent.
-fn scan(public: &Path, below: &Path, found: &mut Vec<PathBuf>, entries: &mut usize) {
-    for entry in fs::read_dir(public.join(below)).into_iter().flatten().flatten() {
-        if *entries == 0 {
-            return;
+/// The links in a directory, and the names in it that are never sent. Level by level, so that a full directory hides nothing above it.
+fn scan(public: &Path) -> (Vec<PathBuf>, Vec<(PathBuf, &'static str)>) {
+    let (mut links, mut kept_back, mut entries) = (Vec::new(), Vec::new(), ENTRIES);
+    let mut level = vec![PathBuf::new()];
+    for depth in 1..=DEPTH {
+        let mut next = Vec::new();
+        for below in &level {
+            for entry in fs::read_dir(public.join(below)).into_iter().flatten().flatten().take(entries) {
+                entries -= 1;
+                let name = below.join(entry.file_name());
+                let bytes = name.as_os_str().as_bytes();
+                let Ok(kind) = entry.file_type() else { continue };
+                match withheld(bytes) {
+                    _ if is_hidden(bytes) => {}
+                    Some(why) => kept_back.push((name, why)),
+                    None if kind.is_symlink() => links.push(name),
+                    None if kind.is_dir() && depth < DEPTH => next.push(name),
+                    None => {}
+                }
+            }
         }
-        *entries -= 1;
-        let name = below.join(entry.file_name());
-        let bytes = name.as_os_str().as_bytes();
-        let Ok(kind) = entry.file_type() else { continue };
-        if is_hidden(bytes) || withheld(bytes).is_some() {
-            continue;
-        }
-        if kind.is_symlink() {
-            found.push(name);
-        } else if kind.is_dir() && name.components().count() < DEPTH {
-            scan(public, &name, found, entries);
-        }
+        level = next;
     }
+    (links, kept_back)
 }
 
 /// Where a link led.
@@ -296,12 +318,12 @@ const DIRECTORY: OFlags = ANYTHING.union(OFlags::DIRECTORY);
 const SHARED: &str = "shared";
 /// Directories of an app that hold its own affairs, whatever leads there.
 const PRIVATE: [&str; 8] = ["config", "db", "log", "logs", "tmp", "pids", "private", "node_modules"];
-/// Entries of a public directory that are looked at.
-const ENTRIES: usize = 10_000;
+/// Entries of a public directory that are looked at: some milliseconds.
+const ENTRIES: usize = 5_000;
 /// Levels of it.
 const DEPTH: usize = 3;
-/// Each is held open.
-const WAYS: usize = 16;
+/// Each that is followed is held open.
+const LINKS_OUT: usize = 32;
 /// On one way; more are a circle.
 const LINKS: usize = 20;
 

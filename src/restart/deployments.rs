@@ -30,21 +30,22 @@ impl Restart {
                     log::info!("{app} {}: by {why}: {}", ask.generation, shell_words::join(&release.command));
                 }
                 self.write_down(group, |record| record.begin(ask.generation, &release.root));
-                self.shared.table.lock().releases.insert((group, ask.generation), Arc::new(release));
-                Ok(())
+                let release = Arc::new(release);
+                self.shared.table.lock().releases.insert((group, ask.generation), release.clone());
+                Ok(release)
             }
             Err(failure) => Err(failure),
         };
-        let is_resolved = result.is_ok();
+        let (begun, result) = (result.as_ref().ok().cloned(), result.map(|_| ()));
         let mut state = self.shared.table.lock();
         state.pool.group_mut(group).resolved(ask.generation, result, Instant::now());
         if state.is_in_place(group, ask.generation) {
             state.pool.group_mut(group).goes_in_place(ask.generation);
         }
         drop(state);
-        // Behind it, as the walk is one now that its pages may come of.
-        if is_resolved {
-            self.open_folders(group);
+        // Behind it: only now is there a walk that pages may come of.
+        if let Some(release) = begun {
+            self.open_folders(group, Some(&release.root));
         }
     }
 
@@ -83,7 +84,7 @@ impl Restart {
         if let Some(release) = release {
             log::info!("{} {generation}: has proved itself", self.shared.app(group).name);
             self.write_down(group, |record| record.accept(&release.root, &Aim::Root, release.named.as_deref()));
-            self.open_folders(group);
+            self.open_folders(group, None);
         }
         self.written.insert(group, generation);
     }
@@ -127,7 +128,7 @@ impl Restart {
         pool.group_mut(group).announce(generation, outcome);
         releases.retain(|(of, generation), _| *of != group || pool.group(group).is_needed(*generation));
         drop(state);
-        self.open_folders(group);
+        self.open_folders(group, None);
         if ask.trigger == Trigger::Boot
             && ask.aim == Aim::Root
             && is_good

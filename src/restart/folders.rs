@@ -1,20 +1,23 @@
 //! Opens the directories that an app's files are sent from, whenever it changes which releases those are.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Restart;
-use crate::config::FilesConfig;
+use crate::config::AppConfig;
 use crate::conn::folders::{AppFolders, Folder, Links, Public, Reader, Standing};
-use crate::conn::ways::{self, Tree};
+use crate::conn::ways::{self, Contents, Tree};
 use crate::ids::GroupId;
+use crate::printable::clean;
 use crate::records::Record;
 use crate::table::State;
 
 impl Restart {
-    /// Opens them anew: in a release that was changed in place there may be another directory by the same name.
-    pub(super) fn open_folders(&self, group: GroupId) {
+    /// Opens them anew: in a release that was changed in place there may be another directory by the same name. `begun`: the release of a walk that
+    /// begins with this; the log says what of its files is not sent.
+    pub(super) fn open_folders(&self, group: GroupId, begun: Option<&Path>) {
         let app = self.shared.app(group);
         let config = &app.files;
         let state = self.shared.table.lock();
@@ -23,15 +26,11 @@ impl Restart {
         drop(state);
 
         let reader = newest.user.as_ref().map(|user| Arc::new(Reader::of(user)));
-        let open = |(root, standing): (PathBuf, Standing), path: &Path| {
-            Some(Arc::new(public(root, standing, path, config, &app.start.root, reader.as_ref())?))
-        };
-        let public = match config.public.directory() {
-            // There is only one, whatever serves.
-            Some(path) if path.is_absolute() => lending.into_iter().take(1).filter_map(|of| open(of, path)).collect(),
-            Some(path) => lending.into_iter().filter_map(|of| open(of, path)).collect(),
-            None => Vec::new(),
-        };
+        let opening = Opening { app, reader: reader.as_ref(), begun };
+        // Of an absolute path there is only one directory, whatever serves.
+        let most = if config.public.directory().is_some_and(Path::is_absolute) { 1 } else { RELEASES };
+        let releases = lending.into_iter().take(most);
+        let public = releases.filter_map(|(root, standing)| opening.public(root, standing).map(Arc::new)).collect();
         let sendfile = config.sendfile_root.as_ref().and_then(|path| {
             let opened = Folder::new(None, path, Links::Beneath, reader.clone());
             opened.inspect_err(|error| log::error!("{}: sendfile_root {}: {error}", app.name, path.display())).ok()
@@ -92,37 +91,38 @@ fn releases(record: &Record, shown: impl Iterator<Item = PathBuf>) -> Vec<(PathB
     roots
 }
 
-/// None: the release has no such directory.
-fn public(
-    root: PathBuf,
-    standing: Standing,
-    path: &Path,
-    config: &FilesConfig,
-    configured: &Path,
-    reader: Option<&Arc<Reader>>,
-) -> Option<Public> {
-    let shown = root.join(path);
-    if config.public_links {
-        return match Folder::new(Some(&root), path, Links::Anywhere, reader.cloned()) {
-            Ok(folder) => Some(Public { root, standing, folder, ways: Vec::new() }),
-            Err(error) => not_opened(&shown, &error),
-        };
-    }
-    let tree = match Tree::of(configured, &root) {
-        Ok(tree) => tree,
-        Err(error) => return not_opened(&root, &error),
-    };
-    match ways::open(&tree, &root, path, reader) {
-        Ok((folder, ways)) => Some(Public { root, standing, folder, ways }),
-        Err(error) => not_opened(&shown, &error),
-    }
+/// What is the same for all releases of an app.
+struct Opening<'a> {
+    app: &'a AppConfig,
+    reader: Option<&'a Arc<Reader>>,
+    begun: Option<&'a Path>,
 }
 
-fn not_opened(path: &Path, error: &std::io::Error) -> Option<Public> {
-    if error.kind() != std::io::ErrorKind::NotFound {
-        log::warn!("public directory {}: {error}; its files are left to the app", path.display());
+impl Opening<'_> {
+    /// None: the release has no such directory.
+    fn public(&self, root: PathBuf, standing: Standing) -> Option<Public> {
+        let path = self.app.files.public.directory()?;
+        let shown = root.join(path);
+        let opened = match self.app.files.public_links {
+            true => Folder::new(Some(&root), path, Links::Anywhere, self.reader.cloned()).map(|folder| (folder, Contents::default())),
+            false => Tree::of(&self.app.start.root, &root).and_then(|tree| ways::open(&tree, &root, path, self.reader)),
+        };
+        match opened {
+            Ok((folder, contents)) => {
+                if self.begun == Some(&root) {
+                    let refused = contents.links.iter().filter_map(|link| link.refusal(&shown));
+                    refused.for_each(|text| log::warn!("{}: {}", self.app.name, clean(text.as_bytes())));
+                }
+                let ways = contents.links.into_iter().filter_map(|link| link.way.ok()).collect();
+                Some(Public { root, standing, folder, ways })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                log::warn!("{}: public directory {}: {error}; its files are left to the app", self.app.name, shown.display());
+                None
+            }
+        }
     }
-    None
 }
 
 /// The one that serves, one that is coming, and three before them. Each costs a descriptor, and a look for a name that may be from it.

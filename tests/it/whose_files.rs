@@ -136,6 +136,11 @@ fn links_into_what_outlives_releases_are_followed_if_they_were_there_when_it_was
     );
     assert!(said.status == Some(0) && !said.err.contains("uploads") && !said.err.contains("system"), "{said:?}");
     let site = site.serve();
+    let log = site.log();
+    assert!(
+        log.matches("public/up is a link to .., where the public directory itself is").count() == 1 && !log.contains("uploads"),
+        "{log}"
+    );
     for path in ["/uploads/photo.jpg", "/system/photo.jpg"] {
         assert_eq!(site.get(path, "").text(), "photo", "{path}");
     }

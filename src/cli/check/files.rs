@@ -1,7 +1,7 @@
-//! The files of an app: a directory that could be sent from, and links in the one that is.
+//! The files of an app: a directory that could be sent from, and what is not sent of the one that is.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Problem;
@@ -24,28 +24,30 @@ pub fn public_line(app: &AppConfig) -> Option<String> {
     })
 }
 
-/// Links in the public directory that are not followed: which, where each leads, and the key.
-pub fn link_problems(app: &AppConfig) -> Vec<Problem> {
+/// What of the public directory is not sent: links that are not followed, with where each leads and the key, and names that are the app's.
+pub fn public_problems(app: &AppConfig) -> Vec<Problem> {
     let Some(public) = app.files.public.directory().filter(|_| !app.files.public_links) else { return Vec::new() };
     let Ok(root) = fs::canonicalize(&app.start.root) else { return Vec::new() };
     let reader = release::user(&app.start).ok().flatten().map(|user| Arc::new(Reader::of(&user)));
     let Ok(tree) = Tree::of(&app.start.root, &root) else { return Vec::new() };
     let warning = |text: String| (Severity::Warning, harmless(&text));
-    let folder = match ways::open(&tree, &root, public, reader.as_ref()) {
-        Ok((folder, _)) => folder,
+    let shown = app.start.root.join(public);
+    let contents = match ways::open(&tree, &root, public, reader.as_ref()) {
+        Ok((_, contents)) => contents,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            return vec![warning(format!("public {}: {error}; its files are left to the app: {KEY}", root.join(public).display()))];
+            let text =
+                format!("public {}: {error}; its files are left to the app: public_links = true follows every link", shown.display());
+            return vec![warning(text)];
         }
     };
-    let refused = ways::links(&tree, &folder, reader.as_ref()).into_iter().filter_map(|link| {
-        let why = link.way.err()?;
-        let at = Path::join(&folder.paths[0], &link.name);
-        Some(warning(format!("public: {} is a link to {}, {why}; it is not followed: {KEY}", at.display(), link.target.display())))
-    });
-    refused.take(MANY).collect()
+    let links = contents.links.iter().filter_map(|link| link.refusal(&shown)).map(|text| warning(format!("public: {text}")));
+    links.chain(withheld(&shown, &contents.withheld).into_iter().map(warning)).collect()
 }
 
-const KEY: &str = "public_links = true follows every link";
-/// Lines about one app.
-const MANY: usize = 20;
+/// One line, as there may be many of one kind.
+fn withheld(public: &Path, names: &[(PathBuf, &'static str)]) -> Option<String> {
+    let (name, why) = names.first()?;
+    let more = if names.len() > 1 { format!(", and {} more like it", names.len() - 1) } else { String::new() };
+    Some(format!("public: {} is never sent, and left to the app: {why}{more}", public.join(name).display()))
+}

@@ -260,3 +260,22 @@ fn a_public_directory_that_is_left_to_the_app_is_named_in_a_line_and_is_no_mista
     assert_eq!(line("").as_deref(), Some(expected));
     assert_eq!((line("public = false"), line("public = \"public\"")), (None, None));
 }
+
+#[test]
+fn what_of_a_public_directory_is_not_sent_is_named() {
+    let dir = machine();
+    let found = |more: &str| {
+        let config = config_of(&dir, &format!("[app.blog]\ncommand = \"bin/run\"\nroot = \"DIR/app\"\npublic = \"public\"\n{more}"));
+        texts(&dir, &apps_findings(&config.apps))
+    };
+    assert_eq!(found(""), [""; 0]);
+    fs::create_dir(dir.path().join("app/public")).unwrap();
+    std::os::unix::fs::symlink("/mnt/photos", dir.path().join("app/public/photos")).unwrap();
+    fs::write(dir.path().join("app/public/dump.sql"), "").unwrap();
+    let expected = [
+        "warning: app blog: public: DIR/app/public/photos is a link to /mnt/photos, outside of DIR/app; it is not followed: public_links = true follows every link",
+        "warning: app blog: public: DIR/app/public/dump.sql is never sent, and left to the app: it is a database or the dump of one",
+    ];
+    assert_eq!(found(""), expected);
+    assert_eq!(found("public_links = true"), [""; 0]);
+}

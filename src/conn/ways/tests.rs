@@ -34,8 +34,9 @@ fn opened(dir: &tempfile::TempDir, reader: Option<Reader>) -> (Folder, Vec<Strin
     let release = dir.path().join("releases/2");
     let tree = Tree::of(&dir.path().join("current"), &release).unwrap();
     let reader = reader.map(Arc::new);
-    let (folder, _) = open(&tree, &release, Path::new("public"), reader.as_ref()).unwrap();
-    let mut said: Vec<String> = links(&tree, &folder, reader.as_ref())
+    let (folder, contents) = open(&tree, &release, Path::new("public"), reader.as_ref()).unwrap();
+    let mut said: Vec<String> = contents
+        .links
         .into_iter()
         .map(|link| match link.way {
             Ok(_) => format!("{}: followed", link.name.display()),
@@ -131,7 +132,8 @@ fn without_a_link_beside_its_releases_the_tree_is_the_release() {
     for configured in [release.clone(), dir.path().join("other")] {
         let tree = Tree::of(&configured, &release).unwrap();
         assert_eq!(tree.paths[0], release);
-        let (_, ways) = open(&tree, &release, Path::new("public"), None).unwrap();
+        let (_, contents) = open(&tree, &release, Path::new("public"), None).unwrap();
+        let ways: Vec<Way> = contents.links.into_iter().filter_map(|link| link.way.ok()).collect();
         assert_eq!(ways.iter().map(|way| way.name.as_slice()).collect::<Vec<_>>(), [b"storage"], "{configured:?}");
     }
     // The app is a part of the release.
@@ -152,4 +154,16 @@ fn a_public_directory_may_itself_be_a_link_to_what_outlives_the_release() {
         let opened = open(&tree, &release, Path::new("public"), None);
         assert_eq!(opened.is_ok_and(|(folder, _)| folder.open(b"photo.jpg").is_some()), is_served, "{target}");
     }
+}
+
+#[test]
+fn names_that_are_never_sent_are_listed_with_their_reason() {
+    let dir = capistrano();
+    for name in ["dump.sql", "images/a.php", ".env"] {
+        fs::write(dir.path().join("releases/2/public").join(name), "").unwrap();
+    }
+    let (links, withheld) = scan(&dir.path().join("releases/2/public"));
+    let names: Vec<String> = withheld.iter().map(|(name, why)| format!("{}: {why}", name.display())).collect();
+    let expected = ["dump.sql: it is a database or the dump of one", "images/a.php: a server executes it; as a file it shows its source"];
+    assert_eq!((links.len(), names), (0, expected.map(str::to_owned).to_vec()));
 }
