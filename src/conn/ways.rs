@@ -144,7 +144,7 @@ fn scan(public: &Path) -> (Vec<PathBuf>, Vec<(PathBuf, &'static str)>) {
                 let bytes = name.as_os_str().as_bytes();
                 let Ok(kind) = entry.file_type() else { continue };
                 match withheld(bytes) {
-                    _ if is_hidden(bytes) => {}
+                    _ if is_hidden(bytes) && bytes != WELL_KNOWN => {}
                     Some(why) => kept_back.push((name, why)),
                     None if kind.is_symlink() => links.push(name),
                     None if kind.is_dir() && depth < DEPTH => next.push(name),
@@ -283,7 +283,7 @@ impl Tree {
             None => path,
         };
         let bytes = below.as_os_str().as_bytes();
-        if is_hidden(bytes) {
+        if bytes.split(|byte| *byte == b'/').any(|name| name.starts_with(b".") && name != WELL_KNOWN) {
             return Err(Refused::Private("a name in its path begins with a dot"));
         }
         if let Some(why) = withheld(bytes) {
@@ -314,6 +314,8 @@ fn parts(path: &[u8]) -> Vec<OsString> {
 
 const ANYTHING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = ANYTHING.union(OFlags::DIRECTORY);
+/// What is meant to be seen although it begins with a dot (RFC 8615): certificates are proved by it.
+const WELL_KNOWN: &[u8] = b".well-known";
 /// Capistrano's name of what outlives releases.
 const SHARED: &str = "shared";
 /// Directories of an app that hold its own affairs, whatever leads there.

@@ -7,7 +7,15 @@ use super::*;
 /// `current -> releases/2` beside `shared`, and releases 1 and 2.
 fn capistrano() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for made in ["releases/1/public", "releases/2/public/images", "releases/2/storage/public", "shared/uploads", "shared/config", "other"] {
+    for made in [
+        "releases/1/public",
+        "releases/2/public/images",
+        "releases/2/storage/public",
+        "shared/uploads",
+        "shared/config",
+        "shared/.well-known",
+        "other",
+    ] {
         fs::create_dir_all(dir.path().join(made)).unwrap();
     }
     for (name, text) in [
@@ -71,6 +79,8 @@ fn links_into_what_outlives_releases_are_followed_and_the_others_are_named() {
         ("../../../shared/none", "none"),
         ("../../../shared/uploads/photo.jpg/x", "below-a-file"),
         ("DIR/releases/2/public/circle", "circle"),
+        ("../../../shared/.well-known", ".well-known"),
+        ("../../../shared/uploads", ".hidden"),
     ] {
         link(&dir, target, name);
     }
@@ -78,6 +88,7 @@ fn links_into_what_outlives_releases_are_followed_and_the_others_are_named() {
     assert_eq!(
         said,
         [
+            ".well-known: followed",
             "above: outside of DIR",
             "absolute: followed",
             "below-a-file: which is not there",

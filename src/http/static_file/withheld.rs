@@ -54,7 +54,7 @@ fn of_segment(segment: &[u8]) -> Option<&'static str> {
 fn reason(at: At, word: &[u8]) -> Option<&'static str> {
     let digits = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let plain = &word[..word.len() - digits];
-    let has = |kind: &&Kind| kind.at == at && (is_any(kind.words, word) || is_any(kind.words, plain));
+    let has = |kind: &&Kind| kind.at == at && (is_any(kind.words, word) || (digits > 0 && is_any(kind.words, plain)));
     TABLE.iter().find(has).map(|kind| kind.why)
 }
 
