@@ -23,7 +23,7 @@ use crate::table::Shared;
 #[derive(Debug, Default)]
 pub struct AppFolders {
     /// Of its releases, in the order in which they are asked.
-    pub public: Vec<Arc<Public>>,
+    pub public: Vec<(Standing, Arc<Public>)>,
     /// For X-Sendfile.
     pub sendfile: Option<Arc<Folder>>,
 }
@@ -33,7 +33,6 @@ pub struct AppFolders {
 pub struct Public {
     /// Of the release.
     pub root: PathBuf,
-    pub standing: Standing,
     pub folder: Folder,
     /// Links in it that lead out of it and are followed.
     pub ways: Vec<Way>,
@@ -116,8 +115,8 @@ impl AppFolders {
     where
         'f: 'n,
     {
-        self.public.iter().find_map(|public| {
-            let may_have = match public.standing {
+        self.public.iter().find_map(|(standing, public)| {
+            let may_have = match standing {
                 Standing::Good => true,
                 Standing::Lends => looks_built(name),
             };
@@ -404,7 +403,7 @@ mod tests {
         let (_two, coming) = folder(&["new.css", "page", "new-2222222a.css"]);
         let (_three, earlier) = folder(&["old.css", "old-3f9a1c.css", "page"]);
         let public = [(good, Standing::Good), (coming, Standing::Lends), (earlier, Standing::Lends)];
-        let public = public.map(|(folder, standing)| Arc::new(Public { root: PathBuf::new(), standing, folder, ways: Vec::new() }));
+        let public = public.map(|(folder, standing)| (standing, Arc::new(Public { root: PathBuf::new(), folder, ways: Vec::new() })));
         let folders = AppFolders { public: public.into(), sendfile: None };
         for (name, found) in [
             ("a.css", true),

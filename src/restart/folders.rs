@@ -15,14 +15,15 @@ use crate::records::Record;
 use crate::table::State;
 
 impl Restart {
-    /// Opens them anew: in a release that was changed in place there may be another directory by the same name. `begun`: the release of a walk that
-    /// begins with this; the log says what of its files is not sent.
+    /// `begun`: the release of a walk that begins with this, opened anew, as it may have been changed in place; the log says what of its files is
+    /// not sent. Others that are open stay as they are: a link that an app has made since its start is none of those that are followed.
     pub(super) fn open_folders(&self, group: GroupId, begun: Option<&Path>) {
         let app = self.shared.app(group);
         let config = &app.files;
         let state = self.shared.table.lock();
         let Some(newest) = state.newest_release(group).cloned() else { return };
         let lending = lending(&state, group);
+        let before = state.folders.get(group.index()).cloned();
         drop(state);
 
         let reader = newest.user.as_ref().map(|user| Arc::new(Reader::of(user)));
@@ -30,7 +31,10 @@ impl Restart {
         // Of an absolute path there is only one directory, whatever serves.
         let most = if config.public.directory().is_some_and(Path::is_absolute) { 1 } else { RELEASES };
         let releases = lending.into_iter().take(most);
-        let public = releases.filter_map(|(root, standing)| opening.public(root, standing).map(Arc::new)).collect();
+        let known =
+            |root: &Path| before.iter().flat_map(|before| &before.public).find(|(_, public)| public.root == root && begun != Some(root));
+        let public = |root: PathBuf| known(&root).map(|(_, public)| public.clone()).or_else(|| opening.public(root).map(Arc::new));
+        let public = releases.filter_map(|(root, standing)| Some((standing, public(root)?))).collect();
         let sendfile = config.sendfile_root.as_ref().and_then(|path| {
             let opened = Folder::new(None, path, Links::Beneath, reader.clone());
             opened.inspect_err(|error| log::error!("{}: sendfile_root {}: {error}", app.name, path.display())).ok()
@@ -44,7 +48,7 @@ impl Restart {
         let Some(folders) = state.folders.get(group.index()).filter(|folders| !folders.public.is_empty()).cloned() else { return };
         let lending = lending(&state, group);
         drop(state);
-        let stays = |public: &&Arc<Public>| lending.iter().any(|(root, _)| *root == public.root);
+        let stays = |(_, public): &&(Standing, Arc<Public>)| lending.iter().any(|(root, _)| *root == public.root);
         if folders.public.iter().all(|public| stays(&public)) {
             return;
         }
@@ -100,7 +104,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// None: the release has no such directory.
-    fn public(&self, root: PathBuf, standing: Standing) -> Option<Public> {
+    fn public(&self, root: PathBuf) -> Option<Public> {
         let path = self.app.files.public.directory()?;
         let shown = root.join(path);
         let opened = match self.app.files.public_links {
@@ -114,7 +118,7 @@ impl Opening<'_> {
                     refused.for_each(|text| log::warn!("{}: {}", self.app.name, clean(text.as_bytes())));
                 }
                 let ways = contents.links.into_iter().filter_map(|link| link.way.ok()).collect();
-                Some(Public { root, standing, folder, ways })
+                Some(Public { root, folder, ways })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
