@@ -13,7 +13,8 @@ pub fn place(walk: &Progress) -> String {
     let left: Vec<String> = walk.skipped.iter().map(ToString::to_string).collect();
     let left = if left.is_empty() { String::new() } else { format!(", left as they were: {}", left.join(", ")) };
     let number = walk.number.map(|number| format!("process {number}: ")).unwrap_or_default();
-    harmless(&format!("{} of {} {done}{left}; {number}{}", walk.replaced, walk.of, phase(walk)))
+    let answer = walk.answer.as_deref().map(|answer| format!(", {answer}")).unwrap_or_default();
+    harmless(&format!("{} of {} {done}{left}; {number}{}{answer}", walk.replaced, walk.of, phase(walk)))
 }
 
 /// What happens to the process in hand: the word of the protocol where it says enough.
@@ -56,6 +57,7 @@ pub mod tests {
             of: 4,
             seconds: 6.04,
             phase_seconds: 1.2,
+            answer: None,
             left_seconds: None,
             makes_room: None,
             skipped: vec![],
@@ -72,6 +74,8 @@ pub mod tests {
         assert_eq!(place(&Progress { number: None, phase: "resolve".to_owned(), ..booting() }), "2 of 4 replaced; resolve");
         let left = Progress { skipped: vec![Number(1), Number(2)], ..booting() };
         assert_eq!(place(&left), "2 of 4 replaced, left as they were: 1, 2; process 3: boot");
+        let answers = Progress { answer: Some("GET / answered 500".to_owned()), ..booting() };
+        assert_eq!(place(&answers), "2 of 4 replaced; process 3: boot, GET / answered 500");
         let baking = Progress { phase: "bake".to_owned(), number: Some(Number(1)), replaced: 1, ..booting() };
         assert_eq!(place(&baking), "1 of 4 replaced; process 1: watching the new release");
     }

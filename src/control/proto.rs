@@ -203,6 +203,9 @@ pub struct Progress {
     /// Since it was asked for.
     pub seconds: f64,
     pub phase_seconds: f64,
+    /// Of a process that boots: what its readiness probe was answered last, as "GET / answered 500". None: it was not answered.
+    #[serde(default)]
+    pub answer: Option<String>,
     /// Until the end, if it goes as fast as the last one did.
     pub left_seconds: Option<f64>,
     /// Why the old process goes before the new one is started: what was found about memory, or the key that says so, as "surge = 0".

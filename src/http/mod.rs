@@ -1,6 +1,7 @@
 //! HTTP/1.1 with no socket in sight: heads, framing, chunks, rewriting, refusals (RFC 9110, RFC 9112). Core.
 
 pub mod accept;
+pub mod answer;
 pub mod chunked;
 pub mod cut;
 pub mod error_page;
@@ -10,6 +11,7 @@ pub mod fields;
 pub mod forwarded;
 pub mod framing;
 pub mod head;
+pub mod malformed;
 pub mod proxy_header;
 pub mod refusal;
 pub mod request_id;

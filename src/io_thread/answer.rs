@@ -11,11 +11,13 @@ use super::upstream::{Owner, Upstream};
 use super::{BUFFER, Client, IoThread};
 use crate::conn::desk::Desk;
 use crate::conn::{Conn, Phase, answering, static_files};
+use crate::http::answer::TOO_MANY_INTERIM;
 use crate::http::chunked;
 use crate::http::event_stream::{self, Events};
 use crate::http::exchange::{self, BodyReader, ClientBody, Kind};
 use crate::http::fields::Field;
 use crate::http::head::{self, HeaderRoom};
+use crate::http::malformed::Malformed;
 use crate::http::rewrite;
 use crate::http::streaming;
 use crate::http::websocket;
@@ -153,7 +155,7 @@ impl IoThread {
                     upstream.input.extend_from_slice(&bytes[at..]);
                     break;
                 }
-                Err(reason) => return self.app_failed(key, Fault::Bad(reason)),
+                Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
             }
         }
         let (rest, leaves) = (&bytes[at..], exchange.leave == Leave::Now);
@@ -163,7 +165,7 @@ impl IoThread {
             Stage::Body { reader, plan, events, .. } => {
                 match take_body(reader, plan.to_client, events.as_mut(), rest, leaves, &mut self.desk.out) {
                     Ok(taken) => (tail, end) = taken,
-                    Err(reason) => return self.app_failed(key, Fault::Bad(reason)),
+                    Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
                 }
             }
             Stage::Tunnel(None) => tail = rest,
@@ -280,17 +282,12 @@ struct Head {
 }
 
 /// None: it is not whole yet. An error: what is wrong with it.
-fn take_head(
-    conn: &mut Conn,
-    exchange: &mut Exchange,
-    bytes: &[u8],
-    desk: &mut Desk,
-    shared: &Shared,
-) -> Result<Option<Head>, &'static str> {
+fn take_head(conn: &mut Conn, exchange: &mut Exchange, bytes: &[u8], desk: &mut Desk, shared: &Shared) -> Result<Option<Head>, Malformed> {
     let Some(request) = conn.request.as_ref() else { return Ok(None) };
+    let bad = |reason| Malformed::head(reason, bytes);
     let mut room = HeaderRoom::new();
-    let Some((head, used)) = head::parse_response(bytes, &mut room).map_err(|bad| bad.reason())? else { return Ok(None) };
-    let mut plan = exchange::plan_response(&request.facts, &head).map_err(|bad| bad.reason())?;
+    let Some((head, used)) = head::parse_response(bytes, &mut room).map_err(|refused| bad(refused.reason()))? else { return Ok(None) };
+    let mut plan = exchange::plan_response(&request.facts, &head).map_err(|refused| bad(refused.reason()))?;
     // A body that is still coming when the answer begins may never be whole.
     if shared.stopping.load(Ordering::Relaxed) || request.is_to_come() {
         plan.close_client();
@@ -299,7 +296,7 @@ fn take_head(
     if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
         desk.folders.refresh(shared);
         let folders = desk.folders.of(request.group).map(|folders| &**folders);
-        static_files::of_app(conn, &head, &mut plan, folders, date, &mut desk.out)?;
+        static_files::of_app(conn, &head, &mut plan, folders, date, &mut desk.out).map_err(bad)?;
     } else {
         rewrite::response(&head, &plan, &request.facts, date, &mut desk.out);
     }
@@ -308,7 +305,7 @@ fn take_head(
         Kind::Interim | Kind::Dropped => {
             exchange.interim += 1;
             if exchange.interim > exchange::INTERIM_MAX {
-                return Err("more than 16 interim responses before the final one");
+                return Err(bad(TOO_MANY_INTERIM));
             }
             None
         }
@@ -349,7 +346,7 @@ fn take_body<'a>(
     bytes: &'a [u8],
     leaves: bool,
     out: &mut Vec<u8>,
-) -> Result<(&'a [u8], Option<End>), &'static str> {
+) -> Result<(&'a [u8], Option<End>), Malformed> {
     let (mut at, mut tail) = (0, &bytes[..0]);
     let end = loop {
         if reader.is_done() {
@@ -358,7 +355,7 @@ fn take_body<'a>(
         if at == bytes.len() {
             break None;
         }
-        let (used, data) = reader.read(&bytes[at..]).map_err(|bad| bad.reason())?;
+        let (used, data) = reader.read(&bytes[at..]).map_err(|bad| Malformed::body(bad.reason(), &bytes[at..]))?;
         at += used;
         if data.is_empty() {
             if used == 0 {

@@ -7,6 +7,7 @@ use super::exchange::{Exchange, Stage};
 use super::{Client, IoThread};
 use crate::http::cut::Cut;
 use crate::http::exchange;
+use crate::http::malformed::Malformed;
 use crate::http::refusal::Refusal;
 use crate::pool::{Ended, Exit};
 
@@ -21,7 +22,7 @@ pub enum Fault {
     Ended,
     Broken(io::Error),
     /// What it sent is no response.
-    Bad(&'static str),
+    Bad(Malformed),
     /// The process ended otherwise than well in the middle of the answer. None: how is not known.
     Died(Option<Exit>),
     /// A limit has passed, or somebody ended it.
@@ -81,15 +82,15 @@ impl IoThread {
             Fault::Local(_) => Ended::Unused,
             Fault::Refused(_) | Fault::Ended | Fault::Broken(_) | Fault::Bad(_) | Fault::Died(_) | Fault::Cut(_) => Ended::AppFailed,
         };
-        let refusal = match fault {
-            Fault::Bad(reason) => Refusal::BadGateway(reason),
+        let refusal = match &fault {
+            Fault::Bad(malformed) => Refusal::BadGateway(malformed.reason),
             Fault::Local(_) => Refusal::NoProcess,
             Fault::Refused(_) => Refusal::Cut(Cut::AppRefuses),
             Fault::Ended | Fault::Broken(_) if verdict == Verdict::Lives => Refusal::Cut(Cut::AppClosed),
             Fault::Ended | Fault::Broken(_) => Refusal::Cut(Cut::AppDied),
             Fault::Died(_) if self.was_too_large() => Refusal::Cut(Cut::AppTooLarge),
             Fault::Died(_) => Refusal::Cut(Cut::AppDied),
-            Fault::Cut(cut) => Refusal::Cut(cut),
+            Fault::Cut(cut) => Refusal::Cut(*cut),
         };
         self.tell_client(key, begun, &fault, &refusal);
         self.give_back(claim, ended);
@@ -100,14 +101,19 @@ impl IoThread {
         let Some(conn) = self.clients.get_mut(key).map(|client| &mut client.conn) else { return };
         let line = conn.request.as_ref().map_or_else(String::new, |request| request.line());
         if begun {
-            log::info!("{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response", self.name, self.pid);
+            log::log!(
+                fault.level(),
+                "{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response",
+                self.name,
+                self.pid
+            );
             conn.socket.reset_on_close();
             if let Some(request) = conn.request.as_mut() {
                 request.entry.cause = Some(refusal.reason());
             }
             self.clients.remove(key);
         } else {
-            log::info!("{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
+            log::log!(fault.level(), "{} pid {}: {line}: {fault}; answered {}", self.name, self.pid, refusal.status());
             self.refuse(key, refusal);
         }
     }
@@ -126,6 +132,16 @@ impl IoThread {
     }
 }
 
+impl Fault {
+    /// A response that no client can get is a mistake of the app's that somebody has to mend.
+    fn level(&self) -> log::Level {
+        match self {
+            Fault::Bad(_) => log::Level::Warn,
+            Fault::Refused(_) | Fault::Local(_) | Fault::Ended | Fault::Broken(_) | Fault::Died(_) | Fault::Cut(_) => log::Level::Info,
+        }
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -133,7 +149,7 @@ impl std::fmt::Display for Fault {
             Fault::Local(error) => write!(f, "no connection to the app could be opened: {error}"),
             Fault::Ended => f.write_str(Cut::AppClosed.reason()),
             Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
-            Fault::Bad(reason) => write!(f, "the app's response is malformed: {reason}"),
+            Fault::Bad(malformed) => write!(f, "the app's response is malformed: {malformed}"),
             Fault::Died(Some(exit)) => write!(f, "the app's process died before its answer was whole ({exit})"),
             Fault::Died(None) => f.write_str("the app's process died before its answer was whole"),
             Fault::Cut(cut) => f.write_str(cut.reason()),

@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::app_log::{Line, Stream};
 use crate::ids::{GroupId, ProcessName};
-use crate::printable::clean;
+use crate::printable::{clean, fold, kind_of};
 use crate::table::Shared;
 
 /// Standard output and standard error of one process.
@@ -31,6 +31,8 @@ pub struct Printed {
     pid: u32,
     /// Of both streams, oldest first.
     tail: VecDeque<String>,
+    /// Of the lines since somebody asked ([`kind_of`]); None: nobody asks any more.
+    kinds: Option<Vec<u64>>,
 }
 
 #[derive(Debug)]
@@ -43,12 +45,15 @@ struct Pipe {
 
 impl Printed {
     pub fn new(shared: Arc<Shared>, app: GroupId, name: ProcessName, pid: u32) -> Self {
-        Self { shared, app, name, pid, tail: VecDeque::new() }
+        Self { shared, app, name, pid, tail: VecDeque::new(), kinds: Some(Vec::new()) }
     }
 
     fn line(&mut self, stream: Stream, line: &[u8], continues: bool) {
         let text = clean(line);
         self.shared.app_log.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text });
+        if let Some(kinds) = self.kinds.as_mut().filter(|kinds| kinds.len() < KINDS) {
+            kinds.push(kind_of(&text));
+        }
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
@@ -86,9 +91,19 @@ impl Pipes {
         }
     }
 
-    /// The last lines, oldest first.
+    /// The last lines, oldest first; what repeats itself is there once.
     pub fn tail(&self) -> Vec<String> {
-        self.printed.tail.iter().cloned().collect()
+        fold(&Vec::from(self.printed.tail.clone()))
+    }
+
+    /// The kinds of the lines that were printed since this was asked last.
+    pub fn take_kinds(&mut self) -> Vec<u64> {
+        self.printed.kinds.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Nobody will ask for kinds again.
+    pub fn forget_kinds(&mut self) {
+        self.printed.kinds = None;
     }
 
     fn read(&mut self, index: usize) -> bool {
@@ -170,6 +185,8 @@ const DRAIN_TURNS: usize = 16;
 const MAX_LINE: usize = 8 * 1024;
 /// Lines kept for error reports: a traceback of the usual length.
 const TAIL: usize = 40;
+/// Lines between two tries of a probe that are told apart.
+const KINDS: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,15 @@
 //! Is the process ready? An HTTP answer below 500 to `ready.path` on its new socket says yes; a connect says nothing (many servers
-//! listen before the app is loaded). Time can only say no. Then each path of `warmup` is asked for once; whatever it answers, it was asked.
+//! listen before the app is loaded), and an answer that a visitor would get 502 for is none ([`crate::http::answer`]). Time can only say no.
+//! Then each path of `warmup` is asked for once; whatever it answers, it was asked.
 //!
 //! Also the spawn's own report: end of file when the program was executed, a sentence when it was not.
 
+mod address;
+pub mod seen;
+
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
@@ -13,11 +17,13 @@ use mio::{Interest, Registry, Token};
 use super::upstream::Owner;
 use super::{IoThread, Name};
 use crate::config::AppConfig;
-use crate::http::head::{self, HeaderRoom};
+use crate::http::answer::AnswerReader;
 use crate::pool::{Failure, FailureKind};
 use crate::restart::shim::ShimError;
 use crate::restart::spawn::Endpoint;
 use crate::sys::{self, ListenerOwner};
+use address::chosen;
+use seen::{Saw, Seen};
 
 /// The question in progress.
 #[derive(Debug)]
@@ -28,8 +34,8 @@ pub struct Probe {
     path: String,
     /// Still to be asked for.
     warmup: VecDeque<String>,
-    /// None: whether it is ready is still the question. Else the status that the path of the warm-up was answered with, if it was.
-    warming: Option<Option<u16>>,
+    /// Whether it is ready is answered: a path of the warm-up is asked for.
+    warming: bool,
     status: Option<u16>,
     timeout: Duration,
     port: Option<u16>,
@@ -45,10 +51,14 @@ pub struct Probe {
     pause: Duration,
     upstream: Option<usize>,
     sent: usize,
-    /// What the last try saw.
-    last: String,
     /// Somebody took a request, whatever came of it.
     was_answered: bool,
+    /// The answer of this try.
+    answer: AnswerReader,
+    /// What the tries saw.
+    seen: Seen,
+    /// When the table was told what is answered.
+    told: Option<Instant>,
 }
 
 /// The report of the spawn.
@@ -61,16 +71,17 @@ pub struct Report {
 impl Probe {
     pub fn new(app: &AppConfig, host: &str, endpoint: &Endpoint, aside: bool, now: Instant) -> Self {
         let path = app.ready.path.clone();
-        let (port, last) = match endpoint {
+        let (port, nothing) = match endpoint {
             Endpoint::Tcp(addr) => (Some(addr.port()), format!("nothing listens on $PORT {}", addr.port())),
             Endpoint::Unix(_) => (None, "nothing listens on its socket".to_owned()),
         };
         Self {
             request: request(&path, host),
             host: host.to_owned(),
+            seen: Seen::new(&path, nothing, now),
             path,
             warmup: app.warmup.iter().cloned().collect(),
-            warming: None,
+            warming: false,
             status: app.ready.status,
             timeout: app.ready.timeout,
             port,
@@ -82,8 +93,9 @@ impl Probe {
             pause: FIRST_TRY,
             upstream: None,
             sent: 0,
-            last,
             was_answered: false,
+            answer: AnswerReader::default(),
+            told: None,
         }
     }
 
@@ -91,6 +103,7 @@ impl Probe {
     pub fn put_off(&mut self, by: Duration, now: Instant) {
         self.until = (self.until + by).max(now + AFTER_SLEEP);
         self.next = if self.upstream.is_some() { self.next + by } else { now };
+        self.seen.put_off(by);
     }
 
     pub fn next_deadline(&self) -> Instant {
@@ -101,9 +114,9 @@ impl Probe {
     fn warm(&mut self, now: Instant) -> bool {
         let Some(path) = self.warmup.pop_front() else { return false };
         self.request = request(&path, &self.host);
-        self.last = format!("the warm-up asked for {path}");
+        self.seen = Seen::new(&path, format!("the warm-up asked for {path}"), now);
         self.path = path;
-        self.warming = Some(None);
+        self.warming = true;
         self.next = now;
         self.upstream = None;
         true
@@ -155,11 +168,11 @@ impl IoThread {
     pub(super) fn probe_deadline(&mut self) {
         let Some(probe) = &mut self.probe else { return };
         if self.desk.now >= probe.until {
-            let (after, mut last) = (probe.timeout, probe.last.clone());
+            let (mut last, after) = (probe.seen.summary(false), probe.timeout);
             if !probe.was_answered {
                 last = elsewhere(last, probe.port, self.pid);
             }
-            return self.start_failed(FailureKind::NotReady { after, last });
+            return self.not_ready(last, after);
         }
         if probe.aside.take_if(|until| self.desk.now >= *until).is_some() {
             sys::step_up(self.pid, self.nice);
@@ -167,20 +180,21 @@ impl IoThread {
         if self.desk.now < probe.next {
             return;
         }
-        if let Some(upstream) = probe.upstream.take() {
-            probe.last = format!("GET {} was not answered within {ANSWER_SECONDS} s", probe.path);
-            probe.was_answered = true;
-            self.upstreams.close(upstream);
+        if probe.upstream.is_some() {
+            // What came of its body was well-formed, and the rest may never end.
+            if probe.answer.status().is_some() {
+                return self.probe_answered();
+            }
+            let what = format!("GET {} was not answered within {ANSWER_SECONDS} s", probe.path);
+            return self.probe_again(Some(Saw::Nothing(what)));
         }
         match self.upstreams.open(Owner::Probe, self.poll.registry(), Name::upstream) {
             Ok(upstream) => {
                 probe.upstream = Some(upstream);
                 probe.sent = 0;
+                probe.answer = AnswerReader::default();
                 // What a warm-up is for may take its time; `timeout` bounds it.
-                probe.next = match probe.warming {
-                    None => self.desk.now + Duration::from_secs(ANSWER_SECONDS),
-                    Some(_) => probe.until,
-                };
+                probe.next = if probe.warming { probe.until } else { self.desk.now + Duration::from_secs(ANSWER_SECONDS) };
                 self.probe_event(upstream);
             }
             Err(_) => self.probe_again(None),
@@ -197,78 +211,91 @@ impl IoThread {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if probe.sent == 0 => return self.probe_again(None),
-                Err(error) => return self.probe_again(Some(format!("the connection broke: {error}"))),
+                Err(error) => return self.probe_again(Some(Saw::Nothing(format!("the connection broke: {error}")))),
             }
         }
         let mut buffer = [0; 4096];
         loop {
-            match upstream.socket.read(&mut buffer) {
-                Ok(0) if probe.warming.is_some() => return self.warmed(upstream_key),
-                Ok(0) => {
-                    let last = format!("GET {} was closed without an answer", probe.path);
-                    return self.probe_again(Some(last));
+            let had_head = probe.answer.status().is_some();
+            let read = match upstream.socket.read(&mut buffer) {
+                Ok(0) if !had_head && probe.answer.is_empty() => {
+                    let what = format!("GET {} was closed without an answer", probe.path);
+                    return self.probe_again(Some(Saw::Nothing(what)));
                 }
-                // The rest of the page: read out, so that the app has sent it whole.
-                Ok(_) if matches!(probe.warming, Some(Some(_))) => continue,
-                Ok(count) => upstream.input.extend_from_slice(&buffer[..count]),
+                Ok(0) => probe.answer.end().map(|()| true),
+                Ok(count) => probe.answer.feed(&buffer[..count]).map(|()| probe.answer.is_whole()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return self.probe_again(Some(format!("the connection broke: {error}"))),
-            }
-            let mut room = HeaderRoom::new();
-            let status = match head::parse_response(&upstream.input, &mut room) {
-                Ok(None) => continue,
-                Ok(Some((head, _))) if head.status >= 200 => head.status,
-                Ok(Some((_, used))) => {
-                    upstream.input.drain(..used);
-                    continue;
-                }
-                Err(bad) => {
-                    let last = format!("GET {} was answered with what is no HTTP response: {}", probe.path, bad.reason());
-                    return self.probe_again(Some(last));
-                }
+                Err(error) => return self.probe_again(Some(Saw::Nothing(format!("the connection broke: {error}")))),
             };
-            if let Some(answer) = &mut probe.warming {
-                *answer = Some(status);
-                continue;
+            match read {
+                Ok(true) => return self.probe_answered(),
+                Ok(false) if !probe.warming && probe.answer.length() > ENOUGH_OF_BODY => return self.probe_answered(),
+                Ok(false) => {}
+                Err(malformed) => return self.probe_again(Some(Saw::Malformed(malformed))),
             }
-            if probe.accepts(status) {
-                return self.answered(upstream_key);
+            if !had_head && probe.answer.status().is_some() && !probe.warming {
+                probe.next = self.desk.now + BODY_WAIT;
             }
-            let last = format!("GET {} answered {status}", probe.path);
-            return self.probe_again(Some(last));
         }
     }
 
-    fn probe_again(&mut self, last: Option<String>) {
+    /// The answer is there, as far as it is waited for.
+    fn probe_answered(&mut self) {
         let Some(probe) = &mut self.probe else { return };
-        if let (Some(_), Some(upstream)) = (probe.warming, probe.upstream) {
-            return self.warmed(upstream);
+        let (Some(status), Some(upstream)) = (probe.answer.status(), probe.upstream) else { return };
+        let saw = Saw::Status { status, length: probe.answer.length() };
+        if probe.warming {
+            return self.warmed(upstream, &saw);
         }
-        if let Some(upstream) = probe.upstream.take() {
+        if probe.accepts(status) { self.answered(upstream) } else { self.probe_again(Some(saw)) }
+    }
+
+    /// The try is over; another follows, unless it is clear what that would see. None: nobody listens, as before.
+    fn probe_again(&mut self, saw: Option<Saw>) {
+        let now = self.desk.now;
+        let Some(probe) = &mut self.probe else { return };
+        let upstream = probe.upstream.take();
+        if let (true, Some(upstream)) = (probe.warming, upstream) {
+            return self.warmed(upstream, &saw.unwrap_or_else(|| Saw::Nothing("the connection was refused".to_owned())));
+        }
+        if let Some(upstream) = upstream {
             self.upstreams.close(upstream);
         }
-        match (last, probe.port) {
-            (Some(last), _) => {
-                probe.last = last;
+        match (saw, probe.port) {
+            (Some(saw), _) => {
                 probe.was_answered = true;
+                probe.seen.add(saw, &self.pipes.take_kinds(), now);
             }
             // Nobody listens there: perhaps on another address of the port.
             (None, Some(port)) if probe.pause >= UNHURRIED => self.look_for_listener(port),
             (None, _) => {}
         }
         let Some(probe) = &mut self.probe else { return };
-        probe.next = self.desk.now + probe.pause;
-        probe.pause = (probe.pause * 3 / 2).min(LAST_TRY);
+        if probe.seen.wants_ticks(now) {
+            probe.seen.took(sys::members_of(&[self.pid]).iter().map(|member| member.ticks).sum(), now);
+        }
+        if let Some(said) = probe.seen.to_say(now) {
+            log::warn!("{} pid {}: not ready yet: {said}; ready.timeout is {} s", self.name, self.pid, probe.timeout.as_secs_f64());
+        }
+        if probe.seen.is_hopeless(now) {
+            let (last, after) = (probe.seen.summary(true), now.saturating_duration_since(probe.began));
+            return self.not_ready(last, after);
+        }
+        probe.next = now + probe.pause;
+        probe.pause = (probe.pause * 3 / 2).min(probe.seen.longest_pause(now));
+        self.tell_answer();
     }
 
     /// A path of the warm-up has been asked for.
-    fn warmed(&mut self, upstream_key: usize) {
+    fn warmed(&mut self, upstream_key: usize, saw: &Saw) {
         let Some(probe) = &self.probe else { return };
-        match probe.warming.flatten() {
-            Some(status) if status < 500 => {}
-            Some(status) => log::warn!("{} pid {}: warm-up: GET {} answered {status}", self.name, self.pid, probe.path),
-            None => log::warn!("{} pid {}: warm-up: GET {} was not answered", self.name, self.pid, probe.path),
+        let (name, pid, path) = (&self.name, self.pid, &probe.path);
+        match saw {
+            Saw::Status { status, .. } if *status < 500 => {}
+            Saw::Status { status, .. } => log::warn!("{name} pid {pid}: warm-up: GET {path} answered {status}"),
+            Saw::Nothing(_) => log::warn!("{name} pid {pid}: warm-up: GET {path} was not answered"),
+            Saw::Malformed(what) => log::warn!("{name} pid {pid}: warm-up: GET {path}: the app's response is malformed: {what}"),
         }
         self.go_on_warming(upstream_key);
     }
@@ -280,6 +307,24 @@ impl IoThread {
             true => self.probe_deadline(),
             false => self.is_ready(),
         }
+    }
+
+    /// The status shows what is answered so far, whenever that is another answer, at most once a second.
+    fn tell_answer(&mut self) {
+        let now = self.desk.now;
+        let Some(probe) = &mut self.probe else { return };
+        if probe.told.is_some_and(|told| now < told + TOLD) {
+            return;
+        }
+        let changed = self.shared.table.lock().pool.group_mut(self.id.group).saw(self.id, probe.seen.answer());
+        if changed {
+            probe.told = Some(now);
+            self.shared.tell_master();
+        }
+    }
+
+    fn not_ready(&mut self, last: String, after: Duration) {
+        self.start_failed(FailureKind::NotReady { after, last });
     }
 
     /// The answer is yes, if it is our process that gave it.
@@ -303,45 +348,9 @@ impl IoThread {
         self.go_on_warming(upstream_key);
     }
 
-    /// Another process answers where the app was asked, and the app listens on another address of the port.
-    fn ask_elsewhere(&mut self, port: u16, addresses: &[IpAddr], upstream_key: usize) {
-        self.upstreams.close(upstream_key);
-        self.move_to(port, addresses);
-        let now = self.desk.now;
-        if let Some(probe) = &mut self.probe {
-            probe.upstream = None;
-            probe.next = now + probe.pause;
-        }
-    }
-
-    /// Where the app's own processes listen on its port, if not where it was asked.
-    fn look_for_listener(&mut self, port: u16) {
-        if let ListenerOwner::Ours(addresses) = sys::listener_owner(port, self.pid) {
-            self.move_to(port, &addresses);
-        }
-    }
-
-    fn move_to(&mut self, port: u16, addresses: &[IpAddr]) {
-        let Some(probe) = &mut self.probe else { return };
-        let Some(address) = addresses.iter().copied().filter_map(reached_at).find(|address| *address != probe.address) else { return };
-        probe.address = address;
-        self.upstreams.move_to(SocketAddr::new(address, port));
-    }
-
-    /// Says where the app listens, where that is not what it was told. `address`: of its listener.
-    fn note_address(&self, port: u16, address: IpAddr) {
-        let (name, pid, at) = (&self.name, self.pid, SocketAddr::new(address, port));
-        if address.is_unspecified() {
-            log::warn!("{name} pid {pid}: listens on every address, not on 127.0.0.1 alone: port {port} can be reached from outside");
-        } else if !address.to_canonical().is_loopback() {
-            log::warn!("{name} pid {pid}: listens on {at}, not on 127.0.0.1: it can be reached from outside, past rota");
-        } else if address.to_canonical() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
-            log::info!("{name} pid {pid}: listens on {at}, not on 127.0.0.1, and is asked there");
-        }
-    }
-
     fn is_ready(&mut self) {
         let Some(probe) = self.probe.take() else { return };
+        self.pipes.forget_kinds();
         if probe.aside.is_some() {
             sys::step_up(self.pid, self.nice);
         }
@@ -358,24 +367,6 @@ impl IoThread {
         self.shared.table.lock().pool.group_mut(self.id.group).start_failed(self.id, failure, self.desk.now);
         self.shared.table.notify();
     }
-}
-
-/// Where a listener on this address is reached from this machine. None: by no plain address (a link's own, RFC 4007).
-fn reached_at(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        IpAddr::V4(address) if address.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(address) if address.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
-        IpAddr::V6(address) if address.segments()[0] & 0xffc0 == 0xfe80 => None,
-        other => Some(other),
-    }
-}
-
-/// The one of an app's listening addresses that answers on `asked`: the same, else a wildcard.
-fn chosen(asked: IpAddr, addresses: &[IpAddr]) -> Option<IpAddr> {
-    let same = addresses.iter().find(|address| address.to_canonical() == asked);
-    // A wildcard of IPv6 takes IPv4 too, unless it was told not to.
-    let wildcard = || addresses.iter().find(|address| address.is_unspecified() && (address.is_ipv6() || asked.is_ipv4()));
-    same.or_else(wildcard).copied()
 }
 
 /// Where the process listens instead, if anywhere: the usual cause is a port written into the code.
@@ -405,9 +396,13 @@ const AFTER_SLEEP: Duration = Duration::from_secs(1);
 /// On a machine that is busy all the time a boot would else take until `ready.timeout`.
 const ASIDE: Duration = Duration::from_secs(5);
 const FIRST_TRY: Duration = Duration::from_millis(10);
-const LAST_TRY: Duration = Duration::from_millis(200);
 /// From then on a try that finds nobody looks who listens on the port at all.
 const UNHURRIED: Duration = Duration::from_millis(50);
+/// A body that stands still or does not end: what is there of it was well-formed.
+const BODY_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of it that are looked at.
+const ENOUGH_OF_BODY: u64 = 1 << 20;
+const TOLD: Duration = Duration::from_secs(1);
 /// A request that an app took and forgot is asked again after this.
 const ANSWER_SECONDS: u64 = 10;
 const MAX_REPORT: usize = 16 * 1024;

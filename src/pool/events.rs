@@ -21,6 +21,13 @@ impl<W> Group<W> {
         self.checked();
     }
 
+    /// What its probe is answered, which does not make it ready; false: that is known.
+    pub fn saw(&mut self, id: ProcessId, answer: Option<String>) -> bool {
+        let Some(process) = self.find_mut(id).filter(|process| process.saw != answer) else { return false };
+        process.saw = answer;
+        true
+    }
+
     /// The probe was answered.
     pub fn ready(&mut self, id: ProcessId, now: Instant) {
         if let Some(process) = self.find_mut(id)

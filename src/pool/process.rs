@@ -18,6 +18,8 @@ pub struct Process {
     pub state: State,
     /// It was started after a start that failed.
     pub is_retry: bool,
+    /// What its readiness probe is answered while it is not ready.
+    pub saw: Option<String>,
     /// It has outlived its probation.
     pub proven: bool,
     /// Its end has been seen and is not known yet: it takes nothing more.
@@ -52,6 +54,7 @@ impl Process {
             created: now,
             state: State::Starting { since: now },
             is_retry: false,
+            saw: None,
             proven: false,
             dying: false,
             worn: None,

@@ -85,6 +85,8 @@ pub struct WalkView {
     pub at: Option<Number>,
     pub phase: &'static str,
     pub phase_for: Duration,
+    /// Of one that boots: what its readiness probe was answered last.
+    pub answer: Option<String>,
     /// Until the end, if it goes as fast as the last.
     pub left: Option<Duration>,
     /// Why the old process goes first.
@@ -172,6 +174,7 @@ impl<W> Group<W> {
             at: None,
             phase,
             phase_for: now.saturating_duration_since(since),
+            answer: None,
             left: None,
             makes_room: None,
             skipped: Vec::new(),
@@ -182,7 +185,9 @@ impl<W> Group<W> {
             let (at, phase, since) = self.phase(walk, now);
             let replaced = self.serving_of(walk.target);
             let about = view(&walk.ask, phase, since);
+            let boots = |process: &&Process| matches!(process.state, State::Starting { .. }) && Some(process.number) == at;
             return Some(WalkView {
+                answer: self.processes.iter().find(boots).and_then(|process| process.saw.clone()),
                 kind: if walk.back.is_some() { "back" } else { about.kind },
                 replaced,
                 at,

@@ -41,6 +41,8 @@ pub fn variables(
     // Else each gunicorn of a user claims the same control socket.
     set("XDG_RUNTIME_DIR", place.dir.display().to_string());
     set("PYTHONUNBUFFERED", "1".to_owned());
+    // `bin/rails server` and the puma.rb that it comes with: one file for all processes would let one of them start.
+    set("PIDFILE", place.dir.join("server.pid").display().to_string());
     match release.bind {
         Bind::Port => {
             set("PORT", place.port.unwrap_or_default().to_string());
@@ -80,7 +82,7 @@ pub fn variables(
 
 /// What speaks to rota and must not speak to its apps.
 fn is_ours(key: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "NOTIFY_SOCKET",
         "LISTEN_FDS",
         "LISTEN_PID",
@@ -94,6 +96,7 @@ fn is_ours(key: &str) -> bool {
         "PORT",
         "SOCKET",
         "OLDPWD",
+        "PIDFILE",
     ];
     NAMES.contains(&key) || key.starts_with("ROTA_")
 }

@@ -46,6 +46,7 @@ mod proxy;
 mod raw_answers;
 mod real_apps;
 mod recycling;
+mod releases;
 mod retries;
 mod static_files;
 mod sticky;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::site::Site;
-use crate::wait::{millis, secs};
+use crate::wait::{self, millis, secs};
 use crate::wire::{self, Trouble, Wire, hex, kept, raw_answer};
 
 /// One process with one kept connection: what is left on it would be the next request's.
@@ -51,6 +51,24 @@ fn interim_responses_are_bounded_and_what_they_say_of_a_length_is_not_read() {
     }
     let reply = wire.ask(&kept(&raw_answer(&["HTTP/1.1 204 x\r\nContent-Length: x\r\n\r\n"], 0))).unwrap();
     assert_eq!((reply.status, reply.field("Content-Length")), (204, None));
+}
+
+#[test]
+fn an_answer_that_nobody_gets_is_logged_with_what_is_wrong_in_it() {
+    let site = Site::start(APP);
+    for (answer, shown) in [
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "(Transfer-Encoding: chunked, Transfer-Encoding: chunked)",
+        ),
+        ("HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "(Content-Length: 5, Content-Length: 6)"),
+        ("HTTP/1.1 600 Odd\r\nContent-Length: 0\r\n\r\n", "(\"HTTP/1.1 600 Odd\")"),
+        ("HTTP/1.1 200 OK\r\nX: a\u{1}b\r\nContent-Length: 0\r\n\r\n", "(\"X: a\\u{1}b\")"),
+    ] {
+        assert_eq!(wire::get(site.addr, &raw_answer(&[answer], 0)).unwrap().status, 502, "{answer:?}");
+        let is_said = || site.log().lines().any(|line| line.contains("WARN") && line.contains(shown) && line.contains("answered 502"));
+        wait::until("it is logged", secs(10), is_said);
+    }
 }
 
 #[test]

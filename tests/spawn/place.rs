@@ -49,6 +49,14 @@ fn the_private_directory_is_closed_to_others_and_ends_with_the_process() {
 }
 
 #[test]
+fn a_pid_file_stands_in_the_process_s_own_directory() {
+    let stage = Stage::new();
+    let mut app = listening(&stage, Bind::Unix);
+    let dir = app.launched.dir.path().to_owned();
+    assert_eq!(app.variable("PIDFILE"), Some(dir.join("server.pid").display().to_string()));
+}
+
+#[test]
 fn what_a_killed_rota_left_is_cleared_and_a_link_in_its_place_is_not_followed() {
     let stage = Stage::new();
     fs::create_dir_all(stage.path("run/blog")).unwrap();

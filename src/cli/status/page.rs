@@ -418,6 +418,7 @@ blog  g7 /srv/blog/releases/41
                 of: 2,
                 seconds: 6.04,
                 phase_seconds: 1.2,
+                answer: None,
                 left_seconds: Some(6.2),
                 makes_room: Some("80 MiB of memory are left".to_owned()),
                 skipped: vec![Number(1)],

@@ -116,6 +116,7 @@ impl Progress {
             of: walk.of,
             seconds: seconds(walk.since),
             phase_seconds: seconds(walk.phase_for),
+            answer: walk.answer.clone(),
             left_seconds: walk.left.map(seconds),
             makes_room: walk.makes_room.clone(),
             skipped: walk.skipped.clone(),
@@ -124,8 +125,8 @@ impl Progress {
 
     /// Something happened since `before`. That time passed is no news: whoever follows a walk has a clock.
     pub fn is_news_after(&self, before: &Progress) -> bool {
-        (&self.kind, &self.phase, self.number, self.replaced, &self.skipped, &self.makes_room)
-            != (&before.kind, &before.phase, before.number, before.replaced, &before.skipped, &before.makes_room)
+        (&self.kind, &self.phase, self.number, self.replaced, &self.skipped, &self.makes_room, &self.answer)
+            != (&before.kind, &before.phase, before.number, before.replaced, &before.skipped, &before.makes_room, &before.answer)
     }
 }
 

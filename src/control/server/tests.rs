@@ -571,6 +571,7 @@ fn progress(app: &str) -> Progress {
         of: 2,
         seconds: 1.0,
         phase_seconds: 1.0,
+        answer: None,
         left_seconds: None,
         makes_room: None,
         skipped: vec![],

@@ -1,0 +1,47 @@
+//! What is said of a release is true: ready is what visitors get an answer from, and whatever keeps one from it is named.
+
+use crate::site::Site;
+use crate::wait::{self, secs};
+use crate::wire::{self, raw_answer};
+
+const APP: &str = "processes = 1\nconcurrency = 8\nbind = \"unix\"\nprobation = \"200ms\"";
+const TWICE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+
+#[test]
+fn what_visitors_would_get_502_for_is_not_ready() {
+    for (answer, said) in [
+        (TWICE, "(Transfer-Encoding: chunked, Transfer-Encoding: chunked)"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", "(Content-Length: 5, 5)"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n", "(at \"zz"),
+        ("HTTP/2 200\r\n\r\n", "(\"HTTP/2 200\")"),
+    ] {
+        let target = raw_answer(&[answer], 0);
+        let mut site = Site::prepare(&format!("{APP}\nready.path = {target:?}\nready.timeout = \"1s\""));
+        site.release("1", "");
+        site.flip("1");
+        site.launch();
+        let message =
+            wait::found("its failure", secs(20), || site.status()["apps"][0]["last_failure"]["message"].as_str().map(str::to_owned));
+        assert!(message.starts_with("not ready after 1 s (") && message.contains(said), "{message}");
+        assert!(site.serving(1).is_empty());
+    }
+}
+
+#[test]
+fn a_page_that_does_not_end_is_ready_all_the_same() {
+    let target = raw_answer(&["HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n", "data: 2\n\n"], 5000);
+    let site = Site::start(&format!("{APP}\nready.path = {target:?}\nready.timeout = \"4s\""));
+    assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
+}
+
+#[test]
+fn what_is_answered_while_it_boots_is_told_at_once_and_counted() {
+    let site = Site::start(&format!("{APP}\nready.timeout = \"4s\""));
+    let said = site.deploy("2", "answers 500");
+    said.expect(4);
+    assert!(said.out.contains("process 1: boot, GET / answered 500\n"), "{}", said.out);
+    assert!(said.out.contains("not ready after 4 s (GET / answered 500, ") && said.out.contains(" times)"), "{}", said.out);
+    let log = site.log();
+    assert_eq!(log.matches("not ready yet: GET / answered 500, ").count(), 1, "{log}");
+    assert_eq!(site.serving(1).len(), 1);
+}
