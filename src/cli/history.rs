@@ -42,7 +42,7 @@ fn page(apps: &[AppHistory], last: usize, now: u64, is_there: impl Fn(&Path) -> 
         text.extend(lines.next().map(|heading| format!("{heading}\n")));
         for (line, (_, entry)) in lines.zip(&entries) {
             text.push_str(&format!("{line}\n"));
-            if entry.outcome != "done" {
+            if entry.outcome != "done" || entry.but.is_some() {
                 text.push_str(&format!("    {}\n{}", harmless(&entry.message), output_lines(&entry.output, 4)));
             }
         }
@@ -143,6 +143,7 @@ mod tests {
             release: Some(release.into()),
             outcome: outcome.to_owned(),
             message: "exited with status 1".to_owned(),
+            but: None,
             seconds: 12.3,
             output: vec!["ImportError: \x1b[31mx".to_owned()],
         }

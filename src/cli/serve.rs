@@ -59,7 +59,8 @@ pub fn serve(config: Config) -> Result<(), String> {
     for app in &apps {
         let record = remembered(store.as_ref(), app);
         let mut state = master.shared().table.lock();
-        state.pool.add(app.name.clone(), settings(app), record.generation.next(), now);
+        let group = state.pool.add(app.name.clone(), settings(app), record.generation.next(), now);
+        state.pool.group_mut(group).remember(record.answered.clone());
         state.records.push(record);
     }
     release_watch::start(master.shared().clone()).map_err(|error| format!("release thread: {error}"))?;

@@ -155,12 +155,13 @@ fn probe_path(value: &Value<'_>) -> Option<String> {
 
 /// A time alone, or a table. No time: it is off.
 fn bake(value: &Value<'_>) -> Option<BakeConfig> {
-    let default = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 };
+    let default = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_refused: 50, max_slowdown: 3 };
     let bake = if value.is_table() {
         let section = value.table(&APP_BAKE);
         BakeConfig {
             time: section.duration("time", Zero::Allowed, default.time),
             max_5xx: section.number("max_5xx", 0..=100, default.max_5xx),
+            max_refused: section.number("max_refused", 0..=100, default.max_refused),
             max_slowdown: section.number("max_slowdown", 1..=1000, default.max_slowdown),
         }
     } else {

@@ -416,6 +416,8 @@ pub struct BakeConfig {
     pub time: Duration,
     /// So many more of a hundred answers may be 5xx.
     pub max_5xx: u8,
+    /// So many more of a hundred may be 4xx.
+    pub max_refused: u8,
     /// Its median time may be so many times theirs.
     pub max_slowdown: u16,
 }

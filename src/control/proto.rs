@@ -141,7 +141,7 @@ pub enum Reply {
     Asked {
         walks: Vec<Asked>,
     },
-    Progress(Progress),
+    Progress(Box<Progress>),
     Ended(Box<WalkEnd>),
     History {
         apps: Vec<AppHistory>,
@@ -222,6 +222,9 @@ pub struct WalkEnd {
     pub outcome: OutcomeKind,
     /// One sentence.
     pub message: String,
+    /// It is done, and this is worse than before: "GET / is answered 404 where g3 answered 200".
+    #[serde(default)]
+    pub but: Option<String>,
     /// The last lines that the process that failed printed, oldest first; as the app wrote them.
     pub output: Vec<String>,
     /// The process that failed.
@@ -364,6 +367,9 @@ pub struct AppStatus {
     pub lost: Option<String>,
     /// Requests are held.
     pub pause: Option<Pause>,
+    /// What the release that serves answers worse than the one before it: "GET / is answered 404 where g3 answered 200".
+    #[serde(default)]
+    pub turned: Option<String>,
     pub last_failure: Option<LastFailure>,
 }
 

@@ -37,6 +37,8 @@ pub struct Probe {
     /// Whether it is ready is answered: a path of the warm-up is asked for.
     warming: bool,
     status: Option<u16>,
+    /// What made it ready.
+    ready: Option<u16>,
     timeout: Duration,
     port: Option<u16>,
     /// Which address of the port it is asked on.
@@ -83,6 +85,7 @@ impl Probe {
             warmup: app.warmup.iter().cloned().collect(),
             warming: false,
             status: app.ready.status,
+            ready: None,
             timeout: app.ready.timeout,
             port,
             address: Ipv4Addr::LOCALHOST.into(),
@@ -248,7 +251,11 @@ impl IoThread {
         if probe.warming {
             return self.warmed(upstream, &saw);
         }
-        if probe.accepts(status) { self.answered(upstream) } else { self.probe_again(Some(saw)) }
+        if !probe.accepts(status) {
+            return self.probe_again(Some(saw));
+        }
+        probe.ready = Some(status);
+        self.answered(upstream);
     }
 
     /// The try is over; another follows, unless it is clear what that would see. None: nobody listens, as before.
@@ -275,7 +282,7 @@ impl IoThread {
         if probe.seen.wants_ticks(now) {
             probe.seen.took(sys::members_of(&[self.pid]).iter().map(|member| member.ticks).sum(), now);
         }
-        if let Some(said) = probe.seen.to_say(now) {
+        if let Some(said) = probe.seen.say_once(now) {
             log::warn!("{} pid {}: not ready yet: {said}; ready.timeout is {} s", self.name, self.pid, probe.timeout.as_secs_f64());
         }
         if probe.seen.is_hopeless(now) {
@@ -354,7 +361,13 @@ impl IoThread {
         if probe.aside.is_some() {
             sys::step_up(self.pid, self.nice);
         }
-        self.shared.table.lock().pool.group_mut(self.id.group).ready(self.id, self.desk.now);
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(self.id.group);
+        if let Some(status) = probe.ready {
+            group.answered(self.id, &self.app.ready.path, status);
+        }
+        group.ready(self.id, self.desk.now);
+        drop(state);
         self.shared.table.notify();
         log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());
     }

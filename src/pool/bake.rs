@@ -1,5 +1,6 @@
 //! Watching a new release in service: after its first process serves, what it answers is compared with what the older processes answer in
-//! the same time, before a second one is replaced.
+//! the same time, before a second one is replaced. One that refuses at its readiness path what the release before it answered does not serve
+//! at all.
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ struct Sample {
     answered: u32,
     /// With a 5xx, or not at all.
     failed: u32,
+    /// With a 4xx.
+    refused: u32,
     /// How many took how long, by [`bucket`].
     times: [u32; BUCKETS],
 }
@@ -39,6 +42,10 @@ struct Sample {
 impl<W> Group<W> {
     /// Begins the watching when its time has come, and ends it with a verdict.
     pub(super) fn bake(&mut self, now: Instant) {
+        let target = self.walk.as_ref().filter(|walk| walk.waits_for_bake()).map(|walk| walk.target);
+        if let Some((at, turned)) = target.and_then(|target| self.turned(target)) {
+            return self.bake_failed(at, turned.to_string(), now);
+        }
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.back.is_none()) else { return };
         match &walk.bake {
             Baking::Passed => {}
@@ -50,14 +57,9 @@ impl<W> Group<W> {
             }
             Baking::Runs(trial) => {
                 let over = now >= trial.end();
-                let (at, generation) = (trial.number, walk.target);
+                let at = trial.number;
                 match trial.verdict(over) {
-                    Some(why) => {
-                        walk.bake = Baking::Passed;
-                        let failure = Failure { kind: FailureKind::Baked(why), output: Vec::new() };
-                        self.last_failure = Some((self.name(at, generation), failure.clone(), now));
-                        self.start_failure(at, generation, failure, now);
-                    }
+                    Some(why) => self.bake_failed(at, why, now),
                     None if over => walk.bake = Baking::Passed,
                     None => {}
                 }
@@ -65,22 +67,36 @@ impl<W> Group<W> {
         }
     }
 
+    fn bake_failed(&mut self, at: Number, why: String, now: Instant) {
+        let Some(walk) = self.walk.as_mut() else { return };
+        walk.bake = Baking::Passed;
+        let generation = walk.target;
+        let failure = Failure { kind: FailureKind::Baked(why), output: Vec::new() };
+        self.last_failure = Some((self.name(at, generation), failure.clone(), now));
+        self.start_failure(at, generation, failure, now);
+    }
+
     /// Books an answer, if a release is watched.
     pub(super) fn taste(&mut self, generation: Generation, ended: Ended, took: Duration) {
         let Some(Walk { bake: Baking::Runs(trial), target, .. }) = &mut self.walk else { return };
-        let failed = match ended {
-            Ended::Answered(status) => status >= 500,
-            Ended::AppFailed => true,
+        let (failed, refused) = match ended {
+            Ended::Answered(status) => (status >= 500, (400..500).contains(&status)),
+            Ended::AppFailed => (true, false),
             Ended::Cut | Ended::Unused => return,
         };
         let sample = if generation == *target { &mut trial.new } else { &mut trial.old };
         sample.answered += 1;
         sample.failed += u32::from(failed);
+        sample.refused += u32::from(refused);
         sample.times[bucket(took)] += 1;
     }
 }
 
 impl Walk {
+    fn waits_for_bake(&self) -> bool {
+        matches!(self.bake, Baking::Waits(_)) && self.back.is_none()
+    }
+
     pub(super) fn is_baked(&self) -> bool {
         matches!(self.bake, Baking::Passed)
     }
@@ -119,7 +135,7 @@ impl Trial {
         if !over && !enough(&self.new) {
             return None;
         }
-        if self.new.percent() > self.old.percent() + f64::from(self.limits.max_5xx) {
+        if self.new.share(self.new.failed) > self.old.share(self.old.failed) + f64::from(self.limits.max_5xx) {
             let Sample { answered, failed, .. } = self.new;
             return Some(format!(
                 "{failed} of its {answered} answers failed, {} of {} of the release before it in the same time",
@@ -129,6 +145,11 @@ impl Trial {
         if !(enough(&self.new) && enough(&self.old)) {
             return None;
         }
+        if self.new.share(self.new.refused) > self.old.share(self.old.refused) + f64::from(self.limits.max_refused) {
+            let (Sample { answered, refused, .. }, old) = (&self.new, &self.old);
+            let before = format!("{} of {} of the release before it in the same time", old.refused, old.answered);
+            return Some(format!("{refused} of its {answered} answers were 4xx, {before}"));
+        }
         let (new, old) = (self.new.median(), self.old.median());
         let slower = new > old * self.limits.max_slowdown.into() && new > old + NOTICEABLE;
         slower.then(|| format!("half of its answers took more than {} ms, {} ms before", new.as_millis(), old.as_millis()))
@@ -137,12 +158,12 @@ impl Trial {
 
 impl Sample {
     fn new() -> Self {
-        Self { answered: 0, failed: 0, times: [0; BUCKETS] }
+        Self { answered: 0, failed: 0, refused: 0, times: [0; BUCKETS] }
     }
 
-    /// Of a hundred answers so many failed.
-    fn percent(&self) -> f64 {
-        if self.answered == 0 { 0.0 } else { f64::from(self.failed) / f64::from(self.answered) * 100.0 }
+    /// `count` as so many of a hundred answers.
+    fn share(&self, count: u32) -> f64 {
+        if self.answered == 0 { 0.0 } else { f64::from(count) / f64::from(self.answered) * 100.0 }
     }
 
     fn median(&self) -> Duration {
@@ -181,7 +202,7 @@ const NOTICEABLE: Duration = Duration::from_millis(20);
 mod tests {
     use super::*;
 
-    const LIMITS: BakeConfig = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 };
+    const LIMITS: BakeConfig = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_refused: 50, max_slowdown: 3 };
 
     fn trial(new: (u32, u32, u64), old: (u32, u32, u64)) -> Trial {
         let sample = |(answered, failed, millis)| {
@@ -207,6 +228,19 @@ mod tests {
         assert_eq!(trial((100, 6, 5), (300, 0, 5)).verdict(false).as_deref(), Some(why));
         assert_eq!(trial((100, 5, 5), (300, 0, 5)).verdict(true), None);
         assert_eq!(trial((100, 14, 5), (300, 30, 5)).verdict(true), None, "the older one fails too");
+    }
+
+    #[test]
+    fn many_more_refusals_than_before_are_a_breach_if_there_is_enough_to_compare() {
+        let refusing = |new: (u32, u32), old: (u32, u32)| {
+            let mut trial = trial((new.0, 0, 5), (old.0, 0, 5));
+            (trial.new.refused, trial.old.refused) = (new.1, old.1);
+            trial.verdict(false)
+        };
+        let why = "60 of its 100 answers were 4xx, 9 of 100 of the release before it in the same time";
+        assert_eq!(refusing((100, 60), (100, 9)).as_deref(), Some(why));
+        assert_eq!(refusing((100, 60), (100, 10)), None);
+        assert_eq!(refusing((100, 100), (19, 0)), None, "a scanner that came to the new one alone");
     }
 
     #[test]

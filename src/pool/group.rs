@@ -47,6 +47,10 @@ pub struct Group<W> {
     /// One for each number that there may be, in their order.
     pub(super) places: Vec<Place>,
     pub(super) last_failure: Option<(ProcessName, Failure, Instant)>,
+    /// What the good release answered when it became ready; before there is one, what the one before rota's start did.
+    pub(super) answered: Option<Answered>,
+    /// What became worse with the good release.
+    pub(super) turned: Option<Turned>,
     /// The newest last.
     pub(super) outcomes: VecDeque<(Generation, Outcome)>,
     /// Outcomes that no step has told yet.
@@ -98,6 +102,8 @@ impl<W> Group<W> {
             deadly: Deadly::default(),
             places: Place::row(settings.processes),
             last_failure: None,
+            answered: None,
+            turned: None,
             outcomes: VecDeque::new(),
             untold: VecDeque::new(),
             pace: None,

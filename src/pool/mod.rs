@@ -21,6 +21,7 @@ mod snapshot;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod turned;
 mod walk;
 mod wear;
 mod words;
@@ -40,6 +41,7 @@ pub use machine::{Limit, Limits};
 pub use outlast::{NotLonger, WhyCut};
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use sticky::Wish;
+pub use turned::{Answered, Turned};
 pub use walk::{Ask, NoAbort};
 pub use wear::{Living, ToWeigh, Worn};
 pub use words::span;
@@ -230,6 +232,8 @@ pub enum Aim {
 pub enum Outcome {
     /// Every process is of the wanted generation.
     Done,
+    /// Done, and what was answered to everybody is refused now.
+    Turned(Turned),
     /// Nothing was replaced, or what was stays (`mixed`); the group resists or, with `continue`, went on past these.
     Failed {
         failure: Failure,

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Ended, Kill, SignalTo, State, Worn};
+use super::{Answered, Ended, Kill, SignalTo, State, Worn};
 use crate::config::Lifespan;
 use crate::ids::{Generation, Number, ProcessId};
 
@@ -20,6 +20,8 @@ pub struct Process {
     pub is_retry: bool,
     /// What its readiness probe is answered while it is not ready.
     pub saw: Option<String>,
+    /// What made it ready.
+    pub answered: Option<Answered>,
     /// It has outlived its probation.
     pub proven: bool,
     /// Its end has been seen and is not known yet: it takes nothing more.
@@ -55,6 +57,7 @@ impl Process {
             state: State::Starting { since: now },
             is_retry: false,
             saw: None,
+            answered: None,
             proven: false,
             dying: false,
             worn: None,

@@ -32,6 +32,8 @@ pub struct GroupView {
     pub backoff: Option<BackoffView>,
     /// Requests wait: for how long they have, and how long at most they will.
     pub pause: Option<(Duration, Duration)>,
+    /// What is answered worse than by the release before.
+    pub turned: Option<Turned>,
     /// The last failure of any kind, and how long ago.
     pub last_failure: Option<(ProcessName, Failure, Duration)>,
 }
@@ -124,6 +126,7 @@ impl<W> Group<W> {
             }),
             backoff: self.view_backoff(now),
             pause: self.pause.map(|pause| (ago(pause.since), pause.until.saturating_duration_since(now))),
+            turned: self.turned.clone(),
             last_failure: self.last_failure.as_ref().map(|(name, failure, at)| (name.clone(), failure.clone(), ago(*at))),
         }
     }

@@ -320,6 +320,7 @@ impl<W> Group<W> {
     /// that has failed since need not be tried again.
     pub(super) fn found_good(&mut self, generation: Generation, now: Instant) {
         self.good = Some(generation);
+        self.accept_answer(generation);
         let failed = self.walk.as_ref().and_then(|walk| Some((walk.target, walk.told.clone()?)));
         if let Some((target, (at, failure))) = failed
             // A later try may have gone well.
@@ -351,13 +352,14 @@ impl<W> Group<W> {
                 let (failure, at) = (failure.clone(), *at);
                 Outcome::Failed { failure, at, replaced, skipped: skipped.into_iter().map(|(number, _)| number).collect() }
             }
-            (None, None) => Outcome::Done,
+            (None, None) => self.turned(target).map_or(Outcome::Done, |(_, turned)| Outcome::Turned(turned)),
         };
-        if outcome == Outcome::Done {
+        if matches!(outcome, Outcome::Done | Outcome::Turned(_)) {
             self.pace = Some(took / u32::from(self.wanted().max(1)));
         }
         if replaced > 0 && self.good != Some(target) {
             self.good = Some(target);
+            self.accept_answer(target);
             self.resists = None;
             self.is_found_again();
             self.backoff = Backoff::default();

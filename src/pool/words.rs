@@ -66,6 +66,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Done => write!(f, "every process is replaced"),
+            Outcome::Turned(turned) => write!(f, "every process is replaced, but {turned}"),
             Outcome::Failed { failure, at, replaced, skipped } if skipped.is_empty() => {
                 write!(f, "failed at process {at}, {replaced} replaced: {failure}")
             }
@@ -155,10 +156,15 @@ impl Ask {
 }
 
 impl Outcome {
+    /// What is worse than before, though it is done.
+    pub fn but(&self) -> Option<String> {
+        if let Outcome::Turned(turned) = self { Some(turned.to_string()) } else { None }
+    }
+
     /// In one word.
     pub fn word(&self) -> &'static str {
         match self {
-            Outcome::Done => "done",
+            Outcome::Done | Outcome::Turned(_) => "done",
             Outcome::Failed { .. } => "failed",
             Outcome::RolledBack { .. } => "rolled_back",
             Outcome::Superseded { .. } => "superseded",

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Generation;
-use crate::pool::{Aim, Ask, Outcome};
+use crate::pool::{Aim, Answered, Ask, Outcome};
 
 /// Of one app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Record {
     pub passed_over: Option<PathBuf>,
     /// The last release that was begun with and was not in service, whatever became of it.
     pub tried: Option<PathBuf>,
+    /// What the next start of rota compares the answers of the release that serves with.
+    #[serde(default)]
+    pub answered: Option<Answered>,
     /// The newest last.
     pub history: VecDeque<Entry>,
 }
@@ -51,6 +54,9 @@ pub struct Entry {
     pub outcome: String,
     /// One sentence.
     pub message: String,
+    /// It is done, and this is worse than before.
+    #[serde(default)]
+    pub but: Option<String>,
     /// From the request to the end.
     pub seconds: f64,
     /// The last lines of the process that failed, oldest first.
@@ -129,7 +135,7 @@ impl Entry {
     pub fn new(ask: &Ask, outcome: &Outcome, release: Option<&Path>, at: u64, seconds: f64) -> Self {
         let output = match outcome {
             Outcome::Failed { failure, .. } | Outcome::RolledBack { failure, .. } => failure.output.clone(),
-            Outcome::Done | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => Vec::new(),
+            Outcome::Done | Outcome::Turned(_) | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => Vec::new(),
         };
         Self {
             at,
@@ -139,6 +145,7 @@ impl Entry {
             release: release.map(Path::to_owned),
             outcome: outcome.word().to_owned(),
             message: outcome.to_string(),
+            but: outcome.but(),
             seconds,
             output,
         }

@@ -117,6 +117,7 @@ fn a_walk_that_ends_twice_is_told_once() {
         release: None,
         outcome: outcome.to_owned(),
         message: String::new(),
+        but: None,
         seconds: 0.0,
         output: Vec::new(),
     };

@@ -96,6 +96,7 @@ impl Restart {
             Outcome::Done | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => {
                 log::info!("{app} {generation}: {outcome}");
             }
+            Outcome::Turned(_) => log::warn!("{app} {generation}: {outcome}"),
             Outcome::Failed { failure, .. } | Outcome::RolledBack { failure, .. } => {
                 log::error!("{app} {generation}: {outcome}");
                 for line in &failure.output {
@@ -107,6 +108,7 @@ impl Restart {
         let lost = state.say_lost(group);
         let is_good = state.pool.group(group).good() == Some(generation);
         let release = state.releases.get(&(group, generation)).cloned();
+        let answered = state.pool.group(group).to_remember().cloned();
         drop(state);
         if let (Outcome::Failed { .. } | Outcome::RolledBack { .. }, Some(lost)) = (&outcome, lost) {
             log::error!("{app}: {lost}");
@@ -120,6 +122,7 @@ impl Restart {
         self.write_down(group, |record| {
             if let (true, Some(release)) = (is_good, &release) {
                 record.accept(&release.root, &ask.aim, release.named.as_deref());
+                record.answered = answered;
             }
             record.note(entry);
         });

@@ -20,8 +20,10 @@ fn what_visitors_would_get_502_for_is_not_ready() {
         site.release("1", "");
         site.flip("1");
         site.launch();
-        let message =
-            wait::found("its failure", secs(20), || site.status()["apps"][0]["last_failure"]["message"].as_str().map(str::to_owned));
+        let message = wait::found("its failure", secs(20), || {
+            let status: serde_json::Value = serde_json::from_str(&site.rota(&["status", "--json"]).out).ok()?;
+            status["apps"][0]["last_failure"]["message"].as_str().map(str::to_owned)
+        });
         assert!(message.starts_with("not ready after 1 s (") && message.contains(said), "{message}");
         assert!(site.serving(1).is_empty());
     }
@@ -44,4 +46,37 @@ fn what_is_answered_while_it_boots_is_told_at_once_and_counted() {
     let log = site.log();
     assert_eq!(log.matches("not ready yet: GET / answered 500, ").count(), 1, "{log}");
     assert_eq!(site.serving(1).len(), 1);
+}
+
+#[test]
+fn a_release_that_refuses_everybody_is_not_just_done() {
+    let mut site = Site::start(APP);
+    let but = "every process is replaced, but GET / is answered 404 where g1 answered 200";
+    let said = site.deploy("2", "answers 404");
+    said.expect(0);
+    assert!(said.out.lines().last().is_some_and(|last| last.contains("app g2: done in ") && last.contains(but)), "{}", said.out);
+    assert!(site.log().lines().any(|line| line.contains("WARN") && line.contains(but)), "{}", site.log());
+    assert!(site.rota(&["history", "app"]).out.contains(but));
+    let shown = |site: &Site| site.status()["apps"][0]["turned"].clone();
+    assert_eq!(shown(&site), "GET / is answered 404 where g1 answered 200");
+    // It holds over a restart of rota, and ends with a release that answers.
+    site.rota(&["stop"]);
+    site.wait_end(secs(20));
+    site.launch();
+    wait::until("it serves again", secs(20), || wire::get(site.addr, "/").is_ok_and(|reply| reply.status == 404));
+    wait::until("its start has ended", secs(20), || site.status()["apps"][0]["walk"].is_null());
+    assert_eq!(shown(&site), "GET / is answered 404 where g1 answered 200");
+    let said = site.deploy("4", "");
+    said.expect(0);
+    assert!(!said.out.contains("but"), "{}", said.out);
+    assert!(shown(&site).is_null());
+}
+
+#[test]
+fn a_watched_release_that_refuses_everybody_never_serves() {
+    let site = Site::start(&format!("{APP}\nbake = \"2s\""));
+    let said = site.deploy("2", "answers 403");
+    said.expect(5);
+    assert!(said.out.contains("did worse than the release before it: GET / is answered 403 where g1 answered 200"), "{}", said.out);
+    assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
 }

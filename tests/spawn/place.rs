@@ -51,7 +51,7 @@ fn the_private_directory_is_closed_to_others_and_ends_with_the_process() {
 #[test]
 fn a_pid_file_stands_in_the_process_s_own_directory() {
     let stage = Stage::new();
-    let mut app = listening(&stage, Bind::Unix);
+    let app = listening(&stage, Bind::Unix);
     let dir = app.launched.dir.path().to_owned();
     assert_eq!(app.variable("PIDFILE"), Some(dir.join("server.pid").display().to_string()));
 }

@@ -151,7 +151,8 @@ fn outcome_text(end: &WalkEnd, paint: Paint) -> String {
     match end.outcome {
         OutcomeKind::Done => {
             let serving = end.serving.as_deref().map(|serving| format!(" ({})", harmless(serving))).unwrap_or_default();
-            format!("{walk}: {} in {after}: {why}{serving}\n", paint.good("done"))
+            let done = if end.but.is_some() { paint.warn("done") } else { paint.good("done") };
+            format!("{walk}: {done} in {after}: {why}{serving}\n")
         }
         OutcomeKind::Failed => format!("{walk}: {} after {after}: {why}\n", paint.bad("FAILED")) + &aftermath(end),
         OutcomeKind::RolledBack => format!("{walk}: {} after {after}: {why}\n", paint.bad("ROLLED BACK")) + &aftermath(end),

@@ -79,6 +79,9 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
         let ProcessStatus { number, generation, replaced: Some(why), .. } = process else { continue };
         line(&format!("{}/{number} {generation} is replaced {why}", app.app), None);
     }
+    if let Some(turned) = &app.turned {
+        line(&format!("but {turned}"), Some(("but", paint.warn("but"))));
+    }
     if let Some(backoff) = &app.backoff {
         let failures = if backoff.failures == 1 { "1 failure".to_owned() } else { format!("{} failures in a row", backoff.failures) };
         line(&format!("backoff: {failures}, the next try in {}", span(backoff.retry_in)), Some(("backoff", paint.warn("backoff"))));
@@ -210,6 +213,7 @@ mod tests {
             walk: None,
             resists: None,
             backoff: None,
+            turned: None,
             last_failure: None,
             passed_over: None,
             detected: None,
@@ -258,10 +262,11 @@ blog  g7 /srv/blog/releases/41
   waits for 3.0 s to start one more process: there are as many processes as may
     be (server.max_processes)
   restart to g9 for 6.0 s: 1 of 2 replaced, left as they were: 1; process 2:
-    boot for 1.2 s; about 6 s left
+    boot, GET / answered 503 for 1.2 s; about 6 s left
   memory is short (80 MiB of memory are left): the old one goes first
   blog/2 g7 waits for 2 requests to end: rota status --blocking blog
   blog/1 g7 is replaced after 1,000 requests
+  but GET / is answered 404 where g3 answered 200
   backoff: 3 failures in a row, the next try in 4.0 s
   #  gen   pid  state         busy  done  err  cpu  mem  ch  last
   1  g7   4711  serving 3m     2/5  1204    3   7%  66M   2    1s
@@ -293,7 +298,7 @@ blog  g7 /srv/blog/releases/41
 
     #[test]
     fn a_first_start_and_a_rollback_have_their_own_words() {
-        let walk = |kind: &str| Progress { kind: kind.to_owned(), skipped: vec![], ..troubled().walk.unwrap() };
+        let walk = |kind: &str| Progress { kind: kind.to_owned(), skipped: vec![], answer: None, ..troubled().walk.unwrap() };
         assert_eq!(walk_line(&walk("start")), "start of g9 for 6.0 s: 1 of 2 started; process 2: boot for 1.2 s; about 6 s left");
         assert_eq!(walk_line(&walk("rollback")), "rollback to g9 for 6.0 s: 1 of 2 replaced; process 2: boot for 1.2 s; about 6 s left");
         assert_eq!(walk_line(&walk("back")), "taking back g9 for 6.0 s: 1 of 2 back; process 2: boot for 1.2 s; about 6 s left");
@@ -418,7 +423,7 @@ blog  g7 /srv/blog/releases/41
                 of: 2,
                 seconds: 6.04,
                 phase_seconds: 1.2,
-                answer: None,
+                answer: Some("GET / answered 503".to_owned()),
                 left_seconds: Some(6.2),
                 makes_room: Some("80 MiB of memory are left".to_owned()),
                 skipped: vec![Number(1)],
@@ -433,6 +438,7 @@ blog  g7 /srv/blog/releases/41
             }),
             backoff: Some(Backoff { failures: 3, retry_in: 4.0 }),
             pause: Some(Pause { seconds: 5.24, left_seconds: 14.76 }),
+            turned: Some("GET / is answered 404 where g3 answered 200".to_owned()),
             last_failure: Some(LastFailure {
                 number: Number(2),
                 generation: Generation(7),

@@ -122,7 +122,7 @@ on_failure = "rollback"
 surge = 0
 leader = "exclusive"
 sticky = { cookie = "route" }
-bake = { time = "7s", max_5xx = 0, max_slowdown = 2 }
+bake = { time = "7s", max_5xx = 0, max_refused = 100, max_slowdown = 2 }
 max_requests = 1
 max_age = "6h"
 memory_limit = "300M"
@@ -211,7 +211,7 @@ sendfile_root = "/srv/files"
         surge: 0,
         leader: LeaderPolicy::Exclusive,
         sticky: Some("route".into()),
-        bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_slowdown: 2 }),
+        bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_refused: 100, max_slowdown: 2 }),
         lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)), memory: Some(300 << 20), memory_hard: Some(1 << 30) },
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,

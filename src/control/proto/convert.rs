@@ -41,6 +41,7 @@ impl AppStatus {
             not_written: None,
             lost: None,
             pause: view.pause.map(|(held, left)| Pause { seconds: seconds(held), left_seconds: seconds(left) }),
+            turned: view.turned.map(|turned| turned.to_string()),
             last_failure: view.last_failure.map(|(name, failure, ago)| LastFailure {
                 number: name.number,
                 generation: name.generation,
@@ -138,6 +139,7 @@ impl WalkEnd {
             generation,
             outcome: OutcomeKind::Done,
             message: outcome.to_string(),
+            but: outcome.but(),
             output: Vec::new(),
             at: None,
             replaced: None,
@@ -150,7 +152,7 @@ impl WalkEnd {
         };
         let output = |failure: &Failure| failure.output.clone();
         match outcome {
-            Outcome::Done => end,
+            Outcome::Done | Outcome::Turned(_) => end,
             Outcome::Failed { failure, at, replaced, skipped } => Self {
                 outcome: OutcomeKind::Failed,
                 output: output(failure),

@@ -27,6 +27,7 @@ fn walk() -> WalkView {
         at: Some(Number(3)),
         phase: "boot",
         phase_for: Duration::from_millis(1200),
+        answer: None,
         left: None,
         makes_room: None,
         skipped: vec![Number(1)],
@@ -79,10 +80,10 @@ fn what_is_not_understood_is_told_what_would_be() {
 
 #[test]
 fn a_walk_reads_on_the_wire_as_documented() {
-    let line = reply_line(&Reply::Progress(Progress::new(&blog(), &walk())));
+    let line = reply_line(&Reply::Progress(Box::new(Progress::new(&blog(), &walk()))));
     let expected = concat!(
         r#"{"event":"progress","app":"blog","generation":8,"kind":"restart","trigger":"signal","phase":"boot","number":3,"#,
-        r#""replaced":2,"of":4,"seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]}"#,
+        r#""replaced":2,"of":4,"seconds":6.04,"phase_seconds":1.2,"answer":null,"left_seconds":null,"makes_room":null,"skipped":[1]}"#,
         "\n"
     );
     assert_eq!(String::from_utf8(line).unwrap(), expected);
@@ -94,7 +95,7 @@ fn an_end_reads_on_the_wire_as_documented() {
     let end = WalkEnd { seconds: 7.5, ..WalkEnd::new(&blog(), Generation(8), &outcome, Some("g7 /srv/blog/41".to_owned())) };
     let expected = concat!(
         r#"{"event":"ended","app":"blog","generation":8,"outcome":"failed","#,
-        r#""message":"failed at process 3, 2 replaced: exited with status 1 after 0.42 s, before it was ready","#,
+        r#""message":"failed at process 3, 2 replaced: exited with status 1 after 0.42 s, before it was ready","but":null,"#,
         r#""output":["ImportError: no module named x"],"at":3,"replaced":2,"skipped":[],"serving":"g7 /srv/blog/41","finishing":[],"not_written":null,"lost":null,"seconds":7.5}"#,
         "\n"
     );
@@ -115,7 +116,7 @@ fn every_reply_reads_as_it_was_written() {
     let end = WalkEnd::new(&blog(), Generation(8), &Outcome::Superseded { by: Generation(9) }, None);
     for reply in [
         Reply::Asked { walks: asked },
-        Reply::Progress(Progress::new(&blog(), &walk())),
+        Reply::Progress(Box::new(Progress::new(&blog(), &walk()))),
         Reply::Ended(Box::new(end)),
         Reply::Status(Box::new(status())),
         Reply::Stopping,
@@ -143,6 +144,7 @@ fn time_alone_is_no_news() {
         WalkView { phase: "probation", ..walk() },
         WalkView { at: Some(Number(4)), ..walk() },
         WalkView { replaced: 3, ..walk() },
+        WalkView { answer: Some("GET / answered 500".to_owned()), ..walk() },
         WalkView { kind: "rollback", ..walk() },
         WalkView { skipped: vec![Number(1), Number(3)], ..walk() },
     ] {
@@ -159,10 +161,10 @@ fn the_whole_view_of_a_group_is_told() {
         r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","finishes_for":null,"cpu":null,"memory":null,"children":null}],"#,
         r#""queue":{"length":2,"max":100,"age":0.25,"refused":3,"expired":4},"#,
         r#""walk":{"app":"blog","generation":8,"kind":"restart","trigger":"signal","phase":"boot","number":3,"replaced":2,"of":4,"#,
-        r#""seconds":6.04,"phase_seconds":1.2,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,
+        r#""seconds":6.04,"phase_seconds":1.2,"answer":null,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,
         r#""resists":{"generation":6,"release":"/srv/blog/6","seconds":90.0,"at":1,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]},"#,
-        r#""backoff":{"failures":3,"retry_in":4.0},"not_written":null,"lost":null,"pause":null,"#,
+        r#""backoff":{"failures":3,"retry_in":4.0},"not_written":null,"lost":null,"pause":null,"turned":null,"#,
         r#""last_failure":{"number":1,"generation":6,"seconds":90.0,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]}}"#,
     );
@@ -215,6 +217,7 @@ fn view() -> GroupView {
         resists: Some(ResistView { generation: Generation(6), since: Duration::from_secs(90), at: Number(1), failure: failure() }),
         backoff: Some(BackoffView { failures: 3, retry_in: Duration::from_secs(4) }),
         pause: None,
+        turned: None,
         last_failure: Some((name(1, 6), failure(), Duration::from_secs(90))),
     }
 }

@@ -145,7 +145,7 @@ impl Connection {
             WalkReport::Waiting => true,
             WalkReport::Underway(progress) => {
                 if followed.told.as_ref().is_none_or(|told| progress.is_news_after(told)) {
-                    news.push(Reply::Progress(progress.clone()));
+                    news.push(Reply::Progress(Box::new(progress.clone())));
                     followed.told = Some(progress);
                 }
                 true

@@ -90,7 +90,10 @@ fn a_follower_hears_each_change_once_and_goes_after_the_end() {
     world.report("blog", WalkReport::Ended(end.clone()));
     let said = world.hear_all(&mut client);
     let end = WalkEnd { seconds: 7.5, ..end };
-    assert_eq!(said, [Reply::Progress(step("spawn", 0.1)), Reply::Progress(step("boot", 0.3)), Reply::Ended(Box::new(end))]);
+    assert_eq!(
+        said,
+        [Reply::Progress(Box::new(step("spawn", 0.1))), Reply::Progress(Box::new(step("boot", 0.3))), Reply::Ended(Box::new(end))]
+    );
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn a_follower_of_all_apps_hears_of_each_and_goes_after_the_last() {
     world.report("blog", WalkReport::Ended(end("blog", &Outcome::Done)));
     assert_eq!(world.hear(&mut client), Reply::Ended(Box::new(end("blog", &Outcome::Done))));
     world.report("shop", WalkReport::Underway(progress("shop")));
-    assert_eq!(world.hear(&mut client), Reply::Progress(progress("shop")));
+    assert_eq!(world.hear(&mut client), Reply::Progress(Box::new(progress("shop"))));
     assert_eq!(world.places(), 1);
     world.report("shop", WalkReport::Ended(end("shop", &Outcome::Stopped)));
     assert_eq!(world.hear_all(&mut client), [Reply::Ended(Box::new(end("shop", &Outcome::Stopped)))]);
@@ -117,7 +120,7 @@ fn a_follower_that_has_no_more_to_say_still_listens() {
     client.0.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(world.hear(&mut client), asked(&["blog"]));
     world.report("blog", WalkReport::Underway(progress("blog")));
-    assert_eq!(world.hear(&mut client), Reply::Progress(progress("blog")));
+    assert_eq!(world.hear(&mut client), Reply::Progress(Box::new(progress("blog"))));
 }
 
 #[test]

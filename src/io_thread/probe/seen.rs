@@ -113,7 +113,7 @@ impl Seen {
     }
 
     /// For the log, once for each answer that lasts: what is answered so far.
-    pub fn to_say(&mut self, now: Instant) -> Option<String> {
+    pub fn say_once(&mut self, now: Instant) -> Option<String> {
         let lasts = !self.is_silence() && now >= self.since + SAID_AFTER;
         if !lasts || self.is_said || self.said == SENTENCES {
             return None;
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn another_answer_begins_anew_and_the_wait_for_it_is_said_once() {
         let (mut seen, now) = after(24, &BAD, |_| vec![], 0);
-        assert_eq!(seen.to_say(now).unwrap(), "GET / answered 500, 25 times in 24.0 s");
-        assert_eq!(seen.to_say(now), None);
+        assert_eq!(seen.say_once(now).unwrap(), "GET / answered 500, 25 times in 24.0 s");
+        assert_eq!(seen.say_once(now), None);
         seen.add(Saw::Status { status: 500, length: 22 }, &[], now);
         assert!(!seen.is_hopeless(now + Duration::from_secs(10)) && seen.tries == 1);
     }

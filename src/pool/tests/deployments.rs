@@ -88,7 +88,7 @@ fn what_has_not_begun_is_called_off_at_once_and_a_first_start_is_not() {
     assert_eq!(rig.steps(), ["gone 1 g3", "g3: aborted, nothing was replaced"]);
 }
 
-const BAKE: BakeConfig = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 };
+const BAKE: BakeConfig = BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_refused: 50, max_slowdown: 3 };
 
 /// The first process of g2 serves and is watched.
 fn baking(settings: Settings) -> Rig {
@@ -131,6 +131,63 @@ fn a_release_that_answers_with_errors_is_taken_back_also_by_resist() {
         assert_eq!(rig.view().resists.unwrap().generation, Generation(2));
         assert_eq!(rig.table(), ["2 g1 serving", "1 g1 serving"]);
     }
+}
+
+/// A process of g1 that was ready with 200 serves, and one of g2 is ready with this answer.
+fn turning(settings: Settings, path: &str, status: u16) -> Rig {
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..settings });
+    rig.group().remember(Some(Answered { generation: Generation(1), path: "/".to_owned(), status: 200 }));
+    rig.restart();
+    rig.steps();
+    let id = rig.id("1 g2");
+    rig.group().answered(id, path, status);
+    rig.ready("1 g2");
+    rig
+}
+
+#[test]
+fn a_release_that_refuses_what_the_one_before_it_answered_is_done_and_says_so() {
+    for (path, status, but) in [
+        ("/", 404, ", but GET / is answered 404 where g1 answered 200"),
+        ("/", 401, ", but GET / is answered 401 where g1 answered 200"),
+        ("/", 302, ""),
+        ("/up", 404, ""),
+    ] {
+        let mut rig = turning(SETTINGS, path, status);
+        rig.steps_for(2.0);
+        rig.exits("1 g1", 0);
+        assert_eq!(rig.steps().last().unwrap(), &format!("g2: every process is replaced{but}"));
+        assert_eq!(rig.view().turned.map(|turned| format!(", but {turned}")).unwrap_or_default(), but);
+        // What is compared after the next start of rota is how it was; of a release that was better, how it is.
+        assert_eq!(rig.group().to_remember().unwrap().status, if but.is_empty() { status } else { 200 });
+    }
+}
+
+#[test]
+fn what_was_refused_before_is_no_news() {
+    let mut rig = turning(SETTINGS, "/", 403);
+    rig.steps_for(2.0);
+    rig.exits("1 g1", 0);
+    rig.steps();
+    rig.restart();
+    rig.steps();
+    let id = rig.id("1 g3");
+    rig.group().answered(id, "/", 404);
+    rig.ready("1 g3");
+    rig.steps_for(2.0);
+    rig.exits("1 g2", 0);
+    assert_eq!(rig.steps().last().unwrap(), "g3: every process is replaced");
+    assert_eq!(rig.view().turned, None);
+}
+
+#[test]
+fn a_watched_release_that_refuses_what_was_answered_never_serves() {
+    let mut rig = turning(Settings { bake: Some(BAKE), ..SETTINGS }, "/", 404);
+    assert_eq!(rig.steps(), ["stop leader 1 g2"]);
+    rig.exits("1 g2", 0);
+    let end = "g2: failed at process 1, 0 replaced and rolled back: did worse than the release before it: GET / is answered 404 where g1 answered 200";
+    assert_eq!(rig.steps(), ["gone 1 g2", end]);
+    assert_eq!(rig.table(), ["1 g1 serving"]);
 }
 
 #[test]

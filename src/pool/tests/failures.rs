@@ -376,7 +376,7 @@ fn a_process_that_refused_connections_because_it_died_shows_how_it_died() {
 
 #[test]
 fn seed_16_a_watched_release_that_no_number_could_start_ends_its_walk() {
-    let bake = Some(BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_slowdown: 3 });
+    let bake = Some(BakeConfig { time: Duration::from_secs(10), max_5xx: 5, max_refused: 50, max_slowdown: 3 });
     let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), on_failure: OnFailure::Continue, bake, ..SETTINGS });
     rig.restart();
     rig.steps();

@@ -117,7 +117,12 @@ impl App {
         let mixed = self.serving().any(|proc| proc.generation != good);
         let last_failed = self.last_walked().is_some_and(|outcome| match outcome {
             Outcome::Failed { .. } => true,
-            Outcome::Done | Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => false,
+            Outcome::Done
+            | Outcome::Turned(_)
+            | Outcome::RolledBack { .. }
+            | Outcome::Superseded { .. }
+            | Outcome::Aborted { .. }
+            | Outcome::Stopped => false,
         });
         let may_mix = match self.settings.on_failure {
             OnFailure::Resist | OnFailure::Continue => last_failed,

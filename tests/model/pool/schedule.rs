@@ -94,6 +94,7 @@ fn bake(rng: &mut Rng) -> BakeConfig {
     BakeConfig {
         time: Duration::from_millis(rng.within(1, 20_000)),
         max_5xx: rng.within(0, 30) as u8,
+        max_refused: 100,
         max_slowdown: rng.within(1, 4) as u16,
     }
 }

@@ -207,6 +207,7 @@ impl App {
         let all = |of: Generation| there == self.wanted() && self.serving_of(of) == there;
         let policy = self.settings.on_failure;
         Ok(match outcome {
+            Outcome::Turned(turned) => return Err(format!("{turned}: nobody said what is answered")),
             Outcome::Done => {
                 ensure!(complete && all(generation), "{generation} is done with {there} processes");
                 ensure!(!self.serving().any(|proc| proc.recycled), "one that was to be replaced still serves");

@@ -11,8 +11,8 @@ use crate::pool::{Exit, Failure, FailureKind, Outcome};
 fn on_a_pipe_every_change_is_a_line() {
     let replies = [
         asked(),
-        Reply::Progress(Progress { number: None, replaced: 0, phase: "resolve".to_owned(), ..booting() }),
-        Reply::Progress(booting()),
+        Reply::Progress(Box::new(Progress { number: None, replaced: 0, phase: "resolve".to_owned(), ..booting() })),
+        Reply::Progress(Box::new(booting())),
         ended(Outcome::Done, Some("g8 /srv/blog/releases/42")),
     ];
     let expected = "\
@@ -30,7 +30,7 @@ fn on_a_terminal_one_line_is_rewritten_until_the_end() {
     let mut teller = Teller::new(&mut out, Look::Live { width: 80 }, Paint(false));
     let now = Instant::now();
     teller.tell(&asked(), now);
-    teller.tell(&Reply::Progress(booting()), now);
+    teller.tell(&Reply::Progress(Box::new(booting())), now);
     teller.tick(now + Duration::from_millis(2500));
     teller.tell(&ended(Outcome::Done, None), now);
     teller.tick(now + Duration::from_secs(9));
@@ -48,7 +48,7 @@ fn on_a_terminal_one_line_is_rewritten_until_the_end() {
 fn a_line_longer_than_the_terminal_is_cut_and_what_follows_begins_a_new_one() {
     let mut out = Vec::new();
     let mut teller = Teller::new(&mut out, Look::Live { width: 20 }, Paint(false));
-    teller.tell(&Reply::Progress(booting()), Instant::now());
+    teller.tell(&Reply::Progress(Box::new(booting())), Instant::now());
     teller.end_line();
     teller.end_line();
     assert_eq!(String::from_utf8(out).unwrap(), "\r\x1b[K[######......] blog\n");
@@ -114,7 +114,7 @@ blog g8: rolling back, 2 of 4 back; process 3: boot
 blog g8: ROLLED BACK after 12 s: failed at process 3, 2 replaced and rolled back: exited with status 1 after 0.42 s, before it was ready
   the old release serves again (g7 /srv/blog/releases/41)
 ";
-    assert_eq!(told(Look::Plain, &[Reply::Progress(back), ended(outcome, Some("g7 /srv/blog/releases/41"))]), expected);
+    assert_eq!(told(Look::Plain, &[Reply::Progress(Box::new(back)), ended(outcome, Some("g7 /srv/blog/releases/41"))]), expected);
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn why_an_old_process_goes_first_stays_above_the_live_line_and_is_said_once() {
     let mut teller = Teller::new(&mut out, Look::Live { width: 29 }, Paint(false));
     let now = Instant::now();
     teller.tell(&asked(), now);
-    teller.tell(&Reply::Progress(roomy.clone()), now);
-    teller.tell(&Reply::Progress(Progress { phase: "drain".to_owned(), ..roomy }), now);
+    teller.tell(&Reply::Progress(Box::new(roomy.clone())), now);
+    teller.tell(&Reply::Progress(Box::new(Progress { phase: "drain".to_owned(), ..roomy })), now);
     let expected = "\
 \r\x1b[Kblog g8: asked for\
 \r\x1b[Kblog g8: process 3: memory is short (80 MiB of memory are left): the old one goes first
