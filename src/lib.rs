@@ -86,6 +86,7 @@ pub mod io_thread;
 pub mod log_files;
 pub mod logging;
 pub mod master;
+pub mod obstacle;
 pub mod plight;
 pub mod pool;
 pub mod printable;

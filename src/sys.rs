@@ -1,5 +1,7 @@
 //! System calls and /proc behind safe names. No policy: what a number means is the caller's business.
 
+mod held;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
 use rustix::thread::CapabilitySet;
 
+pub use held::{descends_from, file_locks, is_alive, listener, open_file, program_of, session_of, variable_of};
 pub use rustix::process::Signal;
 
 /// Cannot be caught.

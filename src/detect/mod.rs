@@ -5,6 +5,7 @@
 //! that comes later is then tried, for it would be a guess.
 
 mod binary;
+pub mod complaint;
 pub mod disk;
 mod frameworks;
 mod line;

@@ -10,7 +10,7 @@ use super::fault::{Fault, is_refusal};
 use super::{Client, IoThread};
 use crate::conn::Request;
 use crate::http::refusal::Refusal;
-use crate::pool::{Death, Exit, FailureKind, Hand};
+use crate::pool::{Death, Exit, FailureKind, Hand, Obstacle};
 use crate::printable;
 use crate::sys;
 
@@ -102,7 +102,7 @@ impl IoThread {
     }
 
     /// The leader has ended: what it had in hand is judged together. Gives what it printed last, already told with it.
-    pub(super) fn ended(&mut self, exit: Exit, out_of_memory: bool, output: Vec<String>) {
+    pub(super) fn ended(&mut self, exit: Exit, out_of_memory: bool, output: Vec<String>, obstacle: Option<Obstacle>) {
         self.hear_last_words();
         self.fate = Fate::Ended;
         self.end_is_due = None;
@@ -114,7 +114,7 @@ impl IoThread {
             let lately = |(at, _): &(Instant, Hand)| self.desk.now.saturating_duration_since(*at) < END;
             hands.extend(self.cut_lately.drain(..).filter(lately).map(|(_, hand)| hand));
         }
-        let death = Death { out_of_memory, hands, ..Death::new(exit, output) };
+        let death = Death { out_of_memory, hands, obstacle, ..Death::new(exit, output) };
         let had = death.had();
         let had = if had.is_empty() { had } else { format!(" while it had {had}") };
         let memory = if out_of_memory { " (the kernel was out of memory)" } else { "" };

@@ -48,11 +48,12 @@ impl IoThread {
     /// What the process printed last is read before its end is reported, so that the report has it.
     fn exited(&mut self, exit: Exit, out_of_memory: bool) {
         self.pipes.drain();
-        self.probe = None;
+        let starting = self.probe.take();
         self.exit = Some(exit);
         self.pass_verdict();
         let output = self.pipes.tail();
-        self.ended(exit, out_of_memory, output);
+        let obstacle = starting.and_then(|_| self.obstacle(&output));
+        self.ended(exit, out_of_memory, output, obstacle);
     }
 
     /// The server is stopping: connections that have nothing to ask are closed, and the streams leave. The process drains when no request is

@@ -5,11 +5,12 @@
 //! Also the spawn's own report: end of file when the program was executed, a sentence when it was not.
 
 mod address;
+mod end;
 pub mod seen;
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
@@ -18,11 +19,11 @@ use super::upstream::Owner;
 use super::{IoThread, Name};
 use crate::config::AppConfig;
 use crate::http::answer::AnswerReader;
-use crate::pool::{Failure, FailureKind};
+use crate::pool::FailureKind;
 use crate::restart::shim::ShimError;
 use crate::restart::spawn::Endpoint;
 use crate::sys::{self, ListenerOwner};
-use address::chosen;
+use address::{chosen, elsewhere};
 use seen::{Saw, Seen};
 
 /// The question in progress.
@@ -345,62 +346,14 @@ impl IoThread {
                 }
                 ListenerOwner::Foreign(_) => {
                     self.upstreams.close(upstream_key);
-                    return self
-                        .start_failed(FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's")));
+                    let kind = self.failed().stranger(port);
+                    return self.start_failed(kind);
                 }
                 // Its books could not be read (hidepid, a container): nothing speaks against it.
                 ListenerOwner::Unknown => {}
             }
         }
         self.go_on_warming(upstream_key);
-    }
-
-    fn is_ready(&mut self) {
-        let Some(probe) = self.probe.take() else { return };
-        self.pipes.forget_kinds();
-        if probe.aside.is_some() {
-            sys::step_up(self.pid, self.nice);
-        }
-        let mut state = self.shared.table.lock();
-        let group = state.pool.group_mut(self.id.group);
-        if let Some(status) = probe.ready {
-            group.answered(self.id, &self.app.ready.path, status);
-        }
-        group.ready(self.id, self.desk.now);
-        drop(state);
-        self.shared.table.notify();
-        log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());
-    }
-
-    fn start_failed(&mut self, kind: FailureKind) {
-        self.probe = None;
-        self.pipes.drain();
-        let failure = Failure { kind, output: self.pipes.tail() };
-        log::error!("{} pid {}: {failure}", self.name, self.pid);
-        self.shared.table.lock().pool.group_mut(self.id.group).start_failed(self.id, failure, self.desk.now);
-        self.shared.table.notify();
-    }
-}
-
-/// Where the process listens instead, if anywhere: the usual cause is a port written into the code.
-fn elsewhere(last: String, port: Option<u16>, pid: u32) -> String {
-    let own = sys::listening_ports(pid);
-    let others: Vec<String> = own.iter().filter(|addr| Some(addr.port()) != port).map(SocketAddr::to_string).collect();
-    if !others.is_empty() {
-        let help = if port.is_some() { "the variable PORT says where it should" } else { "the variable SOCKET says where it should" };
-        return format!("{last}; it listens on {}: {help}", others.join(", "));
-    }
-    let Some(port) = port else { return last };
-    match sys::listener_owner(port, pid) {
-        ListenerOwner::Foreign(addresses) => {
-            let others: Vec<String> = addresses.iter().map(|address| SocketAddr::new(*address, port).to_string()).collect();
-            format!("{last}; on {} another process does, which is not the app's", others.join(", "))
-        }
-        ListenerOwner::Ours(_) if !own.is_empty() => {
-            let own: Vec<String> = own.iter().map(SocketAddr::to_string).collect();
-            format!("{last} at an address that can be asked; it listens on {}", own.join(", "))
-        }
-        ListenerOwner::Ours(_) | ListenerOwner::Unknown => last,
     }
 }
 

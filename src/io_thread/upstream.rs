@@ -76,6 +76,14 @@ impl Upstreams {
         self.app = App::Tcp(addr);
     }
 
+    /// The loopback port that the process was given; None: it has a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        match &self.app {
+            App::Tcp(addr) => Some(addr.port()),
+            App::Unix(_) => None,
+        }
+    }
+
     /// A kept connection, the one used last first: the others may then grow old and close.
     pub fn reuse(&mut self, owner: Owner) -> Option<usize> {
         let is_quiet = |(key, _): &(usize, Instant)| !self.all[*key].readable;

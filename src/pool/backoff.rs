@@ -60,6 +60,28 @@ impl Crashes {
     }
 }
 
+/// Starts of one generation at one number whose port was taken by somebody else in between.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortTries {
+    generation: Option<Generation>,
+    count: u8,
+}
+
+impl PortTries {
+    /// It happened once more; true: it is worth another try.
+    pub fn again(&mut self, generation: Generation) -> bool {
+        if self.generation != Some(generation) {
+            *self = Self { generation: Some(generation), count: 0 };
+        }
+        let again = self.count < PORT_TRIES;
+        self.count = if again { self.count + 1 } else { 0 };
+        again
+    }
+}
+
+/// Each has another port: who meets this more often has another trouble.
+const PORT_TRIES: u8 = 3;
+
 /// 0, 1, 2, 4 ... 60 s.
 fn delay(failures: u32) -> Duration {
     let seconds = failures.checked_sub(1).map_or(0, |doublings| 1 << doublings.min(6));

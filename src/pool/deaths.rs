@@ -18,6 +18,8 @@ pub struct Death {
     pub out_of_memory: bool,
     /// What it had in hand and had not answered.
     pub hands: Vec<Hand>,
+    /// It was not ready yet: what kept it from that.
+    pub obstacle: Option<Obstacle>,
 }
 
 /// A request that a process had in hand.
@@ -68,7 +70,7 @@ impl std::fmt::Display for Hand {
 
 impl Death {
     pub fn new(exit: Exit, output: Vec<String>) -> Self {
-        Self { exit, output, out_of_memory: false, hands: Vec::new() }
+        Self { exit, output, out_of_memory: false, hands: Vec::new(), obstacle: None }
     }
 
     fn is_own(&self) -> bool {
@@ -136,8 +138,7 @@ impl<W> Group<W> {
             kinds.into_iter().for_each(|(kind, blamed)| self.deadly.note(kind, blamed, generation, now));
         }
         let had = death.had();
-        let Death { exit, output, .. } = death;
-        self.leader_ended(id, exit, output, had, visitors, now);
+        self.leader_ended(id, death, had, visitors, now);
         again
     }
 

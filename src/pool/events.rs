@@ -1,5 +1,6 @@
 //! What happened to processes: each event is booked where it belongs, and may come in any state. What follows from it is `next_step`'s.
 
+use super::backoff::PortTries;
 use super::process::Process;
 use super::*;
 
@@ -35,7 +36,9 @@ impl<W> Group<W> {
         {
             process.state = State::Ready { since: now };
             let took = now.saturating_duration_since(process.created);
+            let number = process.number;
             self.learn_boot(took);
+            self.place_mut(number).ports = PortTries::default();
         }
         self.checked();
     }
@@ -56,7 +59,8 @@ impl<W> Group<W> {
     }
 
     /// `had`: what it had in hand; `visitors`: that ended processes of another release too.
-    pub(super) fn leader_ended(&mut self, id: ProcessId, exit: Exit, output: Vec<String>, had: String, visitors: bool, now: Instant) {
+    pub(super) fn leader_ended(&mut self, id: ProcessId, death: Death, had: String, visitors: bool, now: Instant) {
+        let Death { exit, output, obstacle, .. } = death;
         self.explain_refusal(id, exit, &output);
         let kind = |process: &Process| {
             let after = now.saturating_duration_since(process.ready_at().unwrap_or(process.created));
@@ -65,7 +69,7 @@ impl<W> Group<W> {
                 false => FailureKind::Exited { exit, after, in_probation: process.ready_at().is_some(), had },
             }
         };
-        self.lost_to(visitors, id, now, |process| Failure { kind: kind(process), output }, Process::leader_ended);
+        self.lost_to(visitors, id, now, |process| Failure { kind: kind(process).with(obstacle), output }, Process::leader_ended);
     }
 
     /// A process that refused connections has ended: that is why, and what it printed may say more.
@@ -142,6 +146,12 @@ impl<W> Group<W> {
         match process.pid {
             Some(_) => end(process, now),
             None => process.state = State::Ended { since: now },
+        }
+        // Nothing is known against the release: it is started again, with another port.
+        if failure.as_ref().is_some_and(|failure| matches!(failure.kind, FailureKind::PortTaken { .. }))
+            && self.place_mut(number).ports.again(generation)
+        {
+            return self.checked();
         }
         let watched = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.trial().is_some());
         if let Some(failure) = failure {

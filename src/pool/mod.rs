@@ -189,10 +189,34 @@ pub enum FailureKind {
     Memory { used: u64, limit: u64 },
     /// Something else listens where it should.
     WrongListener(String),
+    /// Its port was taken between its reservation and the app's bind; by whom, if that can be seen.
+    PortTaken { port: u16, by: Option<String> },
+    /// As `kind`, because another process has what it needs: what, who, and what helps.
+    Held { kind: Box<FailureKind>, by: String },
     /// The I/O thread of the process panicked.
     Thread(String),
     /// In service it did worse than the release before it: in what, and the numbers.
     Baked(String),
+}
+
+/// What kept a process from being started, as far as somebody else has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// Its own port was taken between its reservation and the app's bind; by whom, if that can be seen.
+    OwnPort { port: u16, by: Option<String> },
+    /// What, who has it, and what helps: one sentence.
+    Held(String),
+}
+
+impl FailureKind {
+    /// The same with what is known of why.
+    pub fn with(self, obstacle: Option<Obstacle>) -> Self {
+        match obstacle {
+            Some(Obstacle::Held(by)) => FailureKind::Held { kind: Box::new(self), by },
+            Some(Obstacle::OwnPort { port, by }) => FailureKind::PortTaken { port, by },
+            None => self,
+        }
+    }
 }
 
 /// How an OS process ended.

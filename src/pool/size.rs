@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::backoff::Crashes;
+use super::backoff::{Crashes, PortTries};
 use super::group::Ending;
 use super::machine::Limit;
 use super::process::Process;
@@ -18,6 +18,7 @@ use super::*;
 pub struct Place {
     pub wanted: Wanted,
     pub crashes: Crashes,
+    pub ports: PortTries,
 }
 
 /// Whether there is to be a process at a number.

@@ -291,6 +291,8 @@ impl<W> Group<W> {
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == generation) else { return };
         // One that fails in service is there still: to keep what serves would be to keep it.
         let in_service = matches!(failure.kind, FailureKind::Baked(_));
+        // Of the release that says nothing.
+        let is_bad = !matches!(failure.kind, FailureKind::PortTaken { by: Some(_), .. });
         match self.settings.on_failure {
             OnFailure::Continue if in_service || walk.skips(number) => return,
             OnFailure::Continue => return walk.skipped.push((number, failure)),
@@ -300,7 +302,9 @@ impl<W> Group<W> {
             }
             OnFailure::Resist | OnFailure::Rollback => self.walk_back(good, Some((number, failure.clone()))),
         }
-        self.resists = Some(Resist { generation, since: now, at: number, failure });
+        if is_bad {
+            self.resists = Some(Resist { generation, since: now, at: number, failure });
+        }
     }
 
     /// What the walk replaced gets the good generation again.

@@ -43,6 +43,9 @@ impl fmt::Display for FailureKind {
                 write!(f, "killed for its memory: {} MiB, memory_limit_hard is {} MiB", mib(*used), mib(*limit))
             }
             FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
+            FailureKind::PortTaken { port, by: Some(by) } => write!(f, "its port {port} was taken by {by} before it listened there"),
+            FailureKind::PortTaken { port, by: None } => write!(f, "its port {port} was in use before it listened there"),
+            FailureKind::Held { kind, by } => write!(f, "{kind}: {by}"),
             FailureKind::Thread(why) => write!(f, "its I/O thread failed: {why}"),
             FailureKind::Baked(why) => write!(f, "did worse than the release before it: {why}"),
         }

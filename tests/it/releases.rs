@@ -1,5 +1,7 @@
 //! What is said of a release is true: ready is what visitors get an answer from, and whatever keeps one from it is named.
 
+use std::net::TcpListener;
+
 use crate::site::Site;
 use crate::wait::{self, secs};
 use crate::wire::{self, raw_answer};
@@ -79,4 +81,57 @@ fn a_watched_release_that_refuses_everybody_never_serves() {
     said.expect(5);
     assert!(said.out.contains("did worse than the release before it: GET / is answered 403 where g1 answered 200"), "{}", said.out);
     assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
+}
+
+#[test]
+fn what_the_old_process_has_alone_is_named_with_what_helps() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (behaviour, what) in [(format!("second_port {port}"), format!("port {port}")), ("locks".to_owned(), "/shared/lock".to_owned())] {
+        let mut site = Site::prepare(APP);
+        site.release("1", &behaviour);
+        site.flip("1");
+        site = site.serve();
+        let old = site.serving(1)[0];
+        let said = site.deploy("2", &behaviour);
+        said.expect(4);
+        let held = format!("{what} is held by process 1 of g1 (pid {old}); surge = 0 ends the old one before the new one is started");
+        assert!(said.out.contains("before it was ready: ") && said.out.contains(&held), "{held}\n{}", said.out);
+    }
+}
+
+#[test]
+fn a_program_that_has_the_port_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let site = Site::start(APP);
+    let said = site.deploy("2", &format!("second_port {port}"));
+    said.expect(4);
+    let held = format!("port {port} is held by it-");
+    assert!(said.out.contains(&held) && said.out.contains(&format!("(pid {}); that has to end", std::process::id())), "{}", said.out);
+}
+
+#[test]
+fn a_port_that_was_taken_in_between_is_tried_again_with_another() {
+    let site = Site::start(&APP.replace("bind = \"unix\"", "bind = \"port\""));
+    site.release("2", "boot_waits");
+    site.flip("2");
+    site.rota(&["restart", "app", "--no-wait"]).expect(0);
+    let starting = wait::found("it boots", secs(20), || {
+        let booting = |process: &(u64, u64, u32, String)| process.1 == 2 && process.3 == "starting" && process.2 != 0;
+        site.processes().into_iter().find(booting).map(|process| process.2)
+    });
+    let given = wait::found("its port", secs(20), || {
+        let environ = std::fs::read_to_string(format!("/proc/{starting}/environ")).ok()?;
+        environ.split('\0').find_map(|variable| variable.strip_prefix("PORT=")?.parse::<u16>().ok())
+    });
+    // Free from the moment at which the program is executed.
+    let taken = wait::found("the port is free for others", secs(20), || TcpListener::bind(("127.0.0.1", given)).ok());
+    site.open("boot-2");
+    wait::until("the new release serves", secs(20), || site.serving(2).len() == 1 && site.status()["apps"][0]["walk"].is_null());
+    drop(taken);
+    let status = site.status();
+    assert!(status["apps"][0]["resists"].is_null(), "{status}");
+    let log = site.log();
+    let said = format!("its port {given} was taken by it-");
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains(&said) && line.ends_with("another is tried")), "{log}");
 }

@@ -53,7 +53,8 @@ fn a_pid_file_stands_in_the_process_s_own_directory() {
     let stage = Stage::new();
     let app = listening(&stage, Bind::Unix);
     let dir = app.launched.dir.path().to_owned();
-    assert_eq!(app.variable("PIDFILE"), Some(dir.join("server.pid").display().to_string()));
+    let given = found("the program is executed", secs(20), || app.variable("PIDFILE"));
+    assert_eq!(given, dir.join("server.pid").display().to_string());
 }
 
 #[test]

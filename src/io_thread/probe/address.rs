@@ -61,3 +61,25 @@ pub(super) fn chosen(asked: IpAddr, addresses: &[IpAddr]) -> Option<IpAddr> {
     let wildcard = || addresses.iter().find(|address| address.is_unspecified() && (address.is_ipv6() || asked.is_ipv4()));
     same.or_else(wildcard).copied()
 }
+
+/// Where the process listens instead, if anywhere: the usual cause is a port written into the code.
+pub(super) fn elsewhere(last: String, port: Option<u16>, pid: u32) -> String {
+    let own = sys::listening_ports(pid);
+    let others: Vec<String> = own.iter().filter(|addr| Some(addr.port()) != port).map(SocketAddr::to_string).collect();
+    if !others.is_empty() {
+        let help = if port.is_some() { "the variable PORT says where it should" } else { "the variable SOCKET says where it should" };
+        return format!("{last}; it listens on {}: {help}", others.join(", "));
+    }
+    let Some(port) = port else { return last };
+    match sys::listener_owner(port, pid) {
+        ListenerOwner::Foreign(addresses) => {
+            let others: Vec<String> = addresses.iter().map(|address| SocketAddr::new(*address, port).to_string()).collect();
+            format!("{last}; on {} another process does, which is not the app's", others.join(", "))
+        }
+        ListenerOwner::Ours(_) if !own.is_empty() => {
+            let own: Vec<String> = own.iter().map(SocketAddr::to_string).collect();
+            format!("{last} at an address that can be asked; it listens on {}", own.join(", "))
+        }
+        ListenerOwner::Ours(_) | ListenerOwner::Unknown => last,
+    }
+}

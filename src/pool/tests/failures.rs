@@ -460,3 +460,26 @@ fn a_probation_that_ended_while_rota_did_not_run_is_not_passed_before_rota_has_l
     rig.exits("1 g2", 1);
     assert!(rig.steps()[0].starts_with("g2: failed at process 1, 0 replaced"));
 }
+
+#[test]
+fn a_port_that_was_taken_is_tried_again_and_makes_no_release_bad() {
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
+    let fails = |rig: &mut Rig| {
+        let (id, now) = (rig.id("1 g2"), rig.now);
+        let kind = FailureKind::PortTaken { port: 41234, by: Some("x (pid 7)".to_owned()) };
+        rig.group().start_failed(id, Failure { kind, output: Vec::new() }, now);
+    };
+    rig.restart();
+    rig.steps();
+    for _ in 0..3 {
+        fails(&mut rig);
+        assert_eq!(rig.steps(), ["stop leader 1 g2"]);
+        rig.exits("1 g2", 0);
+        assert_eq!(rig.steps(), ["gone 1 g2", "spawn 1 g2"]);
+    }
+    fails(&mut rig);
+    let why = "g2: failed at process 1, 0 replaced: its port 41234 was taken by x (pid 7) before it listened there";
+    assert_eq!(rig.steps(), [why, "stop leader 1 g2"]);
+    assert_eq!(rig.view().resists, None);
+    assert_eq!(rig.table()[0], "1 g1 serving");
+}

@@ -1,0 +1,139 @@
+//! Who has what a process needed alone and did not get: a port, a lock, a pid file. Asked when a start has failed, on the I/O thread of the
+//! process that did; reads /proc, and takes the lock for names only.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::config::AppConfig;
+use crate::detect::complaint::{self, Complaint};
+use crate::ids::{ProcessId, ProcessName};
+use crate::pool::{FailureKind, Obstacle};
+use crate::sys;
+use crate::table::Shared;
+
+/// The process that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed<'a> {
+    pub shared: &'a Shared,
+    pub id: ProcessId,
+    pub name: &'a ProcessName,
+    pub app: &'a AppConfig,
+    /// It was to listen there.
+    pub port: Option<u16>,
+    pub pid: u32,
+}
+
+/// A process that has something.
+struct Holder {
+    pid: u32,
+    /// A process of rota's.
+    name: Option<ProcessName>,
+}
+
+impl Failed<'_> {
+    /// None: its last lines complain of nothing, or nobody has what they complain of.
+    pub fn obstacle(&self, output: &[String]) -> Option<Obstacle> {
+        match complaint::find(output)? {
+            Complaint::Address { ports } if self.port.is_some_and(|port| ports.contains(&port)) => {
+                let port = self.port?;
+                Some(Obstacle::OwnPort { port, by: self.listener(port).map(|holder| self.called(&holder)) })
+            }
+            Complaint::Address { ports } => {
+                let named = ports.into_iter().find_map(|port| Some((port, self.listener(port)?)));
+                let (port, holder) = named.or_else(|| self.second_port())?;
+                Some(self.held(&format!("port {port}"), &holder))
+            }
+            Complaint::Runs { pids } => {
+                let holder = pids.into_iter().find(|pid| sys::is_alive(*pid)).map(|pid| self.holder(pid))?;
+                Some(self.held("its pid file", &holder))
+            }
+            Complaint::Lock { paths, pids } => self.lock(&paths, &pids),
+        }
+    }
+
+    /// Another process answers where this one should listen.
+    pub fn stranger(&self, port: u16) -> FailureKind {
+        let Some(holder) = self.listener(port) else {
+            return FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's"));
+        };
+        let by = self.called(&holder);
+        // Its own, put into the background, would do the same again.
+        match holder.name.is_none() && sys::descends_from(holder.pid, std::process::id()) {
+            true => FailureKind::WrongListener(format!("port {port} is answered by {by}, which is none of its session")),
+            false => FailureKind::PortTaken { port, by: Some(by) },
+        }
+    }
+
+    fn lock(&self, paths: &[String], pids: &[u32]) -> Option<Obstacle> {
+        let locks = sys::file_locks();
+        let others = |pid: u32| pid != self.pid && sys::session_of(pid) != Some(self.pid);
+        for path in paths {
+            let Some(inode) = fs::metadata(path).ok().filter(|found| found.is_file()).map(|found| found.ino()) else { continue };
+            let held = locks.iter().find(|(of, pid)| *of == inode && others(*pid)).map(|(_, pid)| *pid);
+            if let Some(pid) = held {
+                return Some(self.held(&format!("the lock of {path}"), &self.holder(pid)));
+            }
+        }
+        if let Some(pid) = pids.iter().copied().find(|pid| others(*pid) && sys::is_alive(*pid)) {
+            let what = paths.first().map_or_else(|| "the lock".to_owned(), |path| format!("the lock of {path}"));
+            return Some(self.held(&what, &self.holder(pid)));
+        }
+        // No file is named: what another process of this app has locked.
+        let mut of_app = locks.into_iter().filter(|(_, pid)| others(*pid)).map(|(inode, pid)| (inode, self.holder(pid)));
+        let (inode, holder) = of_app.find(|(_, holder)| holder.name.as_ref().is_some_and(|name| name.app == self.name.app))?;
+        let what = sys::open_file(holder.pid, inode).map_or_else(|| "a lock".to_owned(), |path| format!("the lock of {}", path.display()));
+        Some(self.held(&what, &holder))
+    }
+
+    /// A port that another process of this app has beside the one it was given.
+    fn second_port(&self) -> Option<(u16, Holder)> {
+        let (pids, own) = {
+            let state = self.shared.table.lock();
+            let view = state.pool.group(self.id.group).view(std::time::Instant::now());
+            (view.processes.iter().filter_map(|process| process.pid).filter(|pid| *pid != self.pid).collect::<Vec<_>>(), self.port)
+        };
+        pids.into_iter().find_map(|pid| {
+            let given = sys::variable_of(pid, "PORT").and_then(|port| port.parse::<u16>().ok());
+            let mut others = sys::listening_ports(pid).into_iter().map(|addr| addr.port());
+            let port = others.find(|port| Some(*port) != given && Some(*port) != own)?;
+            Some((port, self.holder(pid)))
+        })
+    }
+
+    fn listener(&self, port: u16) -> Option<Holder> {
+        sys::listener(port).filter(|pid| sys::session_of(*pid) != Some(self.pid)).map(|pid| self.holder(pid))
+    }
+
+    fn holder(&self, pid: u32) -> Holder {
+        let session = sys::session_of(pid);
+        let state = self.shared.table.lock();
+        let name =
+            session.and_then(|session| state.pool.groups().find_map(|group| group.find_pid(session).and_then(|id| group.name_of(id))));
+        Holder { pid, name }
+    }
+
+    fn held(&self, what: &str, holder: &Holder) -> Obstacle {
+        let name = holder.name.as_ref().filter(|name| name.app == self.name.app);
+        let helps = match name {
+            Some(name) if name.generation == self.name.generation => {
+                "one process alone can have it: processes = 1 with surge = 0, or one of its own for each (ROTA_PROCESS is its number)"
+            }
+            Some(name) if name.number.is_leader() && self.app.processes.max > 1 => {
+                "surge = 0 ends the old one before the new one is started; leader = \"exclusive\" where the leader alone needs it"
+            }
+            Some(_) => "surge = 0 ends the old one before the new one is started",
+            None => "that has to end, or this app has to use another",
+        };
+        Obstacle::Held(format!("{what} is held by {}; {helps}", self.called(holder)))
+    }
+
+    /// `process 1 of g3 (pid 4711)`, `shop/2 g7 (pid 4712)`, `python3 (pid 4713)`
+    fn called(&self, holder: &Holder) -> String {
+        let Holder { pid, name } = holder;
+        match name {
+            Some(name) if name.app == self.name.app => format!("process {} of {} (pid {pid})", name.number, name.generation),
+            Some(name) => format!("{name} (pid {pid})"),
+            None => format!("{} (pid {pid})", sys::program_of(*pid).unwrap_or_else(|| "another program".to_owned())),
+        }
+    }
+}
