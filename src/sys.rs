@@ -410,7 +410,7 @@ mod tests {
     fn what_descends_from_an_app_is_the_app_s_in_a_session_of_its_own_too() {
         // A session that is not this process's: the shell's, whose child leaves it.
         let mut shell = std::process::Command::new("setsid");
-        let mut shell = shell.args(["sh", "-c", "setsid sh -c 'read line' & wait"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut shell = shell.args(["sh", "-c", "setsid sleep 60 & wait"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let session = shell.id();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let has_left = || {
