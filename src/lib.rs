@@ -45,6 +45,12 @@
 //! What a process has had, its age, its memory ([`samples`]) and a request that it does not come back from (`io_thread::overdue`) are books of the
 //! table; the step that replaces it is the one of a restart, from the release that serves, one at a time and never during a walk.
 //!
+//! # A death
+//!
+//! Connections tell of the end of a process before the system does: `io_thread::death` holds what was in hand until the exit is known, and
+//! `pool::deaths` judges it: what may have ended the process is named and not sent again. What serves and could not be started anew
+//! ([`pool::Lost`]; [`release_watch`] looks at its directory) is ended by nothing that can be put off.
+//!
 //! # What always holds
 //!
 //! - A slot is a [`pool::Claim`]: it cannot be copied, and whoever has it gives it back.

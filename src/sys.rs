@@ -46,6 +46,21 @@ pub fn reap_any() -> Option<(u32, Exit)> {
     }
 }
 
+/// How a process of a session other than its leader is ending, or has ended and was not waited for yet; None: none is. A status that may not be
+/// read is 0.
+pub fn ending_child(session: u32) -> Option<Exit> {
+    let ends = |pid: u32| {
+        let stat = Stat::read(pid).filter(|_| pid != session)?;
+        let ends = stat.field(SESSION) == Some(session.into()) && stat.field(FLAGS)? & EXITING != 0;
+        let code = i32::try_from(stat.field(EXIT_CODE).unwrap_or(0)).unwrap_or(0);
+        // As wait(2) has it.
+        let signal = code & 0x7f;
+        let exit = if signal == 0 { Exit::Status(code >> 8 & 0xff) } else { Exit::Signal { signal, core: code & 0x80 != 0 } };
+        ends.then_some(exit)
+    };
+    numbers_in("/proc").into_iter().find_map(ends)
+}
+
 /// How many processes the kernel has killed for memory since the machine was started (proc(5), /proc/vmstat).
 pub fn kills_for_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/vmstat").ok()?;
@@ -386,6 +401,7 @@ const FLAGS: usize = 9;
 const EXITING: u64 = 4;
 const UTIME: usize = 14;
 const RSS: usize = 24;
+const EXIT_CODE: usize = 52;
 
 #[cfg(test)]
 mod tests {

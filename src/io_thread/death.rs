@@ -4,6 +4,7 @@
 //! On the I/O thread, which does not block: it looks at the process once when it happens and once a moment later, and is told of the exit by
 //! the restart thread.
 
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use super::fault::{Fault, is_refusal};
@@ -19,7 +20,7 @@ use crate::sys;
 pub enum Fate {
     Lives,
     /// It is ending, or nobody listens at its address any more.
-    Ending(Option<std::io::Error>),
+    Ending(Option<io::Error>),
     Ended,
 }
 
@@ -45,13 +46,24 @@ impl IoThread {
         exchange.sending = false;
         exchange.closed = Some(fault);
         if let Some(upstream) = upstream {
-            if self.upstreams.all[upstream].reused {
+            let it = &self.upstreams.all[upstream];
+            // The end that the app had sent before is read first, and that it took no more behind it.
+            if it.socket.is_reset() {
+                exchange.closed = Some(Fault::Broken(ErrorKind::ConnectionReset.into()));
+            }
+            if it.reused {
                 // It was closed while it was idle, or the process is gone: the others say no more.
                 self.upstreams.close_idle();
             }
             self.upstreams.close(upstream);
         }
         self.look_at_process();
+        if matches!(self.fate, Fate::Lives) {
+            let child = self.ending_child();
+            if let Some(exchange) = self.clients.get_mut(key).and_then(|client| client.exchange.as_mut()) {
+                exchange.child = child;
+            }
+        }
         self.wait_for_verdict(key);
         Ok(())
     }
@@ -66,7 +78,7 @@ impl IoThread {
             }
             self.look_at_process();
             match self.fate {
-                Fate::Lives => return self.judge(key, Verdict::Lives),
+                Fate::Lives => return self.child_ended(key),
                 Fate::Ending(_) | Fate::Ended => return self.wait_for_verdict(key),
             }
         }
@@ -80,8 +92,32 @@ impl IoThread {
         self.judge(key, Verdict::Ended { suspected: true });
     }
 
+    /// The process lives. If one of its children was ending, it ended with what it had in hand, which is judged together.
+    fn child_ended(&mut self, key: usize) {
+        let child = |client: &Client| client.exchange.as_ref().filter(|exchange| exchange.closed.is_some())?.child;
+        let Some(exit) = self.clients.get(key).and_then(child).filter(|_| !self.clients[key].is_unread()) else {
+            return self.judge(key, Verdict::Lives);
+        };
+        let of_it = |client: &Client| child(client) == Some(exit) && !client.is_unread();
+        let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| of_it(client)).map(|(key, _)| key).collect();
+        let hands = keys.iter().filter_map(|key| self.clients[*key].hand()).collect();
+        let death = Death { hands, ..Death::new(exit, Vec::new()) };
+        log::info!("{} pid {}: a child of it ended ({exit}) while it had {}", self.name, self.pid, death.had());
+        let again = self.shared.table.lock().pool.group(self.id.group).child_died(exit, &death.hands, self.desk.now);
+        for (key, again) in keys.into_iter().zip(again) {
+            self.judge(key, Verdict::Ended { suspected: !again });
+        }
+    }
+
+    /// Looks through all processes of the machine, and therefore not for each of many requests that end at once.
+    fn ending_child(&mut self) -> Option<Exit> {
+        let known = self.child.filter(|(at, _)| self.desk.now.saturating_duration_since(*at) < LOOK_AGAIN);
+        let (_, child) = *self.child.insert(known.unwrap_or_else(|| (self.desk.now, sys::ending_child(self.pid))));
+        child
+    }
+
     /// A process that refuses connections is dead or as good as dead: the pool must not choose it again. Why it is, its exit will say.
-    pub(super) fn refuses_connections(&mut self, error: std::io::Error) {
+    pub(super) fn refuses_connections(&mut self, error: io::Error) {
         if let Fate::Lives = self.fate {
             self.is_ending(Some(error));
             self.end_is_due = Some(self.desk.now + REFUSES);
@@ -187,7 +223,7 @@ impl IoThread {
         }
     }
 
-    fn is_ending(&mut self, refuses: Option<std::io::Error>) {
+    fn is_ending(&mut self, refuses: Option<io::Error>) {
         self.fate = Fate::Ending(refuses);
         self.upstreams.close_idle();
         self.shared.table.lock().pool.group_mut(self.id.group).dying(self.id);
@@ -215,9 +251,11 @@ impl Client {
 
     /// A reset says that bytes were left unread. Of a request without a body that is the end of its head, without which nothing begins.
     fn is_unread(&self) -> bool {
-        let closed = self.exchange.as_ref().and_then(|exchange| exchange.closed.as_ref());
-        let reset = matches!(closed, Some(Fault::Broken(error)) if error.kind() == std::io::ErrorKind::ConnectionReset);
-        reset && self.conn.request.as_ref().is_some_and(|request| request.body.is_empty() && !request.is_streamed)
+        let Some(exchange) = &self.exchange else { return false };
+        let reset = |error: &io::Error| matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        let is_reset = matches!(&exchange.closed, Some(Fault::Broken(error)) if reset(error));
+        let is_sent = self.conn.request.as_ref().is_some_and(|request| exchange.head_sent >= request.head.len());
+        !is_sent || is_reset && self.conn.request.as_ref().is_some_and(|request| request.body.is_empty() && !request.is_streamed)
     }
 
     fn hand(&self) -> Option<Hand> {
@@ -232,5 +270,7 @@ const HANG_UP: Duration = Duration::from_millis(20);
 const END: Duration = Duration::from_secs(2);
 /// A process at whose address nobody listens any more: npm and shells end soon behind their child.
 const REFUSES: Duration = Duration::from_millis(500);
+/// The children of a process are looked at once in so long.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Cut answers that are remembered for so long.
 const CUT_LATELY: usize = 4;

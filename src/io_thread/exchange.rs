@@ -20,7 +20,7 @@ use crate::http::exchange::{BodyReader, ResponsePlan};
 use crate::http::framing::RequestBody;
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, BodyToApp};
-use crate::pool::{Claim, Ended};
+use crate::pool::{Claim, Ended, Exit};
 
 /// A session: from the claim of a slot to the end of the app's response.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Exchange {
     pub stage: Stage,
     /// The app closed its connection before that, which is still to be judged.
     pub closed: Option<Fault>,
+    /// A child of the process was ending then.
+    pub child: Option<Exit>,
     /// A byte of the response has been seen.
     pub seen: bool,
     /// A byte of the final response has gone to the client: there is no other answer any more.
@@ -108,6 +110,7 @@ impl Exchange {
             sending: true,
             stage: Stage::Head,
             closed: None,
+            child: None,
             seen: false,
             begun: false,
             interim: 0,

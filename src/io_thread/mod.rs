@@ -124,6 +124,8 @@ struct IoThread {
     fate: Fate,
     /// By when the exit of a process that refuses connections is waited for.
     end_is_due: Option<Instant>,
+    /// What was seen of the children of the process, and when.
+    child: Option<(Instant, Option<Exit>)>,
     /// Answers that were cut, and when: of a process that is ending, perhaps.
     cut_lately: Vec<(Instant, Hand)>,
     probe: Option<Probe>,
@@ -168,6 +170,7 @@ impl IoThread {
             overdue: Vec::new(),
             fate: Fate::Lives,
             end_is_due: None,
+            child: None,
             cut_lately: Vec::new(),
             pipes,
             talkative: Vec::new(),

@@ -142,6 +142,11 @@ impl<W> Group<W> {
         again
     }
 
+    /// A child of a process that lives ended with these in hand: as [`Group::died`], but for the books, for a child is its server's business.
+    pub fn child_died(&self, exit: Exit, hands: &[Hand], now: Instant) -> Vec<bool> {
+        self.innocent(hands, Death::new(exit, Vec::new()).is_own(), now)
+    }
+
     /// It is known to be ending, and its exit is not known yet: it gets nothing more.
     pub fn dying(&mut self, id: ProcessId) {
         if let Some(process) = self.find_mut(id) {

@@ -19,6 +19,7 @@ impl Lost {
     /// `directory`: of `good`, of which so many processes serve.
     pub fn say(self, good: Generation, directory: &str, serving: usize) -> String {
         let living = match serving {
+            0 => "no process serves".to_owned(),
             1 => "1 process serves what was there before, and is kept".to_owned(),
             _ => format!("{serving} processes serve what was there before, and are kept"),
         };

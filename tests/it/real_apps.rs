@@ -58,7 +58,8 @@ fn manifest() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn python(program: &str) -> String {
+/// A program of the environment that tests/setup makes.
+pub fn python(program: &str) -> String {
     let venv = std::env::var_os("ROTA_TEST_VENV").map_or_else(|| manifest().join("target/test-venv"), PathBuf::from);
     let path = venv.join("bin").join(program);
     assert!(path.exists(), "{} is missing: run tests/setup", path.display());

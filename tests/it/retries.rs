@@ -123,3 +123,55 @@ fn the_requests_of_a_process_that_is_killed_go_to_the_other() {
     });
     assert_eq!(reached(&site, "held"), 12);
 }
+
+#[test]
+fn a_restart_beside_a_visitor_whose_request_ends_processes_is_no_bad_release() {
+    let site = Site::start(TWO);
+    assert_eq!(wire::get(site.addr, "/crash").unwrap().status, 502);
+    wait::until("it is replaced", secs(20), || site.serving(1).len() == 2);
+    let serving = || site.processes().iter().filter(|(_, _, _, state)| *state == "serving").count();
+    let said = std::thread::scope(|scope| {
+        let restart = scope.spawn(|| site.rota(&["restart", "app"]));
+        for _ in 0..4 {
+            wait::until("two serve", secs(30), || serving() == 2);
+            assert_eq!(wire::get(site.addr, "/crash?again").unwrap().status, 502);
+        }
+        restart.join().expect("a command does not panic")
+    });
+    said.expect(0);
+    assert!(site.status()["apps"][0]["resists"].is_null());
+}
+
+/// A server that has children, as gunicorn, puma or node have: one of them is not the process, which lives on.
+const PREFORK: &str = "
+import os, socket
+server = socket.socket(socket.AF_UNIX); server.bind(os.environ['SOCKET']); server.listen()
+def work():
+    while True:
+        conn, _ = server.accept()
+        asked = conn.recv(65536)
+        if b'/die' in asked:
+            open(os.environ['FIXTURE_DIR'] + '/marks', 'a').write('deadly\\n')
+            os.abort()
+        conn.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 1\\r\\nConnection: close\\r\\n\\r\\n1'); conn.close()
+while True:
+    if os.fork() == 0: work()
+    os.wait()
+";
+
+#[test]
+fn a_get_that_ends_a_child_of_its_process_is_not_given_to_another() {
+    let python = crate::real_apps::python("python");
+    let app = format!("processes = 2\nconcurrency = 1\nbind = \"unix\"\ncommand = \"{python} prefork.py\"");
+    let site = Site::with_app(&app, "");
+    site.release("1", "");
+    std::fs::write(site.path("releases/1/prefork.py"), PREFORK).unwrap();
+    site.flip("1");
+    let site = site.serve();
+    let before = site.serving(1);
+    assert_eq!(wire::get(site.addr, "/die").unwrap().status, 502);
+    assert_eq!(reached(&site, "deadly"), 1);
+    assert_eq!(wire::get(site.addr, "/").unwrap().text(), "1");
+    assert_eq!(site.serving(1), before, "its server has begun another child");
+    assert!(site.log().contains(": a child of it ended (signal 6"), "{}", site.log());
+}
