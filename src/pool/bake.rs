@@ -42,8 +42,13 @@ struct Sample {
 impl<W> Group<W> {
     /// Begins the watching when its time has come, and ends it with a verdict.
     pub(super) fn bake(&mut self, now: Instant) {
-        let target = self.walk.as_ref().filter(|walk| walk.waits_for_bake()).map(|walk| walk.target);
+        // Also of a walk that began before anything could be compared with: the release before it has proved itself meanwhile.
+        let compares = self.settings.bake.is_some() && self.good.is_some();
+        let target = self.walk.as_ref().filter(|walk| compares && walk.is_compared()).map(|walk| walk.target);
         if let Some((at, turned)) = target.and_then(|target| self.turned(target)) {
+            if let Some(walk) = &mut self.walk {
+                walk.answers_are_judged = true;
+            }
             return self.bake_failed(at, turned.to_string(), now);
         }
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.back.is_none()) else { return };
@@ -93,8 +98,9 @@ impl<W> Group<W> {
 }
 
 impl Walk {
-    fn waits_for_bake(&self) -> bool {
-        matches!(self.bake, Baking::Waits(_)) && self.back.is_none()
+    /// What its processes answered when they became ready is still to be compared with the release before.
+    fn is_compared(&self) -> bool {
+        self.back.is_none() && !self.answers_are_judged && matches!(self.ask.aim, Aim::Root | Aim::Deploy(_))
     }
 
     pub(super) fn is_baked(&self) -> bool {

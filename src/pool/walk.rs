@@ -29,6 +29,8 @@ pub struct Walk {
     /// A process of the target has outlived its probation: from now on old ones are taken out as soon as new ones are ready.
     pub proven: bool,
     pub bake: Baking,
+    /// It was found to answer worse when it became ready, with `bake`.
+    pub answers_are_judged: bool,
     /// When the first process of it was to be started.
     pub began: Instant,
     /// Numbers that did not get the target (`continue`).
@@ -97,6 +99,7 @@ impl Walk {
             resolved,
             proven: false,
             bake: bake.map_or(Baking::Passed, Baking::Waits),
+            answers_are_judged: false,
             skipped: Vec::new(),
             back: None,
             told: None,

@@ -191,6 +191,35 @@ fn a_watched_release_that_refuses_what_was_answered_never_serves() {
 }
 
 #[test]
+fn one_that_is_deployed_before_the_first_has_proved_itself_is_compared_all_the_same() {
+    let mut rig = Rig::new(Settings { processes: Sizes::fixed(1), bake: Some(BAKE), ..SETTINGS });
+    rig.steps();
+    let id = rig.id("1 g1");
+    rig.group().answered(id, "/", 200);
+    rig.ready("1 g1");
+    rig.steps();
+    rig.after(1.0);
+    rig.restart();
+    rig.steps();
+    let id = rig.id("1 g2");
+    rig.group().answered(id, "/", 400);
+    rig.ready("1 g2");
+    let mut lines = rig.steps_for(1.5);
+    rig.exits("1 g2", 0);
+    lines.extend(rig.steps());
+    assert!(lines.last().unwrap().ends_with("GET / is answered 400 where g1 answered 200"), "{lines:?}");
+    assert_eq!(rig.table(), ["1 g1 serving"]);
+}
+
+#[test]
+fn continue_says_once_that_it_goes_on_past_a_refusal() {
+    let mut rig = turning(Settings { bake: Some(BAKE), on_failure: OnFailure::Continue, ..SETTINGS }, "/", 404);
+    rig.steps_for(1.0);
+    let (_, failure, ago) = rig.view().last_failure.unwrap();
+    assert!(matches!(failure.kind, FailureKind::Baked(_)) && ago >= Duration::from_secs(1), "{failure} {ago:?}");
+}
+
+#[test]
 fn continue_goes_on_past_a_breach() {
     let mut rig = baking(Settings { on_failure: OnFailure::Continue, ..SETTINGS });
     rig.answers(1, 20, 500, 5);
