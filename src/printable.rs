@@ -1,5 +1,6 @@
 //! Text of others that is shown in a terminal or written to a log. Core: no I/O.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 
 /// One line of text that does nothing to a terminal or a log: control characters and what turns the direction of writing are escaped, and so
@@ -16,6 +17,48 @@ pub fn clean(line: &[u8]) -> String {
         clean.extend(chunk.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes()).map(char::from));
     }
     clean
+}
+
+/// Without what gives text a look and does nothing else (ECMA-48): colours and weights (`ESC [ ... m`, 24-bit ones too), character sets
+/// (`ESC ( B`), erasing to the end of a line (`ESC [ K`), a hidden cursor (`ESC [ ? 25 l`), links (`ESC ] 8 ; ...`), of which the text stays.
+/// What does more, as a cleared screen, a title or a clipboard that is written to, stays, so that it is seen.
+pub fn without_looks(line: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(ESCAPE, line) else { return Cow::Borrowed(line) };
+    let mut plain = line[..first].to_vec();
+    let mut rest = &line[first..];
+    while let Some(byte) = rest.first() {
+        let look = if *byte == ESCAPE { look(rest) } else { 0 };
+        if look == 0 {
+            plain.push(*byte);
+        }
+        rest = &rest[look.max(1)..];
+    }
+    Cow::Owned(plain)
+}
+
+/// How long the sequence is that begins here; 0: it is none of a look.
+fn look(bytes: &[u8]) -> usize {
+    match bytes.get(1) {
+        Some(b'[') => {
+            let parameters = bytes[2..].iter().take(SEQUENCE).take_while(|byte| matches!(byte, b'0'..=b'?')).count();
+            let end = 2 + parameters;
+            match (bytes.get(end), &bytes[2..end]) {
+                (Some(b'm'), parameters) if parameters.iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')) => end + 1,
+                (Some(b'K'), [] | [b'0'..=b'2']) | (Some(b'h' | b'l'), b"?25") => end + 1,
+                _ => 0,
+            }
+        }
+        Some(b'(' | b')') if matches!(bytes.get(2), Some(b'0' | b'A' | b'B')) => 3,
+        Some(b']') if bytes[2..].starts_with(b"8;") => {
+            let body = bytes[2..].iter().take(LINK).take_while(|byte| !byte.is_ascii_control()).count();
+            match &bytes[2 + body..] {
+                [0x07, ..] => 2 + body + 1,
+                [ESCAPE, b'\\', ..] => 2 + body + 2,
+                _ => 0,
+            }
+        }
+        _ => 0,
+    }
 }
 
 /// Neither a control character nor one that turns the direction of writing or ends a line.
@@ -60,9 +103,49 @@ pub fn fold(lines: &[String]) -> Vec<String> {
     out
 }
 
+const ESCAPE: u8 = 0x1b;
+/// Parameters of one sequence, and the longest link (bytes): more is no look.
+const SEQUENCE: usize = 64;
+const LINK: usize = 2048;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_is_dropped_and_its_text_stays() {
+        for (line, plain) in [
+            ("\x1b[32mINFO\x1b[39m listening\x1b[m", "INFO listening"),
+            ("\x1b[38;2;255;100;0mtrue\x1b[0m \x1b[38:2::1:2:3mcolour\x1b[1;4m", "true colour"),
+            ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07 end", "link end"),
+            ("\x1b[2K\x1b[?25l10%\x1b[K\x1b[?25h", "10%"),
+            ("\x1b(B\x1b[mplain", "plain"),
+            ("caf\u{e9} \x1b[31m\u{20ac}", "caf\u{e9} \u{20ac}"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&without_looks(line.as_bytes())), plain, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_more_than_a_look_stays_and_is_seen() {
+        for line in [
+            "\x1b[2J\x1b[H wipe",
+            "\x1b]0;title\x07 attack",
+            "\x1b]52;c;aGk=\x07",
+            "\x1b]8;;no end",
+            "\x1b[1A\x1b[6n\x1b[?1049h",
+            "\x1b[>4;1m",
+            "\x1b[3",
+            "\x1b",
+            "\x1bc",
+            "\x1b[\x1b",
+        ] {
+            assert_eq!(without_looks(line.as_bytes()), line.as_bytes(), "{line:?}");
+            assert!(!clean(&without_looks(line.as_bytes())).contains('\x1b'));
+        }
+        // What is left when a look is taken out must not make another one.
+        assert_eq!(clean(&without_looks(b"\x1b\x1b[0m[31mx")), "\\u{1b}[31mx");
+    }
 
     #[test]
     fn bytes_that_are_no_text_are_shown_as_such() {

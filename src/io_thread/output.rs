@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::app_log::{Line, Stream};
 use crate::ids::{GroupId, ProcessName};
-use crate::printable::{clean, fold, kind_of};
+use crate::printable::{clean, fold, kind_of, without_looks};
 use crate::table::Shared;
 
 /// Standard output and standard error of one process.
@@ -49,7 +49,7 @@ impl Printed {
     }
 
     fn line(&mut self, stream: Stream, line: &[u8], continues: bool) {
-        let text = clean(line);
+        let text = clean(&without_looks(line));
         self.shared.app_log.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text });
         if let Some(kinds) = self.kinds.as_mut().filter(|kinds| kinds.len() < KINDS) {
             kinds.push(kind_of(&text));
@@ -128,42 +128,57 @@ impl Pipes {
     }
 }
 
-/// Cuts bytes into lines.
+/// Cuts bytes into lines. CR, LF and CR LF each end one; what a progress bar draws over with CR is a line too, unless it is empty.
 #[derive(Debug, Default)]
 pub struct Lines {
     rest: Vec<u8>,
     /// Of the line that `rest` is of, this much has been given already.
     has_begun: bool,
+    /// The last byte was a CR: what follows it says whether it ends the line alone.
+    after_cr: bool,
 }
 
 impl Lines {
     /// Gives each whole line to `line`, without its end. One that is longer than 8 KiB is given in pieces, with true for all but the first.
     pub fn feed(&mut self, bytes: &[u8], line: &mut impl FnMut(&[u8], bool)) {
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', bytes) {
+        for end in memchr::memchr2_iter(b'\r', b'\n', bytes) {
             self.add(&bytes[start..end], line);
-            let whole = self.rest.strip_suffix(b"\r").unwrap_or(&self.rest);
-            if !(whole.is_empty() && self.has_begun) {
-                line(whole, self.has_begun);
+            match bytes[end] {
+                b'\r' => self.after_cr = true,
+                _ => self.end(line),
             }
-            self.rest.clear();
-            self.has_begun = false;
             start = end + 1;
         }
         self.add(&bytes[start..], line);
     }
 
-    /// Gives what has no end yet.
-    pub fn flush(&mut self, line: &mut impl FnMut(&[u8], bool)) {
-        if !self.rest.is_empty() {
+    /// The line is whole.
+    fn end(&mut self, line: &mut impl FnMut(&[u8], bool)) {
+        if !(self.rest.is_empty() && self.has_begun) {
             line(&self.rest, self.has_begun);
         }
         self.rest.clear();
-        self.has_begun = false;
+        (self.has_begun, self.after_cr) = (false, false);
+    }
+
+    /// Gives what has no end yet.
+    pub fn flush(&mut self, line: &mut impl FnMut(&[u8], bool)) {
+        if self.rest.is_empty() {
+            (self.has_begun, self.after_cr) = (false, false);
+        } else {
+            self.end(line);
+        }
     }
 
     /// Pieces of a line, at most 8 KiB of which wait for its end.
     fn add(&mut self, bytes: &[u8], line: &mut impl FnMut(&[u8], bool)) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.after_cr {
+            self.flush(line);
+        }
         self.rest.extend_from_slice(bytes);
         while self.rest.len() > MAX_LINE {
             let rest = self.rest.split_off(cut(&self.rest));
@@ -172,9 +187,13 @@ impl Lines {
     }
 }
 
-/// Where a line of more than [`MAX_LINE`] bytes is cut: between two characters, if it is of any.
+/// Where a line of more than [`MAX_LINE`] bytes is cut: before an escape sequence that may not be whole, else between two characters, if it is
+/// of any.
 fn cut(line: &[u8]) -> usize {
     let is_inside = |at: &usize| line[*at] & 0b1100_0000 == 0b1000_0000;
+    if let Some(escape) = memchr::memrchr(b'\x1b', &line[MAX_LINE - SEQUENCE..MAX_LINE]) {
+        return MAX_LINE - SEQUENCE + escape;
+    }
     (MAX_LINE - 3..=MAX_LINE).rev().find(|at| !is_inside(at)).unwrap_or(MAX_LINE)
 }
 
@@ -183,6 +202,8 @@ const BUFFER: usize = 16 * 1024;
 const READS: usize = 4;
 const DRAIN_TURNS: usize = 16;
 const MAX_LINE: usize = 8 * 1024;
+/// A colour is shorter (bytes).
+const SEQUENCE: usize = 32;
 /// Lines kept for error reports: a traceback of the usual length.
 const TAIL: usize = 40;
 /// Lines between two tries of a probe that are told apart.
@@ -208,6 +229,28 @@ mod tests {
     fn lines_are_the_same_however_the_bytes_come() {
         assert_eq!(lines(&[b"one\r\ntwo\n\nfour"]), ["one", "two", "", "four"]);
         assert_eq!(lines(&[b"on", b"e\r", b"\ntwo\n", b"\nfo", b"ur"]), ["one", "two", "", "four"]);
+    }
+
+    #[test]
+    fn a_progress_bar_is_lines_and_a_line_end_of_two_bytes_is_one() {
+        let said = b"10%\r50%\r100%\r\ndone\r\r\n\r\n\rlast\r";
+        let expected = ["10%", "50%", "100%", "done", "", "last"];
+        assert_eq!(lines(&[said]), expected);
+        for cut in 0..=said.len() {
+            assert_eq!(lines(&[&said[..cut], &said[cut..]]), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = said.chunks(1).collect();
+        assert_eq!(lines(&bytes), expected);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_before_a_colour_and_not_in_it() {
+        let long = format!("{}\x1b[38;2;255;100;0mred", "x".repeat(MAX_LINE - 5));
+        let (first, rest) = long.split_at(MAX_LINE - 5);
+        assert_eq!(pieces(&[long.as_bytes()]), [(first.to_owned(), false), (rest.to_owned(), true)]);
+        // Nothing but what begins a colour is cut as any line.
+        let escapes = "\x1b".repeat(3 * MAX_LINE);
+        assert_eq!(pieces(&[escapes.as_bytes()]).iter().map(|(line, _)| line.len()).sum::<usize>(), 3 * MAX_LINE);
     }
 
     #[test]

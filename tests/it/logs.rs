@@ -36,7 +36,7 @@ fn stop(site: &mut Site) {
 }
 
 /// What an app printed without its end, a long line, and what is no text.
-const ODD: &str = r"perl -e 'print STDERR qq(\e[31mred\xff\n), qq(x) x 20000, qq(\n)'";
+const ODD: &str = r"perl -e 'print STDERR qq(\e[31mred\e[0m\xff\e[2J\n), qq(x) x 20000, qq(\n10%\r100%\r\n)'";
 
 #[test]
 fn each_line_says_when_which_process_and_which_stream_and_none_moves_a_cursor() {
@@ -53,9 +53,10 @@ fn each_line_says_when_which_process_and_which_stream_and_none_moves_a_cursor() 
         let head = format!("app/1 g1 pid {pid} {stream}: ");
         rest.iter().filter_map(|line| line.strip_prefix(&head).map(str::to_owned)).collect()
     };
-    assert_eq!(of("stderr")[0], "\\u{1b}[31mred\\xff");
+    assert_eq!(of("stderr")[0], "red\\xff\\u{1b}[2J", "a colour is dropped, and nothing that does more");
     assert_eq!(of("stderr")[1], "x".repeat(8192));
     assert_eq!(of("stderr+"), ["x".repeat(8192), "x".repeat(20000 - 2 * 8192)], "one line, in three pieces");
+    assert_eq!(of("stderr")[2..4], ["10%", "100%"], "drawn over each other");
     assert!(of("stdout").iter().any(|line| line.starts_with("fixture 1 listens on ")), "{log}");
     assert_eq!(lines.len(), of("stderr").len() + of("stderr+").len() + of("stdout").len(), "{log}");
     assert!(!site.log().contains(" stdout: "), "it has a file of its own: {}", site.log());
