@@ -93,6 +93,7 @@ pub mod log_files;
 pub mod logging;
 pub mod master;
 pub mod obstacle;
+pub mod once;
 pub mod plight;
 pub mod pool;
 pub mod printable;

@@ -20,6 +20,7 @@ use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::log_files::{LogFiles, Sinks};
+use crate::once::Once;
 use crate::pool::{Claim, Exit, Pool, WaitId};
 use crate::records::Record;
 use crate::restart::release::{self, Release};
@@ -39,6 +40,7 @@ pub struct Shared {
     pub access_log: Arc<AccessLog>,
     pub app_log: AppLog,
     pub log_files: Arc<LogFiles>,
+    pub once: Once,
     /// Grows when [`State::folders`] changes.
     pub folders_edition: AtomicU64,
     /// The server is stopping: every answer says `Connection: close`.
@@ -135,6 +137,7 @@ impl Logs {
 
 impl Shared {
     pub fn new(server: ServerConfig, apps: Vec<AppConfig>, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
+        let once = Once::new(apps.len());
         let routes = || apps.iter().enumerate().flat_map(|(i, app)| app.routes.iter().map(move |route| (GroupId(i as u16), route)));
         Self {
             table: Table::default(),
@@ -147,6 +150,7 @@ impl Shared {
             access_log: logs.access,
             app_log: logs.app,
             log_files: logs.files,
+            once,
             folders_edition: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             master,

@@ -132,7 +132,10 @@ fn check(path: &Path, colour: bool) -> Outcome {
         Ok(Loaded { config, warnings }) => (warnings, Some(config)),
         Err(report) => (report, None),
     };
-    let findings = config.map_or_else(Vec::new, |config| [machine_findings(config), listen_findings(&config.server)].concat());
+    let findings = config.map_or_else(Vec::new, |config| {
+        let front = front::proxy_problem(&config.server, Path::new("/proc")).map(server_finding);
+        [machine_findings(config), listen_findings(&config.server), front.into_iter().collect()].concat()
+    });
     let mut complaints = report.render(colour);
     for finding in &findings {
         complaints.push_str(&format!("{finding}\n"));
@@ -322,6 +325,7 @@ fn severity_of(error: &io::Error) -> Severity {
 const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
 
 mod files;
+mod front;
 mod starts;
 #[cfg(test)]
 mod tests;

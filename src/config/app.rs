@@ -14,6 +14,7 @@ use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, PublicFiles, QueueConfig,
     ReadyConfig, Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
+use crate::http::fields::is_alias;
 use crate::http::head::is_token;
 use crate::ids::AppName;
 
@@ -53,6 +54,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         errors: errors::of_app(section),
         friendly_errors: section.truth("friendly_errors", false),
         files: files(section),
+        underscore_headers: section.get("underscore_headers").map_or_else(Vec::new, |value| underscore_headers(&value)),
         // Last, so that the other keys of an app with a bad name are read as well.
         name: good_name.ok()?,
     };
@@ -217,6 +219,29 @@ fn files(section: &Section<'_>) -> FilesConfig {
     }
 }
 
+/// Names of headers. What apps would take for a header that rota answers for is none of them.
+fn underscore_headers(value: &Value<'_>) -> Vec<String> {
+    let items = value.one_or_more();
+    if items.len() > UNDERSCORE_HEADERS_MAX {
+        value.note(value.error(format!("{} has more than {UNDERSCORE_HEADERS_MAX} names", value.name)));
+    }
+    let name = |item: &Value<'_>| {
+        let name = item.text()?;
+        let refused = |what: &str, help: &str| item.note(item.error(format!("{name:?} {what}")).help(help.to_owned()));
+        if name.is_empty() || !name.bytes().all(is_token) {
+            refused("is no header's name", "letters, digits, _ and -, as \"X_Auth\"");
+        } else if !name.contains('_') {
+            refused("has no underscore", "headers without one are passed on anyway");
+        } else if is_alias(name) {
+            refused("is what apps take for a header that only rota may set", "have the client send another name");
+        } else {
+            return Some(name.to_owned());
+        }
+        None
+    };
+    items.iter().filter_map(name).collect()
+}
+
 /// A directory, or false. A root is no such directory: its configuration, programs and secrets would be there for everybody.
 fn public(value: &Value<'_>) -> PublicFiles {
     if !value.is_text() {
@@ -256,6 +281,9 @@ fn request_timeout(value: &Value<'_>, timeouts: &AppTimeouts) -> Option<Duration
 fn buffer(section: &Section<'_>) -> BufferConfig {
     BufferConfig { request: section.truth("request", true), response: section.truth("response", true) }
 }
+
+/// Each header with an underscore is looked up among them.
+const UNDERSCORE_HEADERS_MAX: usize = 32;
 
 const POLICIES: [(&str, OnFailure); 3] =
     [("resist", OnFailure::Resist), ("rollback", OnFailure::Rollback), ("continue", OnFailure::Continue)];

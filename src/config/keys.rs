@@ -73,6 +73,7 @@ pub const APP: Keys = Keys {
         "public",
         "public_links",
         "sendfile_root",
+        "underscore_headers",
         "timeouts",
         "request_timeout",
         "buffer",

@@ -216,6 +216,8 @@ pub struct AppConfig {
     /// Its clients may know why it does not answer: command, release, output. For development.
     pub friendly_errors: bool,
     pub files: FilesConfig,
+    /// Names of request headers with an underscore that are passed on; any other with one is not.
+    pub underscore_headers: Vec<String>,
 }
 
 impl AppConfig {

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::http::static_file::{FileFacts, looks_built};
 use crate::ids::GroupId;
+use crate::once::Said;
 use crate::restart::release::Identity;
 use crate::table::Shared;
 
@@ -68,6 +69,8 @@ pub struct Folder {
     links: Links,
     /// None: the kernel has asked already whether rota may read.
     reader: Option<Arc<Reader>>,
+    /// What is there and is not sent, which the log says once.
+    not_sent: Said,
 }
 
 /// Which symlinks in a directory are followed.
@@ -161,12 +164,12 @@ impl Folder {
             None => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
         };
         let real = std::fs::canonicalize(&whole)?;
-        Ok(Self { paths: [whole, real], fd, links, reader })
+        Ok(Self { paths: [whole, real], fd, links, reader, not_sent: Said::default() })
     }
 
     /// The directory that `fd` is.
     pub fn held(fd: OwnedFd, path: PathBuf, reader: Option<Arc<Reader>>) -> Self {
-        Self { paths: [path.clone(), path], fd, links: Links::Beneath, reader }
+        Self { paths: [path.clone(), path], fd, links: Links::Beneath, reader, not_sent: Said::default() }
     }
 
     /// Whether it is a link that the kernel refuses to follow, as it leads out or begins with a slash.
@@ -192,6 +195,14 @@ impl Folder {
                 log::warn!("{}: opening {}: {error}", self.paths[0].display(), name.escape_ascii());
                 return None;
             }
+            // A link that leads out, or one of the kernel's own; on a kernel without openat2 any.
+            Err(Errno::XDEV | Errno::LOOP) => {
+                self.is_not_sent(
+                    name,
+                    "is, or is behind, a link that leads elsewhere and is not followed; public_links = true of the app follows it",
+                );
+                return None;
+            }
             Err(_) => return None,
         };
         let stat = rustix::fs::fstat(&fd).ok()?;
@@ -201,11 +212,18 @@ impl Folder {
             _ => return None,
         }
         if self.reader.as_ref().is_some_and(|reader| !reader.may_read(stat.st_mode, stat.st_uid, stat.st_gid)) {
-            log::info!("{}: {} is not readable by the app's user and not sent", self.paths[0].display(), name.escape_ascii());
+            self.is_not_sent(name, "is not readable by the app's user, and not sent");
             return None;
         }
         let modified = (u64::try_from(stat.st_mtime).unwrap_or(0), u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
         Some(Entry::File(Found { file: fd.into(), facts: FileFacts { len: u64::try_from(stat.st_size).ok()?, modified } }))
+    }
+}
+
+impl Folder {
+    fn is_not_sent(&self, name: &[u8], why: &str) {
+        let (here, name) = (self.paths[0].display().to_string(), name.escape_ascii().to_string());
+        self.not_sent.once(&here, &name, log::Level::Warn, || format!("{here}: {name} {why}"));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::http::proxy_header::{self, NoProxyHeader, Source};
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, ForwardContext};
 use crate::http::sticky::Sticky;
+use crate::http::target;
 use crate::logging::panic_text;
 
 /// What a connection wants after its turn.
@@ -193,10 +194,21 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
     if conn.searched > 0 && head::head_end(bytes, conn.searched).is_none() && bytes.len() <= limits.bytes {
         return Parsed::Partial;
     }
-    let mut room = HeaderRoom::new();
     let mut asker = Asker::default();
-    let parsed = match head::parse_request(bytes, &limits, &mut room) {
-        Ok(Some((head, used))) => accept(conn, &head, turn).map(|()| used).inspect_err(|_| asker = Asker::of(&head, turn.spare)),
+    let mut parsed = parse_head(conn, bytes, &limits, &mut asker, turn);
+    // Only what is refused is looked at for that.
+    if parsed.is_err()
+        && conn.request.is_none()
+        && let Some(respelled) = target::respelled(bytes)
+    {
+        let longer = respelled.len() - bytes.len();
+        parsed = parse_head(conn, &respelled, &limits, &mut asker, turn).map(|used| used.map(|used| used - longer));
+        if let (Ok(Some(_)), Some(group)) = (&parsed, conn.request.as_ref().map(|request| request.group).or(conn.answered_for)) {
+            turn.shared.once.respelled(group, &turn.shared.app(group).name, conn, bytes);
+        }
+    }
+    let parsed = match parsed {
+        Ok(Some(used)) => Ok(used),
         Ok(None) => return Parsed::Partial,
         Err(refusal) => Err(refusal),
     };
@@ -214,6 +226,19 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
             Parsed::Refused
         }
     }
+}
+
+/// Makes the request of a whole head. `Ok(None)`: it is not whole yet.
+fn parse_head(
+    conn: &mut Conn,
+    bytes: &[u8],
+    limits: &HeadLimits,
+    asker: &mut Asker,
+    turn: &mut Turn<'_>,
+) -> Result<Option<usize>, Refusal> {
+    let mut room = HeaderRoom::new();
+    let Some((head, used)) = head::parse_request(bytes, limits, &mut room)? else { return Ok(None) };
+    accept(conn, &head, turn).map(|()| Some(used)).inspect_err(|_| *asker = Asker::of(&head, turn.spare))
 }
 
 /// A whole head: finds the app and makes what it will be sent.
@@ -248,8 +273,15 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         sticky: app.sticky.as_deref().map(|cookie| Sticky::of_request(&head.fields, cookie, origin.is_secure())),
         is_slow: false,
     });
-    let forward = ForwardContext { origin: &origin, default_host: turn.shared.default_host(group), request_id: turn.spare.ids.fresh() };
-    rewrite::request(head, &request.facts, &forward, &mut request.head);
+    let forward = ForwardContext {
+        origin: &origin,
+        default_host: turn.shared.default_host(group),
+        request_id: turn.spare.ids.fresh(),
+        underscores: &app.underscore_headers,
+    };
+    if rewrite::request(head, &request.facts, &forward, &mut request.head) {
+        turn.shared.once.withheld(group, &app.name, head, &forward);
+    }
     conn.request = Some(request);
     if let Some(facts) = logged
         && static_files::answer(conn, head, &facts, group, turn)

@@ -35,6 +35,11 @@ pub enum Field {
     Owned,
 }
 
+/// A name with an underscore that CGI mapping makes equal to one that means something to us.
+pub fn is_alias(name: &str) -> bool {
+    name.contains('_') && classify(&name.replace('_', "-")) != Field::Other
+}
+
 /// The length decides first: nearly every field is told apart by it and its first byte.
 pub fn classify(name: &str) -> Field {
     let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -112,6 +117,11 @@ mod tests {
         assert_eq!(classify("X-ForwardedFor"), Field::Other);
         assert_eq!(classify("X_Forwarded_For"), Field::Owned);
         assert_eq!(classify("Content_Length"), Field::Owned);
+        for (name, is) in
+            [("X_Forwarded_For", true), ("content_length", true), ("X-Real_IP", true), ("X_Auth", false), ("X-Real-IP", false)]
+        {
+            assert_eq!(is_alias(name), is, "{name}");
+        }
         assert_eq!(classify("Hosts"), Field::Other);
         assert_eq!(classify("Cookie"), Field::Other);
     }

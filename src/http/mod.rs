@@ -19,5 +19,6 @@ pub mod rewrite;
 pub mod static_file;
 pub mod sticky;
 pub mod streaming;
+pub mod target;
 pub mod trust;
 pub mod websocket;

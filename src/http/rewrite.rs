@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::exchange::{ClientBody, Kind, RequestFacts, ResponsePlan};
-use super::fields::Field;
+use super::fields::{Field, is_alias};
 use super::forwarded::Origin;
 use super::framing;
 use super::head::{RequestHead, ResponseHead, Version};
@@ -17,6 +17,33 @@ pub struct ForwardContext<'a> {
     pub default_host: &'a str,
     /// The name of this request, unless a trusted peer has given it one.
     pub request_id: u128,
+    /// Names with an underscore that the app gets.
+    pub underscores: &'a [String],
+}
+
+/// Why a field is not passed on although somebody may count on it. Nobody counts on what is of one connection (RFC 9110 7.6.1), or on what a
+/// gateway must write anew: that goes without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// Its name has an underscore, and the configuration does not have it.
+    Underscore,
+    /// As before, and without the underscore it is one that only we may say.
+    Alias,
+    /// Whose word does not count says where the request came from.
+    Untrusted,
+    /// A trusted peer says two things, or something that cannot be read.
+    Differs,
+    /// Proxy, X-Sendfile, X-Accel-Redirect: of no client.
+    Never,
+}
+
+/// What becomes of a field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    /// Written anew, or of this connection.
+    Ours,
+    Withheld(Withheld),
 }
 
 /// How the body goes to the app.
@@ -28,36 +55,17 @@ pub enum BodyToApp {
 }
 
 /// The head for the app without framing and the empty line; [`finish_request`] adds those. Not forwarded: fields of this connection and those
-/// that Connection names (RFC 9110 7.6.1 MUST), framing, and what only we may say (`Field::Owned`).
-pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &ForwardContext<'_>, out: &mut Vec<u8>) {
+/// that Connection names (RFC 9110 7.6.1 MUST), framing, and what only we may say (`Field::Owned`). True: [`withheld`] has something to say.
+pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &ForwardContext<'_>, out: &mut Vec<u8>) -> bool {
     let host = head.authority.unwrap_or(forward.default_host);
     let origin = forward.origin;
+    let mut is_all = true;
     put(out, &[head.method, " ", head.path, " HTTP/1.1\r\nHost: ", host, "\r\n"]);
     for (field, name, value) in head.fields.iter() {
-        match field {
-            Field::Other if head.fields.is_named_by_connection(name) => {}
-            Field::Other | Field::Date => put_field(out, name, value),
-            Field::Forwarded if origin.is_trusted => put_field(out, name, value),
-            Field::ClientAddress if origin.is_trusted && origin.is_client(value) => put_field(out, name, value),
-            Field::ClientScheme if origin.is_trusted && origin.is_scheme(value) => put_field(out, name, value),
-            Field::Forwarded
-            | Field::ClientAddress
-            | Field::ClientScheme
-            | Field::ForwardedHops
-            | Field::ForwardedPort
-            | Field::ForwardedFor
-            | Field::ForwardedHost
-            | Field::ForwardedProto
-            | Field::RequestId
-            | Field::Host
-            | Field::ContentLength
-            | Field::TransferEncoding
-            | Field::Connection
-            | Field::Upgrade
-            | Field::Expect
-            | Field::HopByHop
-            | Field::SendFile
-            | Field::Owned => {}
+        match fate(head, forward, field, name, value) {
+            Fate::Passed => put_field(out, name, value),
+            Fate::Ours => {}
+            Fate::Withheld(_) => is_all = false,
         }
     }
     if !facts.upgrade.is_empty() {
@@ -67,6 +75,48 @@ pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &Forwa
     put_request_id(head, forward, out);
     // RFC 9110 7.6.3 MUST: behind those of others, with the version that it came in.
     put(out, &["Via: ", if head.version == Version::Http10 { "1.0" } else { "1.1" }, " rota\r\n"]);
+    !is_all
+}
+
+/// The fields of a request that are not passed on although somebody may count on them.
+pub fn withheld<'b>(head: &RequestHead<'_, 'b>, forward: &ForwardContext<'_>) -> impl Iterator<Item = (&'b str, Withheld)> {
+    head.fields.iter().filter_map(move |(field, name, value)| match fate(head, forward, field, name, value) {
+        Fate::Withheld(why) => Some((name, why)),
+        Fate::Passed | Fate::Ours => None,
+    })
+}
+
+fn fate(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, field: Field, name: &str, value: &[u8]) -> Fate {
+    let origin = forward.origin;
+    let of_trusted = |is_so: bool| match (origin.is_trusted, is_so) {
+        (true, true) => Fate::Passed,
+        (true, false) => Fate::Withheld(Withheld::Differs),
+        (false, _) => Fate::Withheld(Withheld::Untrusted),
+    };
+    match field {
+        Field::Other if head.fields.is_named_by_connection(name) => Fate::Ours,
+        Field::Other | Field::Date => Fate::Passed,
+        Field::Forwarded => of_trusted(true),
+        Field::ClientAddress => of_trusted(origin.is_client(value)),
+        Field::ClientScheme => of_trusted(origin.is_scheme(value)),
+        Field::ForwardedHops | Field::ForwardedPort | Field::ForwardedFor | Field::ForwardedHost | Field::ForwardedProto => {
+            if origin.is_trusted { Fate::Ours } else { Fate::Withheld(Withheld::Untrusted) }
+        }
+        // What a name of ours is put in the place of is told to nobody: a trace begins where the first trusted one is.
+        Field::RequestId
+        | Field::Host
+        | Field::ContentLength
+        | Field::TransferEncoding
+        | Field::Connection
+        | Field::Upgrade
+        | Field::Expect
+        | Field::HopByHop => Fate::Ours,
+        Field::SendFile => Fate::Withheld(Withheld::Never),
+        Field::Owned if !name.contains('_') => Fate::Withheld(Withheld::Never),
+        Field::Owned if head.fields.is_named_by_connection(name) => Fate::Ours,
+        Field::Owned if forward.underscores.iter().any(|known| known.eq_ignore_ascii_case(name)) => Fate::Passed,
+        Field::Owned => Fate::Withheld(if is_alias(name) { Withheld::Alias } else { Withheld::Underscore }),
+    }
 }
 
 /// X-Forwarded-For, -Host, -Proto and Forwarded (RFC 7239), one line each, with the peer last: apps read one of them or another, so that each
@@ -244,9 +294,10 @@ mod tests {
         let network = Network::parse(if is_trusted { "192.0.2.7" } else { "192.0.2.8" }).unwrap();
         let trusted = TrustedProxies { networks: vec![network], unix: false };
         let origin = Origin::of_request(&head.fields, Some(IpAddr::from([192, 0, 2, 7])), "http", &trusted);
-        let forward = ForwardContext { origin: &origin, default_host: "b", request_id: 0xab };
+        let forward = ForwardContext { origin: &origin, default_host: "b", request_id: 0xab, underscores: &["X_Auth".to_owned()] };
         let mut out = Vec::new();
-        request(&head, &exchange::facts(&head).unwrap(), &forward, &mut out);
+        let is_something_withheld = request(&head, &exchange::facts(&head).unwrap(), &forward, &mut out);
+        assert_eq!(is_something_withheld, withheld(&head, &forward).next().is_some());
         String::from_utf8(out).unwrap()
     }
 
@@ -314,6 +365,40 @@ mod tests {
              Forwarded: host=\"c:8443\";proto=http;for=\"[2001:db8::1]\", for=192.0.2.7\r\n\
              X-Request-Id: 000000000000000000000000000000ab\r\nVia: 1.1 rota\r\n"
         );
+    }
+
+    fn reasons(fields: &str, is_trusted: bool) -> Vec<(String, Withheld)> {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let mut room = HeaderRoom::new();
+        let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
+        let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().expect("whole");
+        let network = Network::parse(if is_trusted { "192.0.2.7" } else { "192.0.2.8" }).unwrap();
+        let trusted = TrustedProxies { networks: vec![network], unix: false };
+        let origin = Origin::of_request(&head.fields, Some(IpAddr::from([192, 0, 2, 7])), "http", &trusted);
+        let forward = ForwardContext { origin: &origin, default_host: "b", request_id: 0xab, underscores: &["X_Auth".to_owned()] };
+        withheld(&head, &forward).map(|(name, why)| (name.to_owned(), why)).collect()
+    }
+
+    #[test]
+    fn what_somebody_may_count_on_is_withheld_with_a_reason() {
+        let all = "X_Auth: 1\r\nX_Other: 1\r\nX_Forwarded_For: 1\r\nProxy: x\r\nX-Accel-Redirect: /\r\nTrue-Client-IP: 192.0.2.9\r\n\
+                   X-Forwarded-Proto: https\r\nTE: trailers\r\nConnection: x-mine\r\nX-Mine: 1\r\nX-Request-Id: 1\r\n";
+        let of = |name: &str, why| (name.to_owned(), why);
+        let always = [
+            of("X_Other", Withheld::Underscore),
+            of("X_Forwarded_For", Withheld::Alias),
+            of("Proxy", Withheld::Never),
+            of("X-Accel-Redirect", Withheld::Never),
+        ];
+        let untrusted = [of("True-Client-IP", Withheld::Untrusted), of("X-Forwarded-Proto", Withheld::Untrusted)];
+        assert_eq!(reasons(all, false), [&always[..], &untrusted].concat());
+        assert_eq!(reasons(all, true), [&always[..], &[of("True-Client-IP", Withheld::Differs)]].concat());
+        assert_eq!(reasons("X-A: 1\r\nX_auth: 1\r\nTE: trailers\r\n", false), []);
+    }
+
+    #[test]
+    fn a_name_with_an_underscore_is_passed_on_where_the_configuration_has_it() {
+        assert!(forwarded("x_auth: 1\r\nX_Other: 2\r\n", false).starts_with("GET / HTTP/1.1\r\nHost: a\r\nx_auth: 1\r\nX-Forwarded-For: "));
     }
 
     #[test]

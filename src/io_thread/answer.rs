@@ -228,6 +228,9 @@ impl IoThread {
             self.upstreams.close(upstream_key);
         }
         let conn = &mut client.conn;
+        if let (End::WithMore, Some(request)) = (end, &conn.request) {
+            self.shared.once.sends_more(self.id.group, &self.name.app, &request.line());
+        }
         conn.unread = conn.request.as_ref().is_some_and(|request| request.is_to_come());
         answering::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
         if plan.keep_client && !conn.has_output() && !self.draining {

@@ -22,7 +22,7 @@ Content-Length: 1234\r\nX-Frame-Options: DENY\r\nVary: Accept-Encoding\r\nSet-Co
 fn http_cost() {
     let limits = HeadLimits { bytes: 32 * 1024, headers: 100, target: 8 * 1024 };
     let origin = Origin::of_peer("192.0.2.7".parse().ok(), "http");
-    let cx = ForwardContext { origin: &origin, default_host: "localhost", request_id: 1 };
+    let cx = ForwardContext { origin: &origin, default_host: "localhost", request_id: 1, underscores: &[] };
     let mut out = Vec::with_capacity(4096);
     for (name, bytes) in [("small request", SMALL), ("browser request", REQUEST)] {
         print_cost(&format!("{name}: parse"), || {

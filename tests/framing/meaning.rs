@@ -7,7 +7,7 @@ use rota::http::rewrite::{self, BodyToApp, ForwardContext};
 
 pub const LIMITS: HeadLimits = HeadLimits { bytes: 4096, headers: 100, target: 1024 };
 pub const CX: ForwardContext<'static> =
-    ForwardContext { origin: &Origin::of_peer(None, "http"), default_host: "default.example", request_id: 1 };
+    ForwardContext { origin: &Origin::of_peer(None, "http"), default_host: "default.example", request_id: 1, underscores: &[] };
 
 /// What a stream means.
 #[derive(Clone, PartialEq, Eq, Debug)]

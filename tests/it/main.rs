@@ -43,6 +43,7 @@ mod pool;
 mod pool_life;
 mod proxies;
 mod proxy;
+mod quiet;
 mod raw_answers;
 mod real_apps;
 mod recycling;

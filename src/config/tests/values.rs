@@ -68,6 +68,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         errors: Pages::new(),
         friendly_errors: false,
         files: FilesConfig { public: PublicFiles::Unsaid, public_links: false, sendfile_root: None },
+        underscore_headers: Vec::new(),
     };
     assert_eq!(good("[app.blog]\ncommand = \"bin/run 'a b'\"\nroot = \"/srv/blog\"\n").apps, [expected]);
 }
@@ -107,6 +108,7 @@ group = "www"
 umask = "0027"
 nice = -20
 oom_score_adj = 1000
+underscore_headers = ["X_Auth", "api_key"]
 no_new_privs = true
 hosts = ["Example.org", "*.Example.org", "[::1]"]
 path = ["/a/", "/b"]
@@ -224,6 +226,7 @@ sendfile_root = "/srv/files"
         errors: Pages::new(),
         friendly_errors: true,
         files: FilesConfig { public: PublicFiles::In("/srv/static".into()), public_links: true, sendfile_root: Some("/srv/files".into()) },
+        underscore_headers: vec!["X_Auth".into(), "api_key".into()],
     };
     assert_eq!(config.apps, [app]);
 }
@@ -380,4 +383,22 @@ fn processes_are_a_number_or_between_two() {
     assert_eq!(sizes("{ min = 0 }"), Sizes { min: 0, max: 1, idle: seconds(300) });
     assert_eq!(sizes("{ min = 4 }"), Sizes { min: 4, max: 4, idle: seconds(300) });
     assert_eq!(sizes("{ min = 0, max = 4, idle = \"90s\" }"), Sizes { min: 0, max: 4, idle: seconds(90) });
+}
+
+#[test]
+fn a_header_with_an_underscore_is_let_through_by_its_name_unless_rota_answers_for_what_it_stands_for() {
+    assert_eq!(good_app("underscore_headers = \"X_Auth\"\n").underscore_headers, ["X_Auth"]);
+    for (keys, message) in [
+        ("underscore_headers = true", "underscore_headers is a text in quotes, not true or false"),
+        ("underscore_headers = [\"X-Auth\"]", "\"X-Auth\" has no underscore"),
+        (
+            "underscore_headers = [\"X_Auth\", \"X_Forwarded_For\"]",
+            "\"X_Forwarded_For\" is what apps take for a header that only rota may set",
+        ),
+        ("underscore_headers = [\"content_length\"]", "\"content_length\" is what apps take for a header that only rota may set"),
+        ("underscore_headers = [\"X_Auth:\"]", "\"X_Auth:\" is no header's name"),
+        ("underscore_headers = []", "underscore_headers is an empty list"),
+    ] {
+        assert_eq!(message_of_app(keys), message, "{keys}");
+    }
 }

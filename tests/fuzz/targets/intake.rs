@@ -19,7 +19,7 @@ use rota::conn::{Conn, Phase, Request};
 use rota::handoff::{Inbox, mailbox};
 use rota::table::{Logs, Shared, ToMaster};
 
-use super::second_reader::{self, Body, Reading};
+use super::second_reader::{self, Body, Reading, Request as Read_};
 
 pub fn check(bytes: &[u8]) {
     let Some((pace, client)) = bytes.split_first() else { return };
@@ -61,8 +61,9 @@ impl Expected {
     fn of(client: &[u8]) -> Self {
         let (mut requests, mut at) = (Vec::new(), 0);
         let end = loop {
-            let second = match second_reader::read(&client[at..]) {
-                Reading::Request(request) => request,
+            let (spelled, more) = spelled(&client[at..]);
+            let second = match second_reader::read(&spelled) {
+                Reading::Request(request) => Read_ { length: request.length - more, ..request },
                 Reading::Incomplete => break End::Open,
                 Reading::Refused(_) => break End::Refused,
             };
@@ -104,6 +105,30 @@ impl Expected {
             End::Refused => assert_eq!(refusals, 1, "{output:?}"),
         }
     }
+}
+
+/// What is read of the next request, and how much longer it is than what was sent: a target's bytes of 0x80 and more are escaped, and a query
+/// without a path has one.
+fn spelled(bytes: &[u8]) -> (Vec<u8>, usize) {
+    let line = bytes.iter().skip(2).position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 2);
+    let mut words: Vec<Vec<u8>> = bytes[..line].split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect();
+    if let Some(target) = words.get_mut(1) {
+        let end = target.iter().position(|byte| *byte < b' ').unwrap_or(target.len());
+        let rest = target.split_off(end);
+        let mut text: String =
+            target.iter().map(|byte| if *byte < 0x80 { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect();
+        if let Some((scheme, behind)) = text.split_once("://")
+            && ["http", "https"].contains(&scheme.to_lowercase().as_str())
+            && let Some(query) = behind.find('?').filter(|query| *query > 0 && !behind[..*query].contains('/'))
+        {
+            text.insert(scheme.len() + 3 + query, '/');
+        }
+        *target = text.into_bytes();
+        target.extend(rest);
+    }
+    let all = [words.join(&b' '), bytes[line..].to_vec()].concat();
+    let more = all.len() - bytes.len();
+    (all, more)
 }
 
 struct Server {

@@ -75,7 +75,8 @@ fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
 const JOINT: u8 = 0x1e;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 8192, headers: 128, target: 4096 };
-const FORWARD: ForwardContext<'static> = ForwardContext { origin: &ORIGIN, default_host: "default.example", request_id: 1 };
+const FORWARD: ForwardContext<'static> =
+    ForwardContext { origin: &ORIGIN, default_host: "default.example", request_id: 1, underscores: &[] };
 const ORIGIN: Origin<'static> =
     Origin { peer: None, is_trusted: false, before: Vec::new(), client: None, scheme: "http", host: None, port: None };
 const ALL_CUTS: usize = 24;
