@@ -142,9 +142,10 @@ fn a_restart_beside_a_visitor_whose_request_ends_processes_is_no_bad_release() {
     assert!(site.status()["apps"][0]["resists"].is_null());
 }
 
-/// A server that has children, as gunicorn, puma or node have: one of them is not the process, which lives on.
+/// A server that has children, as gunicorn, puma or node have: one of them is not the process, which lives on. It takes its time to take note
+/// of the end of one, so that it is no race who sees that first.
 const PREFORK: &str = "
-import os, socket
+import os, socket, time
 server = socket.socket(socket.AF_UNIX); server.bind(os.environ['SOCKET']); server.listen()
 def work():
     while True:
@@ -156,7 +157,7 @@ def work():
         conn.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 1\\r\\nConnection: close\\r\\n\\r\\n1'); conn.close()
 while True:
     if os.fork() == 0: work()
-    os.wait()
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT); time.sleep(1); os.wait()
 ";
 
 #[test]
