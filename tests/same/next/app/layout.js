@@ -1,0 +1,4 @@
+export const metadata = { title: 'site' };
+export default function Layout({ children }) {
+  return <html lang="en"><body>{children}</body></html>;
+}
