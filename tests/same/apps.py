@@ -33,9 +33,7 @@ class App:
     alone: str
     asks: list
     packages: tuple = ()  # (program, Debian package)
-    env: dict = dataclasses.field(default_factory=dict)  # the same with and without rota
-    by_init: bool = True  # `rota init` writes the configuration
-    config: str = ""  # what is added to it
+    env: dict = dataclasses.field(default_factory=dict)  # the same with and without rota, where it is added to the configuration
     talk: str = ""  # a client of the app's own; what it prints is compared, too. $URL is replaced
     masks: tuple = ()  # (pattern, why it is another one each time)
 
@@ -165,7 +163,7 @@ APPS = [
         "streamlit",
         ("python3 -m venv .venv", ".venv/bin/pip install --quiet --disable-pip-version-check streamlit"),
         (),
-        ".venv/bin/streamlit run app.py --server.port $PORT --server.address 127.0.0.1 --server.headless true --browser.gatherUsageStats false",
+        ".venv/bin/streamlit run app.py --server.port $PORT --server.address 127.0.0.1 --server.headless true",
         [
             Ask("the page", "/"),
             Ask("alive", "/_stcore/health"),
@@ -196,8 +194,6 @@ APPS = [
             *NEVER_THERE,
         ],
         packages=NODE,
-        by_init=False,
-        config='command = "node_modules/.bin/node-red --userDir . --settings settings.js"\nbind = "port"\n',
     ),
     App(
         "php",
@@ -211,8 +207,6 @@ APPS = [
             Ask("a page by its name", "/index.php"),
         ],
         packages=(("php", "php-cli"),),
-        by_init=False,
-        config='command = "php -S 127.0.0.1:$PORT -t public"\nconcurrency = 1\n',
     ),
     App(
         "go",

@@ -17,8 +17,11 @@ OWNED = {"date", "connection", "keep-alive", "transfer-encoding", "via"}
 
 @dataclasses.dataclass(frozen=True)
 class Ask:
-    """A request. `fields` beside Host and Connection; `pieces`: the answer has to arrive in more than one (streams); `file`: rota may send it
-    itself, because the configuration that `rota init` wrote says so, and then with its own fields about it: the body and the type count."""
+    """A request. `fields` beside Host and Connection; `pieces`: the answer has to arrive in more than one (streams).
+
+    `file`: rota may send it itself, because the configuration that `rota init` wrote says so, and then with its own fields about it: the
+    body and the type count.
+    """
 
     what: str
     path: str
@@ -85,10 +88,14 @@ def unchunked(body):
 
 def masked(ask, got, masks):
     fields = [(name, value) for name, value in got.fields if name.lower() not in OWNED]
+    # Where `rota init` turned sticky sessions on, because the app needs them, rota sets a cookie of its own.
+    fields = [(name, value) for name, value in fields if not (name.lower() == "set-cookie" and value.startswith("rota_site="))]
     if ask.file:
         fields = [("Content-Type", value.split(";")[0]) for name, value in fields if name.lower() == "content-type"]
     # An answer that ends with its connection may get a length from whoever passes it on, and the other way round: the body is what counts.
-    fields = [(name, value) for name, value in fields if name.lower() != "content-length" or int(value) != len(got.body)]
+    lengths = {value for name, value in fields if name.lower() == "content-length" and int(value) != len(got.body)}
+    fields = [(name, value) for name, value in fields if name.lower() != "content-length"]
+    fields += [("Content-Length", value) for value in sorted(lengths)]
     body = got.body
     for pattern, _reason in masks:
         fields = [(name, re.sub(pattern, "*", value)) for name, value in fields]
