@@ -89,6 +89,7 @@ pub mod handoff;
 pub mod http;
 pub mod ids;
 pub mod io_thread;
+pub mod lock_file;
 pub mod log_files;
 pub mod logging;
 pub mod master;

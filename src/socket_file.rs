@@ -41,6 +41,15 @@ impl SocketFile {
         Ok((socket, Self { path: path.to_owned(), identity: Identity::of(&file) }))
     }
 
+    /// It still stands in its place.
+    pub fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|file| Identity::of(&file) == self.identity)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Lets the members of a group connect as well.
     pub fn share(&self, group: Gid) -> io::Result<()> {
         let opened = open_itself(&self.path)?;
@@ -53,7 +62,7 @@ impl SocketFile {
 
     /// Takes the file away, unless it is another server's by now.
     pub fn remove(&self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| Identity::of(&file) == self.identity) {
+        if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -103,8 +112,13 @@ impl AppSocket {
 
     /// A new connection, which may still be waited for. `ConnectionRefused` if something else stands there; else what the kernel says.
     pub fn connect(&mut self) -> io::Result<mio::net::UnixStream> {
-        let there = Identity::of(&fs::symlink_metadata(&self.path)?);
-        let opened = match self.opened.take().filter(|(identity, _)| *identity == there) {
+        let there = match fs::symlink_metadata(&self.path) {
+            Ok(there) => Some(Identity::of(&there)),
+            // Somebody cleaned up: what listened there listens still.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.opened.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let opened = match self.opened.take().filter(|(identity, _)| there.is_none_or(|there| *identity == there)) {
             Some(opened) => opened,
             None => self.open()?,
         };
@@ -145,7 +159,11 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-        Ok(_) | Err(_) => return Err(io::Error::new(ErrorKind::AddrInUse, "another server answers there")),
+        answered => {
+            let peer = answered.ok().and_then(|stream| rustix::net::sockopt::socket_peercred(&stream).ok());
+            let who = peer.map_or_else(String::new, |peer| format!(" (pid {})", peer.pid.as_raw_nonzero()));
+            return Err(io::Error::new(ErrorKind::AddrInUse, format!("another server answers there{who}")));
+        }
     }
     // Another server may have put its own there meanwhile: then the bind says so.
     match fs::symlink_metadata(path) {
@@ -170,6 +188,8 @@ mod tests {
 
         let _precious = UnixListener::bind(dir.path().join("precious")).unwrap();
         fs::remove_file(&path).unwrap();
+        app.connect().expect("its file is gone, and it still listens");
+        listener.accept().unwrap();
         std::os::unix::fs::symlink(dir.path().join("precious"), &path).unwrap();
         let error = app.connect().unwrap_err();
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::ConnectionRefused, format!("{} is no socket", path.display())));
@@ -220,7 +240,7 @@ mod tests {
 
         let socket = dir.path().join("socket");
         let living = UnixListener::bind(&socket).unwrap();
-        assert_eq!(refusal(&socket), "another server answers there");
+        assert_eq!(refusal(&socket), format!("another server answers there (pid {})", std::process::id()));
         drop(living);
         SocketFile::bind(&socket, MODE, 8).unwrap();
     }

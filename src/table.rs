@@ -4,13 +4,14 @@
 //! under the lock, so that "this process's thread is there" and "it has the connection" are one step; waking it comes after.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::access_log::{AccessLog, Outputs};
 use crate::app_log::{self, AppLog};
-use crate::config::{AppConfig, Config, ServerConfig};
+use crate::config::{AppConfig, BrokenApp, Config, ListenConfig, ServerConfig};
 use crate::conn::folders::AppFolders;
 use crate::conn::spool::SpoolSpace;
 use crate::conn::{Conn, ConnCount};
@@ -18,6 +19,7 @@ use crate::control::proto::InHand;
 use crate::control::server::Ticket;
 use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
+use crate::http::refusal::Refusal;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::log_files::{LogFiles, Sinks};
 use crate::once::Once;
@@ -35,6 +37,8 @@ pub struct Shared {
     pub server: ServerConfig,
     /// By [`GroupId`].
     pub apps: Vec<Arc<AppConfig>>,
+    /// By what is left of a [`GroupId`] of the router's behind those of `apps`.
+    pub broken: Vec<Unserved>,
     pub spool: Arc<SpoolSpace>,
     pub connections: ConnCount,
     pub access_log: Arc<AccessLog>,
@@ -45,6 +49,8 @@ pub struct Shared {
     pub folders_edition: AtomicU64,
     /// The server is stopping: every answer says `Connection: close`.
     pub stopping: AtomicBool,
+    /// The health path says 503, so that balancers send nothing more.
+    pub drained: AtomicBool,
     pub master: Mailbox<ToMaster>,
     /// The master's poll watches the clients that wait in a queue.
     pub watch: mio::Registry,
@@ -53,6 +59,37 @@ pub struct Shared {
     /// By [`GroupId`]: requests are known that ended processes of the app ([`crate::pool::Group::may_risk`]).
     suspects: Vec<AtomicBool>,
     waits: AtomicU64,
+}
+
+/// A place that clients are to connect to and cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotListening {
+    pub at: String,
+    pub why: String,
+}
+
+impl NotListening {
+    pub fn of((config, error): &(ListenConfig, io::Error)) -> Self {
+        Self { at: config.to_string(), why: error.to_string() }
+    }
+}
+
+/// An app that cannot be served for what is wrong in its description.
+#[derive(Debug)]
+pub struct Unserved {
+    pub app: BrokenApp,
+    /// Requests that were refused for it.
+    refused: AtomicU64,
+}
+
+impl Unserved {
+    /// Says so of the 1st, the 10th, the 100th ...
+    fn refuse(&self) {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if 10_u64.checked_pow(refused.ilog10()) == Some(refused) {
+            log::warn!("{}: {refused} requests were answered 503, because it is not served: {}", self.app.name, self.app.why);
+        }
+    }
 }
 
 /// Where lines go besides rota's own log.
@@ -86,6 +123,8 @@ pub struct State {
     pub records: Vec<Record>,
     /// Records that could not be put on the disk: why, and when it is tried again.
     pub not_written: HashMap<GroupId, (String, Instant)>,
+    /// Where rota is to listen and cannot yet; the master alone changes it.
+    pub not_listening: Vec<NotListening>,
     /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
     pub folders: Vec<Arc<AppFolders>>,
 }
@@ -129,16 +168,19 @@ impl Logs {
     pub fn open(config: &Config) -> Result<Self, String> {
         let mut sinks = Sinks::new(release::groups(config.apps.iter().map(|app| &app.start)));
         let outputs = Outputs::open(config, &mut sinks)?;
-        let app_sinks = app_log::open(config, &mut sinks)?;
+        let app_sinks = app_log::open(config, &mut sinks);
         let files = Arc::new(LogFiles::start(sinks).map_err(|error| format!("log thread: {error}"))?);
-        Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone())), app: AppLog::new(app_sinks, files.clone()), files })
+        Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone())), app: AppLog::new(config, app_sinks, files.clone()), files })
     }
 }
 
 impl Shared {
-    pub fn new(server: ServerConfig, apps: Vec<AppConfig>, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
+    pub fn new(config: Config, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
+        let Config { server, apps, broken } = config;
         let once = Once::new(apps.len());
-        let routes = || apps.iter().enumerate().flat_map(|(i, app)| app.routes.iter().map(move |route| (GroupId(i as u16), route)));
+        let of_each = apps.iter().map(|app| &app.routes).chain(broken.iter().map(|app| &app.routes));
+        // Of two with the same route the first is asked: a broken app takes no other's.
+        let routes = || of_each.clone().enumerate().flat_map(|(i, routes)| routes.iter().map(move |route| (GroupId(i as u16), route)));
         Self {
             table: Table::default(),
             router: Router::new(routes()),
@@ -146,6 +188,7 @@ impl Shared {
             server,
             suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),
             apps: apps.into_iter().map(Arc::new).collect(),
+            broken: broken.into_iter().map(|app| Unserved { app, refused: AtomicU64::new(0) }).collect(),
             connections: ConnCount::default(),
             access_log: logs.access,
             app_log: logs.app,
@@ -153,10 +196,23 @@ impl Shared {
             once,
             folders_edition: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             master,
             watch,
             fault_panic: std::env::var_os("ROTA_FAULT_PANIC").is_some(),
             waits: AtomicU64::new(0),
+        }
+    }
+
+    /// The app that a request is for. Err: its description has a mistake.
+    pub fn route(&self, host: Option<&str>, path: &str) -> Result<GroupId, Refusal> {
+        let group = self.router.route(host, path).ok_or(Refusal::NoApp)?;
+        match group.index().checked_sub(self.apps.len()) {
+            None => Ok(group),
+            Some(broken) => {
+                self.broken[broken].refuse();
+                Err(Refusal::BrokenApp)
+            }
         }
     }
 

@@ -109,8 +109,7 @@ impl Outputs {
         let server = output(&config.server.access_log, "server.access_log", sinks)?;
         let mut apps = Vec::new();
         for app in &config.apps {
-            let key = format!("app {}: access_log", app.name);
-            let own = app.access_log.as_ref().map(|own| output(own, &key, sinks)).transpose()?;
+            let own = app.access_log.as_ref().map(|own| own_output(own, &app.name, sinks)).transpose()?;
             apps.push((app.name.clone(), own.unwrap_or(server)));
         }
         Ok(Self { apps, server })
@@ -146,6 +145,16 @@ impl AccessLog {
 
     fn output(&self, app: Option<GroupId>) -> Option<Output> {
         app.map_or(self.outputs.server, |app| self.outputs.apps[app.index()].1)
+    }
+}
+
+/// A file of one app's that cannot be opened keeps no other app from being served.
+fn own_output(config: &AccessLogConfig, app: &AppName, sinks: &mut Sinks) -> Result<Option<Output>, String> {
+    match config {
+        AccessLogConfig::On { format, file: Some(path) } => {
+            Ok(Some(Output { format: *format, sink: sinks.open_or_wait(path, "access log") }))
+        }
+        AccessLogConfig::On { file: None, .. } | AccessLogConfig::Off => output(config, &format!("app {app}: access_log"), sinks),
     }
 }
 

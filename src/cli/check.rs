@@ -22,7 +22,7 @@ use crate::ids::AppName;
 use crate::restart::release;
 use crate::safe_open;
 use files::{public_line, public_problems};
-pub use starts::{Privileges, start_findings};
+pub use starts::{Privileges, right_findings, start_findings, user_findings};
 
 /// Prints everything that is wrong or odd on stderr, and on stdout a line for each detected command and one that says what would be run;
 /// fails when there is an error.
@@ -134,7 +134,8 @@ fn check(path: &Path, colour: bool) -> Outcome {
     };
     let findings = config.map_or_else(Vec::new, |config| {
         let front = front::proxy_problem(&config.server, Path::new("/proc")).map(server_finding);
-        [machine_findings(config), listen_findings(&config.server), front.into_iter().collect()].concat()
+        let unit = unit::findings(config, Path::new("/"));
+        [machine_findings(config), listen_findings(&config.server), front.into_iter().collect(), unit].concat()
     });
     let mut complaints = report.render(colour);
     for finding in &findings {
@@ -291,11 +292,13 @@ fn listen_problem(listen: &Listen) -> Option<Problem> {
             let no_ipv6 = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
             let help = match error.kind() {
                 io::ErrorKind::AddrInUse => ": another program listens there".to_owned(),
+                io::ErrorKind::AddrNotAvailable => "; it is taken when it comes".to_owned(),
                 io::ErrorKind::PermissionDenied => ": ports below 1024 are for root".to_owned(),
                 _ if no_ipv6 && address.ip().is_unspecified() => format!(": write \"0.0.0.0:{}\"", address.port()),
                 _ => String::new(),
             };
-            Some((severity_of(&error), format!("cannot listen on {listen}: {error}{help}")))
+            let severity = if error.kind() == io::ErrorKind::AddrNotAvailable { Severity::Warning } else { severity_of(&error) };
+            Some((severity, format!("cannot listen on {listen}: {error}{help}")))
         }
         Listen::Unix(path) if answers(path) => Some((Severity::Error, format!("cannot listen on {listen}: another program listens there"))),
         Listen::Unix(path) => unwritable("the directory of a listener,", path.parent().unwrap_or(Path::new("/"))),
@@ -329,4 +332,5 @@ mod front;
 mod starts;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod world;

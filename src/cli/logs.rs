@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 
 /// `last`: how many lines of those that are there.
 pub fn run(config: &Path, app: &str, last: usize, follow: bool) -> Exit {
-    let loaded = match config::load(config) {
+    let loaded = match config::load_to_serve(config) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{report}");

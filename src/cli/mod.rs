@@ -5,6 +5,7 @@ pub mod check;
 mod completions;
 pub mod demo;
 mod detach;
+mod drain;
 mod exit;
 mod hear;
 mod history;
@@ -65,8 +66,11 @@ pub fn run() -> u8 {
         Verb::Pause { app, time, how } => cli.with_socket(|socket| pause::run(socket, app, *time, *how, cli.paint())),
         Verb::Resume { app, json } => cli.with_socket(|socket| pause::resume(socket, app, *json)),
         Verb::Detach { app, number, how } => cli.with_socket(|socket| detach::run(socket, app, *number, *how, cli.paint())),
+        Verb::Drain => cli.with_socket(|socket| drain::run(socket, true)),
+        Verb::Undrain => cli.with_socket(|socket| drain::run(socket, false)),
         Verb::Stop => cli.with_socket(stop::run),
         Verb::Man => man::run(),
+        Verb::Apps => completions::apps(&cli.config, cli.socket.as_deref()),
         Verb::Completions { shell } => completions::run(*shell),
     };
     exit as u8
@@ -103,8 +107,14 @@ impl Cli {
         if let Some(socket) = &self.socket {
             return command(socket);
         }
-        match config::load(&self.config) {
-            Ok(loaded) => command(&loaded.config.server.control),
+        match config::control(&self.config) {
+            Ok((control, None)) => command(&control),
+            Ok((control, Some(report))) => {
+                // Escapes in it are those of the report.
+                eprintln!("{report}");
+                complain(&format!("trying {}; --socket names another one", control.display()), Exit::Done);
+                command(&control)
+            }
             // Where there is no configuration, a server can still run with one that is gone since. A path that was named and does not exist
             // is a mistake: another server is not meant.
             Err(_) if self.config == Path::new(config::DEFAULT_PATH) && matches!(self.config.try_exists(), Ok(false)) => {
@@ -112,7 +122,6 @@ impl Cli {
                 command(Path::new(DEFAULT_CONTROL))
             }
             Err(report) => {
-                // Escapes in it are those of the report.
                 eprintln!("{report}");
                 let why = format!("{} does not tell where the control socket is; name it with --socket", self.config.display());
                 complain(&why, Exit::Bad)

@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::config::{self, AppConfig, CONCURRENCY, Config, MachineConfig, Severity};
-use crate::master::Master;
+use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, Severity};
+use crate::lock_file::{LockFile, NoLock};
+use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
 use crate::records::Record;
 use crate::records::disk::Store;
 use crate::{release_watch, restart, safe_open, sys};
 
 use super::Exit;
-use super::check::{Privileges, start_findings};
+use super::check::{Privileges, right_findings, user_findings};
 
 /// Serves until it is told to stop.
 pub fn run(config: &Path) -> Exit {
-    let loaded = match config::load(config) {
+    let mut loaded = match config::load_to_serve(config) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{report}");
@@ -23,14 +24,18 @@ pub fn run(config: &Path) -> Exit {
         }
     };
     crate::logging::start(log::LevelFilter::Info);
-    if !loaded.warnings.is_empty() {
+    if loaded.warnings.has_errors() {
+        log::error!("{}", loaded.warnings);
+    } else if !loaded.warnings.is_empty() {
         log::warn!("{}", loaded.warnings);
     }
-    let refused = start_findings(&loaded.config, &Privileges::own(), Severity::Error);
-    for finding in &refused {
-        log::error!("{finding}");
+    leave_out(&mut loaded.config, config);
+    for app in &loaded.config.broken {
+        log::error!("{} is not served, its requests are answered 503, and the other apps are served: {}", app.name, app.why);
     }
-    if refused.iter().any(|finding| finding.severity == Severity::Error) {
+    // Whoever mends it starts rota again, or systemd does.
+    if loaded.config.apps.is_empty() && !loaded.config.broken.is_empty() {
+        log::error!("there is no app that could be served");
         return Exit::Bad;
     }
     match serve(loaded.config) {
@@ -42,11 +47,33 @@ pub fn run(config: &Path) -> Exit {
     }
 }
 
+/// Takes out the apps that could never be started. What the machine may come to have, a user or a group, is looked for at each start.
+fn leave_out(config: &mut Config, file: &Path) {
+    for finding in user_findings(config) {
+        log::error!("{finding}");
+    }
+    for finding in right_findings(config, &Privileges::own(), Severity::Error) {
+        log::error!("{finding}");
+        let refused = |app: &AppConfig| finding.severity == Severity::Error && finding.app.as_ref() == Some(&app.name);
+        for AppConfig { name, routes, .. } in config.apps.extract_if(.., |app| refused(app)) {
+            let (name, why) = (name.to_string(), finding.text.clone());
+            config.broken.push(BrokenApp { name, file: file.to_owned(), why, routes });
+        }
+    }
+}
+
 /// Serves this configuration until the server is told to stop.
 pub fn serve(config: Config) -> Result<(), String> {
     let nofile = sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
     let (server, apps) = (config.server.clone(), config.apps.clone());
-    let master = Master::new(config)?;
+    let run_lock = LockFile::take(&server.run_dir).map_err(|error| not_locked("run_dir", &server.run_dir, &error))?;
+    let state_lock = match LockFile::take(&server.state_dir) {
+        Ok(lock) => Some(lock),
+        // Without the directory it serves all the same, and remembers nothing.
+        Err(NoLock::Io(_)) => None,
+        Err(error @ NoLock::Held(_)) => return Err(not_locked("state_dir", &server.state_dir, &error)),
+    };
+    let master = Master::new(config, run_lock)?;
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
     let groups = restart::release::groups(apps.iter().map(|app| &app.start));
@@ -65,13 +92,15 @@ pub fn serve(config: Config) -> Result<(), String> {
     }
     release_watch::start(master.shared().clone()).map_err(|error| format!("release thread: {error}"))?;
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
-    let at: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
-    log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at.join(", "), apps.len());
-    let log_files = master.shared().log_files.clone();
+    let at = master.listens_on();
+    let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };
+    log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at, apps.len());
+    let shared = master.shared().clone();
     master.run();
-    log_files.finish();
+    shared.app_log.finish();
+    shared.log_files.finish();
     // It has ended, or was overtaken by a second signal to stop.
-    drop(restart);
+    drop((restart, state_lock));
     log::info!("stopped");
     Ok(())
 }

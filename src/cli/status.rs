@@ -1,5 +1,6 @@
 //! `rota status`: asks and shows the answer, once or again and again; `page` is what it looks like, `watch` draws it.
 
+mod brief;
 mod page;
 mod watch;
 

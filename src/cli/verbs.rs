@@ -14,14 +14,15 @@ use crate::ids::Number;
 #[derive(Debug, Parser)]
 #[command(name = "rota", version, after_help = statuses(&Exit::ALL), max_term_width = 100)]
 pub struct Cli {
-    /// The configuration; apps.d/*.toml beside it belong to it
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/rota/rota.toml")]
+    /// Configuration [/etc/rota/rota.toml]; with apps.d beside it
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/rota/rota.toml", hide_default_value = true)]
     pub config: PathBuf,
-    /// The control socket, if not the one that the configuration names
+    /// The control socket, if not the configuration's
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Colours: on a terminal unless NO_COLOR is set, always, or never
+    /// auto (a terminal without NO_COLOR), always, never
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
     pub color: Color,
     #[command(subcommand)]
     pub verb: Verb,
@@ -39,13 +40,13 @@ pub enum Verb {
     /// Run the server, in the foreground
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Serve,
-    /// Say what is wrong with the configuration and with what it names
+    /// Say what is wrong with the configuration and what it names
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Check,
-    /// Look at an app and write its file for apps.d, with the reason for each line
+    /// Look at an app and write its file for apps.d
     ///
-    /// It finds out how the app is started by what is in its directory (Procfile, manage.py, config.ru, package.json, app.py and the
-    /// like) and which server it has. Where that is not enough it says what to do, and writes nothing.
+    /// With the reason for each line. It finds out how the app is started by what is in its directory (Procfile, manage.py, config.ru,
+    /// package.json, app.py and the like) and which server it has. Where that is not enough it says what to do, and writes nothing.
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Init {
         /// Root of the app
@@ -54,22 +55,22 @@ pub enum Verb {
         /// Of the app, if not the directory's
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
-        /// Whom its processes run as; by default, where rota runs as root, to whom the directory belongs
+        /// Whom its processes run as [the owner, where rota is root]
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Where to; - is standard output; by default apps.d/NAME.toml beside the configuration
+        /// Where to; - is standard output [apps.d/NAME.toml]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// Replace the file if there is one
         #[arg(long)]
         force: bool,
     },
-    /// Show every process, the queues, where a restart stands, and what went wrong
+    /// Show every process, queue and restart, and what went wrong
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     Status {
         /// Only this app
         app: Option<String>,
-        /// As JSON: schema 1, durations in seconds, sizes in bytes
+        /// As JSON: schema 1, seconds and bytes
         #[arg(long)]
         json: bool,
         /// Instead: which requests hold processes that are to go
@@ -82,7 +83,7 @@ pub enum Verb {
         #[arg(long, requires = "watch", value_name = "TIME", default_value = "1s", value_parser = interval)]
         interval: Duration,
     },
-    /// Show the requests that are with an app, or with all, the oldest first
+    /// Show the requests that are with the apps, the oldest first
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     Requests {
         /// Only this app
@@ -91,10 +92,10 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Replace the processes of an app, or of all apps, one at a time; wait, and say how it ended
+    /// Replace the processes of an app, or of all, one at a time
     ///
-    /// The new processes run what the app's root names. A release that was chosen by rota deploy or rota rollback stays until root
-    /// names something new.
+    /// Waits, and says how it ended. The new processes run what the app's root names. A release that was chosen by rota deploy or rota
+    /// rollback stays until root names something new.
     #[command(after_help = statuses(&Exit::OF_A_WALK))]
     Restart {
         /// Only this app
@@ -115,14 +116,16 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Put the release before the one that serves into service again; of a restart that is under way, call it off
+    /// Put the release before this one into service again
+    ///
+    /// Of a restart that is under way: call it off.
     #[command(after_help = statuses(&Exit::OF_A_WALK))]
     Rollback {
         app: String,
         #[command(flatten)]
         how: How,
     },
-    /// Call off the restart that is under way: what it replaced is taken back
+    /// Call off a restart: what it replaced is taken back
     ///
     /// It is done when that restart has been called off; its own command ends with 8.
     #[command(after_help = statuses(&Exit::OF_A_WALK))]
@@ -131,7 +134,7 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Show how the deployments and restarts of an app, or of all, have ended, the newest first
+    /// Show how deployments and restarts have ended, the newest first
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     History {
         /// Only this app
@@ -143,7 +146,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Show what an app printed last, from the file that its log names
+    /// Show what an app printed last, from its log file
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Logs {
         app: String,
@@ -154,13 +157,14 @@ pub enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
-    /// Hold an app: requests wait in the queue; done when none is with it any more
+    /// Hold an app: requests wait in the queue
     ///
-    /// For a migration or a copy of the database. The hold ends by itself, so that a forgotten one costs no more than its time.
+    /// It is done when no request is with the app any more. For a migration or a copy of the database. The hold ends by itself, so that a
+    /// forgotten one costs no more than its time.
     #[command(after_help = statuses(&Exit::OF_A_WAIT))]
     Pause {
         app: String,
-        /// For how long at most: 20s, 5m; by default as long as a request may wait in the queue
+        /// For how long at most, as 20s [as a request may wait]
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Option<Duration>,
         #[command(flatten)]
@@ -174,7 +178,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Replace one process by another of the same release; done when it is gone
+    /// Replace one process by another of the same release
     #[command(after_help = statuses(&Exit::OF_A_WAIT))]
     Detach {
         app: String,
@@ -184,10 +188,18 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// End the server: it answers what is in hand, stops the apps, and is waited for
+    /// Have the health path say 503, so that balancers go away
+    ///
+    /// Requests are served as before.
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Drain,
+    /// End the effect of drain
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Undrain,
+    /// End the server once it has answered what is in hand
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     Stop,
-    /// Show rolling restarts under load, good and broken, with a built-in app
+    /// Show rolling restarts under load, with a built-in app
     Demo {
         /// How long it takes, about
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=3600))]
@@ -199,6 +211,8 @@ pub enum Verb {
     ///
     /// For bash: rota completions bash > /etc/bash_completion.d/rota
     Completions { shell: Shell },
+    #[command(name = "__apps", hide = true)]
+    Apps,
     #[command(name = "__spawn", hide = true)]
     Spawn,
     #[command(name = "__keeper", hide = true)]
@@ -263,6 +277,19 @@ mod tests {
             assert_eq!((cli.verb, cli.socket), (restart.clone(), Some(PathBuf::from("/run/x"))));
         }
         assert_eq!(parse("rota status").unwrap().config, Path::new("/etc/rota/rota.toml"));
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal_of_80_columns() {
+        let mut top = Cli::command().term_width(80);
+        let mut helps = vec![top.render_help(), top.render_long_help()];
+        top.build();
+        for verb in top.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+            helps.extend([verb.render_help(), verb.render_long_help()]);
+        }
+        let texts: Vec<String> = helps.iter().map(ToString::to_string).collect();
+        let wide: Vec<&str> = texts.iter().flat_map(|text| text.lines()).filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{}", wide.join("\n"));
     }
 
     #[test]

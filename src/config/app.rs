@@ -46,6 +46,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         restart_file: section.get("restart_file").and_then(|value| restart_file(&value)),
         watch: section.truth("watch", false),
         log: section.get("log").and_then(|value| log(&value)),
+        log_rate: section.number("log_rate", 0..=1_000_000_000, 10_000),
         access_log: section.get("access_log").map(|value| access_log(&value, &APP_ACCESS_LOG)),
         request_timeout: section.get("request_timeout").and_then(|value| request_timeout(&value, &timeouts)),
         timeouts,

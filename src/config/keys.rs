@@ -25,6 +25,7 @@ pub const SERVER: Keys = Keys {
         "limits",
         "max_processes",
         "max_spawning",
+        "health",
         "errors",
     ],
 };
@@ -69,6 +70,7 @@ pub const APP: Keys = Keys {
         "restart_file",
         "watch",
         "log",
+        "log_rate",
         "access_log",
         "public",
         "public_links",

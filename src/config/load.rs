@@ -4,51 +4,113 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::parse::{self, parse, parse_to_serve};
 use super::report::{Mistake, Place, Report, SourceFile};
-use super::{Loaded, parse};
+use super::{BrokenApp, HostPattern, Loaded, Route};
 
 /// Where rota looks when it is not told.
 pub const DEFAULT_PATH: &str = "/etc/rota/rota.toml";
+/// Beside it.
+const APPS: &str = "apps.d";
 
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let main = match fs::read_to_string(path) {
-        Ok(text) => SourceFile { path: path.to_owned(), text },
-        Err(error) => {
-            let mistake = cannot_be_read(path, &error).help("rota reads the file that --config names");
-            return Err(Report::new(vec![mistake], Vec::new()));
-        }
-    };
-    let mut readable = vec![main.clone()];
-    // With an empty text for what cannot be read: it has a place in the order all the same.
-    let mut all = vec![main];
-    let mut unreadable = Vec::new();
-    let directory = path.parent().unwrap_or(Path::new("")).join("apps.d");
-    let apps = app_files(&directory).unwrap_or_else(|error| {
-        unreadable.push(cannot_be_read(&directory, &error));
-        Vec::new()
-    });
-    for path in apps {
-        let text = fs::read_to_string(&path);
-        if let Err(error) = &text {
-            unreadable.push(cannot_be_read(&path, error));
-        }
-        if let Ok(text) = &text {
-            readable.push(SourceFile { path: path.clone(), text: text.clone() });
-        }
-        all.push(SourceFile { path, text: text.unwrap_or_default() });
-    }
-    let parsed = parse(&readable);
-    if unreadable.is_empty() {
+    let files = Files::read(path)?;
+    let parsed = parse(&files.readable);
+    if files.unreadable.is_empty() && files.directory.is_none() {
         return parsed;
     }
     let found = match parsed {
         Ok(loaded) => loaded.warnings,
         Err(report) => report,
     };
-    unreadable.extend_from_slice(found.mistakes());
-    Err(Report::new(unreadable, all))
+    Err(files.report(&found))
+}
+
+/// As [`load`] for a server that has to serve: what is wrong with one app costs that app alone ([`parse_to_serve`]).
+pub fn load_to_serve(path: &Path) -> Result<Loaded, Report> {
+    let files = Files::read(path)?;
+    let parsed = parse_to_serve(&files.readable);
+    match parsed {
+        // Without the directory it is not known which apps there are.
+        Ok(mut loaded) if files.directory.is_none() => {
+            loaded.config.broken.extend(files.unreadable.iter().map(unread));
+            loaded.warnings = files.report(&loaded.warnings);
+            Ok(loaded)
+        }
+        Ok(Loaded { warnings, .. }) => Err(files.report(&warnings)),
+        Err(report) => Err(files.report(&report)),
+    }
+}
+
+/// Where a server with this configuration is talked to, as far as that can be read whatever else is wrong. With what is wrong, if the socket
+/// may be another one for that.
+pub fn control(path: &Path) -> Result<(PathBuf, Option<Report>), Report> {
+    let main = read_main(path)?;
+    let files = std::slice::from_ref(&main);
+    let report = || parse(files).err().unwrap_or_default();
+    match parse::control(&main) {
+        Some((control, true)) => Ok((control, None)),
+        Some((control, false)) => Ok((control, Some(report()))),
+        None => Err(report()),
+    }
+}
+
+/// What lies on the disk.
+struct Files {
+    readable: Vec<SourceFile>,
+    /// With an empty text for what cannot be read: it has a place in the order all the same.
+    all: Vec<SourceFile>,
+    unreadable: Vec<Mistake>,
+    /// apps.d cannot be read.
+    directory: Option<Mistake>,
+}
+
+impl Files {
+    fn read(path: &Path) -> Result<Self, Report> {
+        let main = read_main(path)?;
+        let mut files = Self { readable: vec![main.clone()], all: vec![main], unreadable: Vec::new(), directory: None };
+        let directory = path.parent().unwrap_or(Path::new("")).join(APPS);
+        let apps = app_files(&directory).unwrap_or_else(|error| {
+            files.directory = Some(cannot_be_read(&directory, &error));
+            Vec::new()
+        });
+        for path in apps {
+            let text = fs::read_to_string(&path);
+            if let Err(error) = &text {
+                files.unreadable.push(cannot_be_read(&path, error));
+            }
+            if let Ok(text) = &text {
+                files.readable.push(SourceFile { path: path.clone(), text: text.clone() });
+            }
+            files.all.push(SourceFile { path, text: text.unwrap_or_default() });
+        }
+        Ok(files)
+    }
+
+    /// What is wrong with them in all.
+    fn report(self, found: &Report) -> Report {
+        let mut mistakes = self.unreadable;
+        mistakes.extend(self.directory);
+        mistakes.extend_from_slice(found.mistakes());
+        Report::new(mistakes, self.all)
+    }
+}
+
+/// An app whose file cannot be read may be for any requests.
+fn unread(mistake: &Mistake) -> BrokenApp {
+    let file = mistake.place.file.clone();
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    BrokenApp { name, file, why: mistake.line(), routes: vec![Route { host: HostPattern::Any, path: "/".to_owned() }] }
+}
+
+fn read_main(path: &Path) -> Result<SourceFile, Report> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let mistake = cannot_be_read(path, &error).help("rota reads the file that --config names");
+        Report::new(vec![mistake], Vec::new())
+    })?;
+    Ok(SourceFile { path: path.to_owned(), text })
 }
 
 /// No directory is no apps.

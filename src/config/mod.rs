@@ -36,15 +36,15 @@ use crate::ids::AppName;
 
 pub use attributes::{OOM_SCORE_ABOVE, ResourceLimit, SpawnAttributes};
 pub use command::sets_itself;
-pub use load::{DEFAULT_PATH, load};
-pub use parse::parse;
+pub use load::{DEFAULT_PATH, control, load, load_to_serve};
+pub use parse::{parse, parse_to_serve};
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
 
 /// A configuration that can be used, and what is odd about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     pub config: Config,
-    /// Warnings only, perhaps none.
+    /// Warnings only, perhaps none; errors too of [`Config::broken`].
     pub warnings: Report,
 }
 
@@ -54,6 +54,21 @@ pub struct Config {
     pub server: ServerConfig,
     /// In the order of their names.
     pub apps: Vec<AppConfig>,
+    /// Those that cannot be served for what is wrong in their description; in the order of their names. None but where a server has to serve
+    /// the others ([`load_to_serve`]).
+    pub broken: Vec<BrokenApp>,
+}
+
+/// An app whose description has a mistake. Its requests are refused, so that they go to no other app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenApp {
+    /// As its file or its table has it; perhaps no [`AppName`].
+    pub name: String,
+    pub file: PathBuf,
+    /// The first mistake, with its place, in one line.
+    pub why: String,
+    /// As far as they can be read; else any, behind those of the other apps.
+    pub routes: Vec<Route>,
 }
 
 /// `[server]`.
@@ -80,6 +95,8 @@ pub struct ServerConfig {
     pub timeouts: ClientTimeouts,
     pub limits: ClientLimits,
     pub machine: MachineConfig,
+    /// The path at which rota itself says how it is. None: every path is an app's.
+    pub health: Option<String>,
     /// Sent instead of rota's own error pages, where an app has none of its own.
     pub errors: Pages,
 }
@@ -203,6 +220,8 @@ pub struct AppConfig {
     pub watch: bool,
     /// The file that what its processes print goes to. None: rota's own log.
     pub log: Option<PathBuf>,
+    /// Lines of that in 30 s which go into rota's own log; 0: any number.
+    pub log_rate: u64,
     /// None: the server's.
     pub access_log: Option<AccessLogConfig>,
     pub timeouts: AppTimeouts,

@@ -1,12 +1,14 @@
 //! From texts to a `Config`: the top of each file, and what only all files together show. Core: no I/O but for the error pages.
 
+use std::path::PathBuf;
+
 use toml::de::DeTable;
 
 use super::app::{app, long_socket_paths};
 use super::keys::{APP, Role, SERVER, TOP};
 use super::report::{Mistake, Place, PlacedApp, Report, SourceFile};
 use super::section::{Section, Source, Value};
-use super::{Config, HostPattern, Loaded, Route, ServerConfig, server, sizes};
+use super::{BrokenApp, Config, HostPattern, Loaded, Route, ServerConfig, routes, server, sizes};
 use crate::ids::AppName;
 
 /// Reads `files`: rota.toml first, then those of apps.d, each an app named as the file's stem. No file at all is the defaults.
@@ -14,72 +16,155 @@ use crate::ids::AppName;
 /// An `Err` holds every mistake of every file, warnings too; of what is no TOML, the first place of each file, because what follows it
 /// is mostly its echo.
 pub fn parse(files: &[SourceFile]) -> Result<Loaded, Report> {
-    let mut found = Found::default();
-    let nothing = SourceFile { path: "rota.toml".into(), text: String::new() };
-    let (main, apps) = files.split_first().unwrap_or((&nothing, &[]));
-    let server = found.read_main(main);
-    for file in apps {
-        found.read_app(file);
-    }
-    found.note_same_names();
-    found.note_same_routes();
-    found.note_socket_paths(&server);
-    found.note_sizes(&server);
+    let found = Found::all(files);
     let report = Report::new(found.mistakes, files.to_vec());
     if report.has_errors() {
         return Err(report);
     }
-    let mut apps: Vec<_> = found.apps.into_iter().map(|app| app.config).collect();
+    Ok(Loaded { config: config(found.server, found.apps), warnings: report })
+}
+
+/// As [`parse`] for a server that has to serve: a mistake of one app costs that app alone ([`BrokenApp`]). An `Err` has a mistake that is no
+/// single app's.
+pub fn parse_to_serve(files: &[SourceFile]) -> Result<Loaded, Report> {
+    let found = Found::all(files);
+    let report = Report::new(found.mistakes, files.to_vec());
+    if found.is_broken { Err(report) } else { Ok(Loaded { config: config(found.server, found.apps), warnings: report }) }
+}
+
+/// The path of the control socket, whatever else is wrong in the file. `false`: it may be another, because there is no TOML behind a mistake.
+pub fn control(file: &SourceFile) -> Option<(PathBuf, bool)> {
+    let source = Source::new(file, Role::Main);
+    let (table, errors) = DeTable::parse_recoverable(&file.text);
+    let is_named = |table: &DeTable<'_>| table.get("server").and_then(|server| server.get_ref().get("control")).is_some();
+    let named = is_named(table.get_ref());
+    let path = server::control(&Section::new(&source, Place::whole(&file.path), &TOP, Some(table.get_ref())).table("server", &SERVER));
+    path.map(|path| (path, named || errors.is_empty()))
+}
+
+fn config(server: ServerConfig, described: Vec<Described>) -> Config {
+    let (mut apps, mut broken) = (Vec::new(), Vec::new());
+    for Described { name, place, app, routes, fault } in described {
+        match (app, fault) {
+            (Some(app), None) => apps.push(app.config),
+            (app, fault) => {
+                let routes = app.map_or(routes, |app| app.config.routes);
+                // Where they cannot be read they may be any.
+                let routes = if routes.is_empty() { vec![Route { host: HostPattern::Any, path: "/".to_owned() }] } else { routes };
+                let why = fault.map_or_else(|| "it cannot be read".to_owned(), |fault| fault.line());
+                broken.push(BrokenApp { name, file: place.file, why, routes });
+            }
+        }
+    }
     apps.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(Loaded { config: Config { server, apps }, warnings: report })
+    broken.sort_by(|one, other| one.name.cmp(&other.name));
+    Config { server, apps, broken }
 }
 
 /// What has been read so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Found {
-    apps: Vec<PlacedApp>,
+    server: ServerConfig,
+    apps: Vec<Described>,
     mistakes: Vec<Mistake>,
+    /// There is an error that is no single app's.
+    is_broken: bool,
+}
+
+/// One app, as far as it could be read.
+#[derive(Debug)]
+struct Described {
+    name: String,
+    place: Place,
+    app: Option<PlacedApp>,
+    /// Where `app` is none.
+    routes: Vec<Route>,
+    /// The first error.
+    fault: Option<Mistake>,
 }
 
 impl Found {
-    fn read_main(&mut self, file: &SourceFile) -> ServerConfig {
+    fn all(files: &[SourceFile]) -> Self {
+        let nothing = SourceFile { path: "rota.toml".into(), text: String::new() };
+        let (main, apps) = files.split_first().unwrap_or((&nothing, &[]));
+        let mut found = Self::of_main(main);
+        for file in apps {
+            found.read_app(file);
+        }
+        found.note_same_names();
+        found.note_same_routes();
+        found.note_socket_paths();
+        found.note_sizes();
+        found
+    }
+
+    fn of_main(file: &SourceFile) -> Self {
         let source = Source::new(file, Role::Main);
         let table = read_toml(&source);
         let top = Section::new(&source, Place::whole(&file.path), &TOP, table.as_ref());
-        for (name, place, value) in top.get("app").map_or_else(Vec::new, |value| named_apps(&value)) {
-            self.apps.extend(value.table_at(place, &APP).and_then(|section| app(name, &section)));
-        }
+        let named = top.get("app").map_or_else(Vec::new, |value| named_apps(&value));
         let server = server::server(&top.table("server", &SERVER));
-        self.mistakes.extend(source.into_mistakes());
-        server
+        let is_broken = source.first_error(0).is_some();
+        let mut apps = Vec::new();
+        for (name, place, value) in named {
+            let before = source.count();
+            let section = value.table_at(place.clone(), &APP);
+            let app = section.as_ref().and_then(|section| app(name, section));
+            let fault = source.first_error(before);
+            let routes = section.filter(|_| app.is_none()).map_or_else(Vec::new, |section| readable_routes(&section));
+            apps.push(Described { name: name.to_owned(), place, app, routes, fault });
+        }
+        Self { server, apps, mistakes: source.into_mistakes(), is_broken }
     }
 
     fn read_app(&mut self, file: &SourceFile) {
         let source = Source::new(file, Role::App);
-        if let Some(table) = read_toml(&source) {
-            let name = file.path.file_stem().unwrap_or_default().to_string_lossy();
-            self.apps.extend(app(&name, &Section::new(&source, Place::whole(&file.path), &APP, Some(&table))));
-        }
+        let name = file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let place = Place::whole(&file.path);
+        let app = read_toml(&source).and_then(|table| app(&name, &Section::new(&source, place.clone(), &APP, Some(&table))));
+        let fault = source.first_error(0);
+        let routes = if app.is_none() { routes_of_file(file) } else { Vec::new() };
+        self.apps.push(Described { name, place, app, routes, fault });
         self.mistakes.extend(source.into_mistakes());
     }
 
+    /// The app at `index` is not what it should be.
+    fn blame(&mut self, index: usize, mistake: Mistake) {
+        self.apps[index].fault.get_or_insert_with(|| mistake.clone());
+        self.mistakes.push(mistake);
+    }
+
+    /// Of two that contradict each other the one that is broken already, else the later one.
+    fn blame_one(&mut self, first: usize, second: usize, mistake: Mistake) {
+        let blamed = if self.apps[first].fault.is_some() { first } else { second };
+        self.blame(blamed, mistake);
+    }
+
+    fn placed(&self) -> impl Iterator<Item = (usize, &PlacedApp)> {
+        self.apps.iter().enumerate().filter_map(|(index, described)| Some((index, described.app.as_ref()?)))
+    }
+
     fn note_same_names(&mut self) {
-        for (index, app) in self.apps.iter().enumerate() {
-            if let Some(first) = self.apps[..index].iter().find(|first| first.config.name == app.config.name) {
+        let mut same = Vec::new();
+        for (index, app) in self.placed() {
+            let first = self.placed().find(|(first, known)| *first < index && known.config.name == app.config.name);
+            if let Some((first, known)) = first {
                 let message = format!("a second app named {}", app.config.name);
-                self.mistakes.push(Mistake::error(app.place.clone(), message).also(first.place.clone(), "the first is here"));
+                let mistake = Mistake::error(app.place.clone(), message).also(known.place.clone(), "the first is here");
+                same.push((first, index, mistake));
             }
         }
+        same.into_iter().for_each(|(first, second, mistake)| self.blame_one(first, second, mistake));
     }
 
     fn note_same_routes(&mut self) {
-        let routes_of = |app: &'_ PlacedApp| -> Vec<(AppName, Route, Place)> {
+        let routes_of = |(index, app): (usize, &'_ PlacedApp)| -> Vec<(usize, AppName, Route, Place)> {
             let routes = app.config.routes.iter().zip(&app.route_places);
-            routes.map(|(route, place)| (app.config.name.clone(), route.clone(), place.clone())).collect()
+            routes.map(|(route, place)| (index, app.config.name.clone(), route.clone(), place.clone())).collect()
         };
-        let all: Vec<_> = self.apps.iter().flat_map(routes_of).collect();
-        for (index, (name, route, place)) in all.iter().enumerate() {
-            let Some((first_name, _, first_place)) = all[..index].iter().find(|(_, first, _)| first == route) else { continue };
+        let all: Vec<_> = self.placed().flat_map(routes_of).collect();
+        for (at, (index, name, route, place)) in all.iter().enumerate() {
+            let Some((first, first_name, _, first_place)) = all[..at].iter().find(|(_, _, first, _)| first == route) else { continue };
             let mistake = if first_name != name {
                 Mistake::error(place.clone(), format!("apps {first_name} and {name} both take {}", describe(route)))
                     .help("give each app hosts or a path of its own")
@@ -89,19 +174,44 @@ impl Found {
                 // Two apps of one name, which has been said.
                 continue;
             };
-            self.mistakes.push(mistake.also(first_place.clone(), "the first is here"));
+            self.blame_one(*first, *index, mistake.also(first_place.clone(), "the first is here"));
         }
     }
 
-    fn note_socket_paths(&mut self, server: &ServerConfig) {
-        let long = self.apps.iter().filter_map(|app| long_socket_paths(&app.config, &server.run_dir, &app.place));
-        self.mistakes.extend(long);
+    fn note_socket_paths(&mut self) {
+        let run_dir = &self.server.run_dir;
+        let long = |(index, app): (usize, &PlacedApp)| Some((index, long_socket_paths(&app.config, run_dir, &app.place)?));
+        let long: Vec<_> = self.placed().filter_map(long).collect();
+        long.into_iter().for_each(|(index, mistake)| self.blame(index, mistake));
     }
 
-    fn note_sizes(&mut self, server: &ServerConfig) {
-        self.mistakes.extend(self.apps.iter().filter_map(sizes::no_queue));
-        self.mistakes.extend(sizes::too_many(&self.apps, &server.machine));
+    fn note_sizes(&mut self) {
+        let idle: Vec<_> = self.placed().filter_map(|(index, app)| Some((index, sizes::no_queue(app)?))).collect();
+        idle.into_iter().for_each(|(index, mistake)| self.blame(index, mistake));
+        // What a broken one wants takes no place from the others.
+        loop {
+            let good: Vec<(usize, &PlacedApp)> = self.placed().filter(|(index, _)| self.apps[*index].fault.is_none()).collect();
+            let apps: Vec<&PlacedApp> = good.iter().map(|(_, app)| *app).collect();
+            let Some((largest, mistake)) = sizes::too_many(&apps, &self.server.machine) else { return };
+            let index = good[largest].0;
+            self.blame(index, mistake);
+        }
     }
+}
+
+/// Of an app that has another mistake, which has been noted.
+fn readable_routes(section: &Section<'_>) -> Vec<Route> {
+    routes::routes(section).into_iter().map(|(route, _)| route).collect()
+}
+
+/// Of a file whose app cannot be made of it. Behind a mistake of syntax there may be keys that are readable all the same.
+fn routes_of_file(file: &SourceFile) -> Vec<Route> {
+    let source = Source::new(file, Role::App);
+    let (table, _) = DeTable::parse_recoverable(&file.text);
+    if !["hosts", "path"].iter().any(|key| table.get_ref().contains_key(*key)) {
+        return Vec::new();
+    }
+    readable_routes(&Section::new(&source, Place::whole(&file.path), &APP, Some(table.get_ref())))
 }
 
 /// None after a syntax error: half of a table may be missing then, and what would be said about it is noise.

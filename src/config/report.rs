@@ -157,6 +157,11 @@ impl fmt::Display for Report {
 impl std::error::Error for Report {}
 
 impl Mistake {
+    /// In one line: `/etc/rota/apps.d/blog.toml:3:1: unknown key "comand"`.
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.place, self.message.replace('\n', " "))
+    }
+
     pub(super) fn error(place: Place, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, place, message: message.into(), help: None, also: None }
     }
@@ -171,6 +176,15 @@ impl Mistake {
 
     pub(super) fn also(self, place: Place, text: impl Into<String>) -> Self {
         Self { also: Some(Also { place, text: text.into() }), ..self }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.position {
+            Some(Position { line, column, .. }) => write!(f, "{}:{line}:{column}", self.file.display()),
+            None => self.file.display().fmt(f),
+        }
     }
 }
 

@@ -58,7 +58,8 @@ fn host(value: &Value<'_>) -> Option<HostPattern> {
     None
 }
 
-fn path(value: &Value<'_>) -> Option<String> {
+/// None, after noting it, when no request could have it. A slash at its end is taken away.
+pub fn path(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     let problem = if !text.starts_with('/') {
         "must begin with a slash"

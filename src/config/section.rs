@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Keys, Role};
-use super::report::{Mistake, Place, SourceFile};
+use super::report::{Mistake, Place, Severity, SourceFile};
 use super::units;
 
 /// One file and what was found in it. The notes are in a cell because tables and values of one file are walked side by side.
@@ -34,6 +34,16 @@ impl<'t> Source<'t> {
 
     pub fn place(&self, span: Range<usize>) -> Place {
         Place::of(self.file, span)
+    }
+
+    /// Notes so far.
+    pub fn count(&self) -> usize {
+        self.mistakes.borrow().len()
+    }
+
+    /// Of those noted after the first `before`.
+    pub fn first_error(&self, before: usize) -> Option<Mistake> {
+        self.mistakes.borrow().iter().skip(before).find(|mistake| mistake.severity == Severity::Error).cloned()
     }
 
     pub fn into_mistakes(self) -> Vec<Mistake> {

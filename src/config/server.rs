@@ -8,11 +8,16 @@ use super::access::access_log;
 use super::keys::{SERVER_ACCESS_LOG, SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};
-use super::{AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies, sizes};
+use super::{AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies, routes, sizes};
 use crate::http::trust::TrustedProxies;
 
+/// None: it is named, and wrong.
+pub fn control(section: &Section<'_>) -> Option<PathBuf> {
+    section.get("control").map_or_else(|| Some(PathBuf::from(CONTROL)), |value| value.socket_path())
+}
+
 pub fn server(section: &Section<'_>) -> ServerConfig {
-    let control = section.get("control").and_then(|value| value.socket_path()).unwrap_or_else(|| PathBuf::from("/run/rota/control.sock"));
+    let control = control(section).unwrap_or_else(|| PathBuf::from(CONTROL));
     let beside_control = || control.parent().unwrap_or(Path::new("/")).to_owned();
     let run_dir = section.get("run_dir").and_then(|value| value.absolute_path()).unwrap_or_else(beside_control);
     let trusted_proxies = section.get("trusted_proxies").map(|value| proxies::trusted(&value)).unwrap_or_default();
@@ -30,6 +35,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),
         limits: limits(&section.table("limits", &SERVER_LIMITS)),
         machine: sizes::machine(section),
+        health: section.get("health").and_then(|value| routes::path(&value)),
         errors: errors::of_server(section),
     }
 }
@@ -108,6 +114,8 @@ fn all_addresses(port: u16) -> Listen {
     Listen::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
 }
 
+/// Where commands look for a server that they are not told of.
+const CONTROL: &str = "/run/rota/control.sock";
 /// Heads are split into an array of this many fields.
 const HEADERS_MAX: u64 = 128;
 

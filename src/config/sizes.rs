@@ -46,12 +46,12 @@ pub fn no_queue(app: &PlacedApp) -> Option<Mistake> {
 }
 
 /// The mistake of apps that together want more processes than there may be: always, or where those that may have none need a place
-/// between them.
-pub fn too_many(apps: &[PlacedApp], machine: &MachineConfig) -> Option<Mistake> {
+/// between them. With the index of the one that wants most.
+pub fn too_many(apps: &[&PlacedApp], machine: &MachineConfig) -> Option<(usize, Mistake)> {
     let most = u32::from(machine.processes?);
     let least = |app: &PlacedApp| u32::from(app.config.processes.min);
-    let sum: u32 = apps.iter().map(least).sum();
-    let largest = apps.iter().max_by_key(|app| least(app))?;
+    let sum: u32 = apps.iter().map(|app| least(app)).sum();
+    let (index, largest) = apps.iter().enumerate().max_by_key(|(_, app)| least(app))?;
     let each: Vec<String> = apps.iter().filter(|app| least(app) > 0).map(|app| format!("{} {}", app.config.name, least(app))).collect();
     let message = match apps.iter().find(|app| least(app) == 0) {
         _ if sum > most => format!("the apps want {sum} processes at least, and server.max_processes is {most}"),
@@ -62,7 +62,7 @@ pub fn too_many(apps: &[PlacedApp], machine: &MachineConfig) -> Option<Mistake> 
         Some(_) | None => return None,
     };
     let help = format!("at least so many: {}; let one have fewer, or raise max_processes", each.join(", "));
-    Some(Mistake::error(largest.place.clone(), message).help(help))
+    Some((index, Mistake::error(largest.place.clone(), message).help(help)))
 }
 
 impl Sizes {

@@ -12,7 +12,7 @@ use super::desk::Turn;
 use super::file_body::Sent;
 use super::request_body::{self, Came};
 use super::spool::Spool;
-use super::{Conn, Flushed, Phase, Request, static_files};
+use super::{Conn, Flushed, Phase, Request, health, static_files};
 use crate::access_log::Entry;
 use crate::http::cut::Cut;
 use crate::http::exchange::{self, BodyReader};
@@ -245,7 +245,10 @@ fn parse_head(
 fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
     assert!(!(turn.shared.fault_panic && head.path == "/__panic_head"), "asked for");
     let facts = exchange::facts(head)?;
-    let group = turn.shared.router.route(head.host(), head.path).ok_or(Refusal::NoApp)?;
+    if health::answer(conn, head, &facts, turn) {
+        return Ok(());
+    }
+    let group = turn.shared.route(head.host(), head.path)?;
     // What is logged has to be a request first.
     let logged = turn.shared.access_log.is_on(Some(group)).then(|| facts.clone());
     if logged.is_none() && static_files::answer(conn, head, &facts, group, turn) {

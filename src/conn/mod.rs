@@ -7,6 +7,7 @@ pub mod answering;
 pub mod desk;
 pub mod file_body;
 pub mod folders;
+mod health;
 pub mod intake;
 mod pages;
 pub mod request_body;

@@ -11,6 +11,7 @@
 //! {"v":1,"do":"pause","app":"blog","seconds":20,"wait":true}   requests wait; then "resume"
 //! {"v":1,"do":"detach","app":"blog","number":2,"wait":true}    one process is replaced
 //! {"v":1,"do":"requests","draining":true}            what is in hand; only with processes that drain
+//! {"v":1,"do":"drain"}                              the health path says 503; "undrain": how it is
 //! {"v":1,"do":"stop"}
 //! ```
 //!
@@ -111,6 +112,10 @@ pub enum Request {
         #[serde(default)]
         draining: bool,
     },
+    /// The health path says 503 until [`Request::Undrain`], while requests are served as before. Answered by [`Reply::Drained`].
+    Drain {},
+    /// Answered by [`Reply::Drained`].
+    Undrain {},
     /// Answered by [`Reply::Stopping`]; the connection ends when the server does. Asked again: what drains is cut.
     Stop {},
 }
@@ -127,6 +132,8 @@ impl Request {
             | Request::Pause { .. }
             | Request::Resume { .. }
             | Request::Detach { .. }
+            | Request::Drain {}
+            | Request::Undrain {}
             | Request::Stop {} => false,
         }
     }
@@ -170,6 +177,12 @@ pub enum Reply {
         requests: Vec<InHand>,
         /// Processes whose thread did not answer in time.
         silent: Vec<String>,
+    },
+    Drained {
+        /// As it is now.
+        drained: bool,
+        /// The health path.
+        health: String,
     },
     Stopping,
     /// Nothing was done. The connection ends.
@@ -325,12 +338,37 @@ pub struct StatusReply {
     pub uptime: f64,
     /// Addresses and socket paths that clients connect to.
     pub listen: Vec<String>,
+    /// Those of them that cannot be had yet; tried again every few seconds.
+    #[serde(default)]
+    pub not_listening: Vec<NotListening>,
+    /// Apps that are not served for what is wrong in their description.
+    #[serde(default)]
+    pub broken: Vec<Broken>,
+    /// The health path says 503, as `rota drain` wants it.
+    #[serde(default)]
+    pub drained: bool,
     /// Open connections of clients.
     pub connections: usize,
     /// Bytes of bodies in temporary files.
     pub spooled: u64,
     /// In the order of the configuration.
     pub apps: Vec<AppStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotListening {
+    /// As in `listen`.
+    pub at: String,
+    pub message: String,
+}
+
+/// Its requests are answered 503.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Broken {
+    /// As its file is called, or its table.
+    pub app: String,
+    /// The first mistake, with its place.
+    pub message: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -503,4 +541,4 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 }
 
 const UNDERSTOOD: &str = "understood is version 1 (\"v\": 1) with \"do\": \"status\", \"restart\", \"deploy\", \"rollback\", \"abort\", \
-     \"history\", \"pause\", \"resume\", \"detach\", \"requests\" or \"stop\"";
+     \"history\", \"pause\", \"resume\", \"detach\", \"requests\", \"drain\", \"undrain\" or \"stop\"";

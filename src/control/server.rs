@@ -10,7 +10,7 @@ mod tests;
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
@@ -42,7 +42,7 @@ pub trait Operator {
     fn resume(&mut self, app: &str, now: Instant) -> Result<Reply, String>;
     /// Has one process replaced.
     fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String>;
-    /// It is gone: the pid in its place, if there is one.
+    /// It is gone: the pid in its place, or none where nothing is on its way there.
     fn is_detached(&mut self, detached: &Detached, now: Instant) -> Option<Option<u32>>;
     /// It serves on, for no other could be started in its place: why.
     fn stays(&mut self, detached: &Detached, now: Instant) -> Option<String>;
@@ -50,6 +50,8 @@ pub trait Operator {
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String>;
     /// The answer to a question, when all that were asked have spoken or the time is up.
     fn answer(&mut self, ticket: Ticket, now: Instant) -> Option<Reply>;
+    /// Has the health path say 503, or how it is; gives that path.
+    fn drain(&mut self, drained: bool) -> Result<String, String>;
     /// Ends the server; told again: now.
     fn stop(&mut self);
 }
@@ -90,10 +92,11 @@ pub enum WalkReport {
 /// The listening socket and its clients.
 #[derive(Debug)]
 pub struct ControlServer {
+    path: PathBuf,
     /// Removed with this value.
     file: SocketFile,
-    /// Those whom only the file's group lets in may look.
-    shared: bool,
+    /// Those whom only the file's group lets in may look: this one.
+    shared: Option<Gid>,
     listener: UnixListener,
     first_token: usize,
     /// The token of a place is `first_token` + 1 + its index.
@@ -107,23 +110,31 @@ impl ControlServer {
     /// own: one for the listener, the others for clients. A socket that a killed server left behind is replaced; one that answers, and
     /// a file that is no socket, are errors. Errors name the path.
     pub fn bind(path: &Path, first_token: usize, tokens: usize) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(named)?;
-        }
-        let (listener, file) = SocketFile::bind(path, Mode::RUSR | Mode::WUSR, BACKLOG).map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => io::Error::new(error.kind(), format!("another rota answers on {}", path.display())),
-            _ => named(error),
-        })?;
-        let listener = UnixListener::from_std(listener);
+        let (listener, file) = listen(path)?;
         let places = (1..tokens).map(|_| None).collect();
-        Ok(Self { file, shared: false, listener, first_token, places, accept_at: None })
+        Ok(Self { path: path.to_owned(), file, shared: None, listener, first_token, places, accept_at: None })
     }
 
     /// Lets the members of a group look: [`Request::only_looks`](super::proto::Request::only_looks).
     pub fn share(&mut self, group: Gid) -> io::Result<()> {
-        self.shared = true;
+        self.shared = Some(group);
         self.file.share(group)
+    }
+
+    /// Its file is gone, or another's: nobody can reach it.
+    pub fn is_lost(&self) -> bool {
+        !self.file.is_there()
+    }
+
+    /// Makes the socket anew. Clients that have one of the old stay.
+    pub fn rebind(&mut self, registry: &Registry) -> io::Result<()> {
+        let (mut listener, file) = listen(&self.path)?;
+        if let Some(group) = self.shared {
+            file.share(group)?;
+        }
+        registry.register(&mut listener, Token(self.first_token), Interest::READABLE)?;
+        (self.listener, self.file) = (listener, file);
+        Ok(())
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
@@ -202,7 +213,7 @@ impl ControlServer {
     }
 
     fn place(&mut self, mut stream: UnixStream, peer: UCred, registry: &Registry, now: Instant) {
-        let Some(level) = level(&peer, self.shared) else {
+        let Some(level) = level(&peer, self.shared.is_some()) else {
             log::info!("control socket: pid {} of uid {} was turned away", peer.pid.as_raw_nonzero(), peer.uid.as_raw());
             return turn_away(stream, format!("uid {} may not operate this rota: only its own user and root may", peer.uid.as_raw()));
         };
@@ -218,6 +229,16 @@ impl ControlServer {
             Err(error) => turn_away(stream, format!("cannot be served: {error}")),
         }
     }
+}
+
+/// Errors name the path.
+fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(named)?;
+    }
+    let (listener, file) = SocketFile::bind(path, Mode::RUSR | Mode::WUSR, BACKLOG).map_err(named)?;
+    Ok((UnixListener::from_std(listener), file))
 }
 
 /// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in. Of a group that may look

@@ -21,6 +21,7 @@ pub enum Refusal {
     BodyTimeout,
     BodyTooSlow,
     NoApp,
+    BrokenApp,
     QueueFull,
     QueueTimeout,
     TooManyConnections,
@@ -72,7 +73,7 @@ impl Refusal {
             Refusal::HeadTooLarge | Refusal::TooManyHeaders => 431,
             Refusal::NotImplemented(_) => 501,
             Refusal::BadGateway(_) => 502,
-            Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping => 503,
+            Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping | Refusal::BrokenApp => 503,
             Refusal::QueueTimeout => 504,
             Refusal::Cut(cut) => cut.status(),
             Refusal::VersionNotSupported => 505,
@@ -94,6 +95,7 @@ impl Refusal {
             Refusal::BodyTimeout => "the body stood still for timeouts.body",
             Refusal::BodyTooSlow => "the body came slower than limits.body_rate",
             Refusal::NoApp => "no app serves this host and path",
+            Refusal::BrokenApp => "the app is not served, because its description has a mistake (rota check)",
             Refusal::QueueFull => "the app's queue is full",
             Refusal::QueueTimeout => "waited in the app's queue for queue.timeout",
             Refusal::TooManyConnections => "limits.connections is reached",
@@ -120,16 +122,20 @@ impl Refusal {
             | Refusal::NoApp => Blame::Client,
             Refusal::QueueFull | Refusal::QueueTimeout | Refusal::BadGateway(_) | Refusal::NoProcess => Blame::App,
             Refusal::Cut(cut) => cut.blame(),
-            Refusal::TooManyConnections | Refusal::Stopping | Refusal::InsufficientStorage => Blame::Server,
+            Refusal::TooManyConnections | Refusal::Stopping | Refusal::InsufficientStorage | Refusal::BrokenApp => Blame::Server,
         }
     }
 
     /// Whether the connection has to end: its framing is in doubt, or part of the request is unread (RFC 9112 9.6).
     pub fn must_close(&self) -> bool {
         match self {
-            Refusal::NoApp | Refusal::QueueFull | Refusal::QueueTimeout | Refusal::NoProcess | Refusal::BadGateway(_) | Refusal::Cut(_) => {
-                false
-            }
+            Refusal::NoApp
+            | Refusal::BrokenApp
+            | Refusal::QueueFull
+            | Refusal::QueueTimeout
+            | Refusal::NoProcess
+            | Refusal::BadGateway(_)
+            | Refusal::Cut(_) => false,
             Refusal::BadRequest(_)
             | Refusal::HeadTooLarge
             | Refusal::TooManyHeaders
@@ -174,7 +180,9 @@ impl Refusal {
             Refusal::QueueFull | Refusal::TooManyConnections => {
                 ("This site is very busy", "It cannot take more visitors right now. Please try again in a moment.")
             }
-            Refusal::NoProcess | Refusal::Stopping => ("This site is not available right now", "Please try again in a moment."),
+            Refusal::NoProcess | Refusal::Stopping | Refusal::BrokenApp => {
+                ("This site is not available right now", "Please try again in a moment.")
+            }
             Refusal::BadGateway(_) => ("This site is having a problem", "It gave no proper answer. Please try again in a moment."),
             Refusal::QueueTimeout => Cut::AppSilent.said(),
             Refusal::Cut(cut) => cut.said(),
@@ -253,7 +261,7 @@ mod tests {
     const ANSWER: Answer<'static, 'static> =
         Answer { date: "now", head_only: false, keep: true, request_id: None, form: Form::Plain, page: None, plight: None };
 
-    const ALL: [Refusal; 19] = [
+    const ALL: [Refusal; 20] = [
         Refusal::BadRequest("secret"),
         Refusal::HeadTooLarge,
         Refusal::TooManyHeaders,
@@ -266,6 +274,7 @@ mod tests {
         Refusal::BodyTimeout,
         Refusal::BodyTooSlow,
         Refusal::NoApp,
+        Refusal::BrokenApp,
         Refusal::QueueFull,
         Refusal::QueueTimeout,
         Refusal::TooManyConnections,

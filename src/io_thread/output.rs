@@ -50,7 +50,10 @@ impl Printed {
 
     fn line(&mut self, stream: Stream, line: &[u8], continues: bool) {
         let text = clean(&without_looks(line));
-        self.shared.app_log.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text });
+        if self.shared.app_log.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text }) {
+            // It says how many were dropped when the time is up.
+            self.shared.tell_master();
+        }
         if let Some(kinds) = self.kinds.as_mut().filter(|kinds| kinds.len() < KINDS) {
             kinds.push(kind_of(&text));
         }

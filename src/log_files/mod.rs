@@ -65,6 +65,15 @@ impl Sinks {
         self.sinks.push(Sink::open(path, what, self.groups.clone())?);
         Ok(SinkId(self.sinks.len() - 1))
     }
+
+    /// As [`Self::open`]; what cannot be opened now is opened when it can, and its lines are dropped and counted meanwhile.
+    pub fn open_or_wait(&mut self, path: &Path, what: &str) -> SinkId {
+        self.open(Some(path), what).unwrap_or_else(|error| {
+            log::error!("{what} {}: {error}; its lines are dropped until it can be opened", path.display());
+            self.sinks.push(Sink::missing(path, what, self.groups.clone(), &error));
+            SinkId(self.sinks.len() - 1)
+        })
+    }
 }
 
 impl LogFiles {

@@ -1,8 +1,9 @@
 //! The thread that writes log files, and the only one that a slow or full disk, or a pipe that nobody reads, can hold up.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +45,12 @@ pub struct Sink {
     what: String,
     /// [`safe_open::open_log`].
     groups: Arc<[u32]>,
-    out: File,
+    /// None: it cannot be opened, and lines are dropped until it can.
+    out: Option<File>,
+    /// Whether the path still names what is open was looked at then.
+    looked: Instant,
+    /// That it cannot be opened was said.
+    told: bool,
     /// As much as is written at once: of a pipe, what it takes without waiting for more (pipe(7): PIPE_BUF).
     piece: usize,
     /// Whole lines, but for the first if `is_torn`.
@@ -102,7 +108,11 @@ impl Writer {
                 self.rooms[sink].bytes.fetch_sub(text.len(), Ordering::Relaxed);
                 self.sinks[sink].add(&text);
             }
-            Message::Reopen => self.sinks.iter_mut().for_each(Sink::reopen),
+            Message::Reopen => self.sinks.iter_mut().for_each(|sink| {
+                // What came before belongs into the old file.
+                sink.write();
+                sink.reopen();
+            }),
             Message::End(done) => {
                 self.sinks.iter_mut().for_each(Sink::write);
                 self.tell(true);
@@ -147,12 +157,18 @@ impl Sink {
             None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         };
         let piece = if out.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
-        Ok(Self::of(path, what, groups, out, piece))
+        Ok(Self::of(path, what, groups, Some(out), piece))
     }
 
-    fn of(path: Option<&Path>, what: &str, groups: Arc<[u32]>, out: File, piece: usize) -> Self {
+    /// A file that cannot be opened now, and why.
+    pub fn missing(path: &Path, what: &str, groups: Arc<[u32]>, error: &io::Error) -> Self {
+        Self { why: error.to_string(), told: true, ..Self::of(Some(path), what, groups, None, usize::MAX) }
+    }
+
+    fn of(path: Option<&Path>, what: &str, groups: Arc<[u32]>, out: Option<File>, piece: usize) -> Self {
         let (path, what, buffer, why) = (path.map(Path::to_owned), what.to_owned(), Vec::new(), String::new());
-        Self { path, what, groups, out, piece, buffer, is_torn: false, is_stuck: false, dropped: 0, why }
+        let looked = Instant::now();
+        Self { path, what, groups, out, looked, told: false, piece, buffer, is_torn: false, is_stuck: false, dropped: 0, why }
     }
 
     pub fn path(&self) -> Option<&Path> {
@@ -175,8 +191,16 @@ impl Sink {
         if self.buffer.is_empty() {
             return;
         }
+        if self.looked.elapsed() >= LOOK && !self.is_in_place() {
+            self.reopen();
+        }
+        let Some(out) = &mut self.out else {
+            self.dropped += memchr::memchr_iter(b'\n', &self.buffer).count() as u64;
+            self.buffer.clear();
+            return;
+        };
         let patience = if self.is_stuck { Duration::ZERO } else { PATIENCE };
-        let (taken, trouble) = logging::offer(&mut self.out, &self.buffer, self.piece, patience);
+        let (taken, trouble) = logging::offer(out, &self.buffer, self.piece, patience);
         if taken > 0 {
             self.is_torn = self.buffer[taken - 1] != b'\n';
         }
@@ -191,12 +215,31 @@ impl Sink {
         self.buffer.drain(..taken);
     }
 
+    /// The path names the file that is open: nobody has renamed it, as logrotate does, and not told us.
+    fn is_in_place(&mut self) -> bool {
+        self.looked = Instant::now();
+        let (Some(path), Some(out)) = (&self.path, &self.out) else { return self.path.is_none() };
+        let identity = |file: &fs::Metadata| (file.dev(), file.ino());
+        let (named, open) = (fs::metadata(path), out.metadata());
+        match (&named, &open) {
+            (Ok(named), Ok(open)) => identity(named) == identity(open),
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => true,
+        }
+    }
+
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         let new = Self::open(Some(path), &self.what, self.groups.clone());
-        self.write();
+        self.looked = Instant::now();
+        if self.is_torn {
+            self.write();
+        }
         match new {
             Ok(new) => {
+                if std::mem::take(&mut self.told) {
+                    log::info!("{}: it can be opened now", self.name());
+                }
                 (self.out, self.piece) = (new.out, new.piece);
                 if std::mem::take(&mut self.is_torn) {
                     // Its beginning is in the old file.
@@ -205,7 +248,12 @@ impl Sink {
                 }
                 self.is_stuck = false;
             }
-            Err(error) => log::error!("{}: {error}; lines go on into the file that is open", self.name()),
+            Err(error) if self.out.is_none() => self.why = error.to_string(),
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    log::error!("{}: {error}; lines go on into the file that is open", self.name());
+                }
+            }
         }
     }
 }
@@ -214,6 +262,8 @@ impl Sink {
 const GATHER: Duration = Duration::from_millis(100);
 /// More than this is written at once, however much more there is (bytes).
 const BATCH: usize = 64 * 1024;
+/// How often it is looked whether a file that is written to is still the one that its path names.
+const LOOK: Duration = Duration::from_secs(1);
 /// Between two words about lines that were dropped.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -227,7 +277,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         rustix::pipe::fcntl_setpipe_size(&writer, 4 * PIPE_BUF).unwrap();
         let out = File::from(std::os::fd::OwnedFd::from(writer));
-        (reader, Sink::of(None, "test", [].into(), out, PIPE_BUF))
+        (reader, Sink::of(None, "test", [].into(), Some(out), PIPE_BUF))
     }
 
     #[test]
@@ -269,12 +319,48 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut sink = Sink::open(Some(&path), "test", [].into()).unwrap();
-        (sink.out, sink.is_torn) = (File::options().write(true).open("/dev/full").unwrap(), true);
+        (sink.out, sink.is_torn) = (Some(File::options().write(true).open("/dev/full").unwrap()), true);
         sink.add(b"rest\nlost\n");
         sink.reopen();
         sink.add(b"new\n");
         sink.write();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
         assert_eq!(sink.dropped, 2);
+    }
+
+    /// As if the last look had been long ago.
+    fn write_later(sink: &mut Sink, line: &str) {
+        sink.looked -= LOOK;
+        sink.add(line.as_bytes());
+        sink.write();
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_or_removed_is_made_anew_without_a_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut sink = Sink::open(Some(&path), "test", [].into()).unwrap();
+        write_later(&mut sink, "one\n");
+        fs::rename(&path, dir.path().join("log.1")).unwrap();
+        write_later(&mut sink, "two\n");
+        fs::rename(&path, dir.path().join("log.2")).unwrap();
+        fs::write(&path, "made by logrotate\n").unwrap();
+        write_later(&mut sink, "three\n");
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(["log.1", "log.2", "log"].map(read), ["one\n", "two\n", "made by logrotate\nthree\n"]);
+        assert_eq!(sink.dropped, 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_opened_when_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("later/log");
+        let error = Sink::open(Some(&path), "test", [].into()).unwrap_err();
+        let mut sink = Sink::missing(&path, "test", [].into(), &error);
+        write_later(&mut sink, "lost\n");
+        assert!(sink.dropped == 1 && sink.why.contains("No such file"), "{} {}", sink.dropped, sink.why);
+        fs::create_dir(dir.path().join("later")).unwrap();
+        write_later(&mut sink, "kept\n");
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), sink.dropped), ("kept\n", 1));
     }
 }

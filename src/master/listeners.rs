@@ -30,6 +30,52 @@ enum Listening {
     Unix(mio::net::UnixListener, SocketFile),
 }
 
+/// What is not open yet, and why.
+pub type Waiting = Vec<(ListenConfig, io::Error)>;
+
+/// Opens what can be opened now; the others, each with why not, may come to be there. Err: nothing would ever be listened to, or it never can.
+pub fn open_all(configs: &[ListenConfig]) -> Result<(Vec<Listener>, Waiting), String> {
+    let (mut open, mut waiting, mut in_use) = (Vec::new(), Vec::new(), None);
+    for config in configs {
+        match Listener::bind(config) {
+            Ok(listener) => open.push(listener),
+            Err(error) => {
+                let named = format!("server.listen {config}: {error}");
+                match lack(&error) {
+                    Lack::Address => {}
+                    Lack::Place => drop(in_use.get_or_insert(named)),
+                    Lack::Forever => return Err(named),
+                }
+                waiting.push((config.clone(), error));
+            }
+        }
+    }
+    match in_use.filter(|_| open.is_empty()) {
+        Some(in_use) => Err(in_use),
+        None => Ok((open, waiting)),
+    }
+}
+
+/// Why a listener cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// An interface that comes up after us: waited for, even if there is nothing else to listen on.
+    Address,
+    /// Another server is there, or the directory of a socket is not: worth to be waited for where we serve elsewhere meanwhile.
+    Place,
+    Forever,
+}
+
+/// ip(7), ipv6(7), unix(7).
+pub fn lack(error: &io::Error) -> Lack {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => Lack::Address,
+        _ if error.raw_os_error() == Some(ENODEV) => Lack::Address,
+        io::ErrorKind::AddrInUse | io::ErrorKind::NotFound => Lack::Place,
+        _ => Lack::Forever,
+    }
+}
+
 impl Listener {
     pub fn bind(config: &ListenConfig) -> io::Result<Self> {
         let at = &config.at;
@@ -96,6 +142,14 @@ impl Listener {
         }
     }
 
+    /// The file of a Unix socket that somebody has removed.
+    pub fn is_lost(&self) -> bool {
+        match &self.socket {
+            Listening::Tcp(_) => false,
+            Listening::Unix(_, file) => !file.is_there(),
+        }
+    }
+
     /// The next connection that waits, with the address it comes from.
     pub fn accept(&self) -> io::Result<(Socket, Option<std::net::IpAddr>)> {
         match &self.socket {
@@ -109,6 +163,8 @@ impl Listener {
 const FOR_ALL: Mode = Mode::from_bits_retain(0o666);
 /// socket(2): the machine does not speak this address family.
 const EAFNOSUPPORT: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+/// The interface of a link-local address.
+const ENODEV: i32 = rustix::io::Errno::NODEV.raw_os_error();
 /// The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 /// Bytes that the kernel takes for a client beyond what it has sent already (tcp(7), TCP_NOTSENT_LOWAT): two pieces of a large body, so that a
@@ -125,3 +181,29 @@ const NO_SYN: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, 0),
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(address: &str) -> ListenConfig {
+        ListenConfig { at: Listen::Tcp(address.parse().unwrap()), proxy_protocol: false }
+    }
+
+    #[test]
+    fn an_address_that_is_not_there_is_waited_for_also_alone() {
+        // RFC 5737: of no machine.
+        let (open, waiting) = open_all(&[tcp("198.51.100.7:8080")]).unwrap();
+        assert_eq!((open.len(), waiting.len(), lack(&waiting[0].1)), (0, 1, Lack::Address));
+    }
+
+    #[test]
+    fn a_place_that_is_taken_is_waited_for_beside_another_only() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken_at = tcp(&taken.local_addr().unwrap().to_string());
+        assert!(open_all(std::slice::from_ref(&taken_at)).unwrap_err().contains("in use"));
+        assert!(open_all(&[taken_at.clone(), tcp("198.51.100.7:8080")]).unwrap_err().contains("in use"));
+        let (open, waiting) = open_all(&[taken_at, tcp("127.0.0.1:0")]).unwrap();
+        assert_eq!((open.len(), lack(&waiting[0].1)), (1, Lack::Place));
+    }
+}

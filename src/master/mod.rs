@@ -5,6 +5,7 @@
 //! restart thread does it.
 
 mod clients;
+mod late;
 mod listeners;
 mod operator;
 mod proxies;
@@ -35,13 +36,16 @@ use crate::http::accept::Form;
 use crate::http::head;
 use crate::http::refusal::{Answer, Refusal};
 use crate::ids::GroupId;
+use crate::lock_file::LockFile;
 use crate::plight;
 use crate::pool::Trigger;
 use crate::restart::release;
 use crate::safe_open;
 use crate::signals::{self, Signals};
-use crate::table::{Logs, Shared, ToMaster};
+use crate::table::{Logs, NotListening, Shared, ToMaster};
 use clients::Clients;
+use late::Late;
+pub use late::not_locked;
 use listeners::Listener;
 use operator::Operations;
 use stopping::Stopping;
@@ -66,6 +70,7 @@ pub struct Master {
     signals: Signals,
     control: ControlServer,
     watch: Watch,
+    late: Late,
     operations: Operations,
     conns: Slab<Held>,
     desk: Desk,
@@ -83,8 +88,8 @@ struct Held {
 }
 
 impl Master {
-    /// Binds everything that the configuration names; each error says what could not be done.
-    pub fn new(config: Config) -> Result<Self, String> {
+    /// Binds everything that the configuration names; each error says what could not be done. `lock`: of the run directory.
+    pub fn new(config: Config, lock: LockFile) -> Result<Self, String> {
         let logs = Logs::open(&config)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
@@ -103,13 +108,18 @@ impl Master {
             shared.map_err(|error| format!("server.control_group {name}: {}: {error}", control_path.display()))?;
         }
         control.register(registry).map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        let mut listeners = Vec::new();
-        for (i, at) in config.server.listen.iter().enumerate() {
-            let listener = Listener::bind(at).and_then(|mut listener| listener.register(registry, Token(LISTENERS + i)).map(|()| listener));
-            listeners.push(listener.map_err(|error| format!("server.listen {at}: {error}"))?);
+        let (mut listeners, waiting) = listeners::open_all(&config.server.listen)?;
+        for (i, listener) in listeners.iter_mut().enumerate() {
+            let registered = listener.register(registry, Token(LISTENERS + i));
+            registered.map_err(|error| format!("server.listen {}: {error}", listener.at))?;
+        }
+        for (at, error) in &waiting {
+            log::warn!("server.listen {at}: {error}; it is taken when it can be had, and the others are served");
         }
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(config.server, config.apps, mailbox, clients, logs));
+        let shared = Arc::new(Shared::new(config, mailbox, clients, logs));
+        shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
+        let late = Late::new(registry, LATE, &shared.server, lock, waiting.into_iter().map(|(config, _)| config).collect());
         let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
         Ok(Self {
             operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,
@@ -125,6 +135,7 @@ impl Master {
             signals,
             control,
             watch,
+            late,
             conns: Slab::new(),
             desk: Desk::new(BUFFER),
             todo: VecDeque::new(),
@@ -135,6 +146,11 @@ impl Master {
 
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The places that clients can connect to.
+    pub fn listens_on(&self) -> Vec<String> {
+        self.listeners.iter().map(|listener| listener.at.to_string()).collect()
     }
 
     /// Serves until the server is told to stop and everything has ended.
@@ -158,6 +174,8 @@ impl Master {
             }
             self.take_messages();
             self.take_changes();
+            self.come_back();
+            self.shared.app_log.tick(self.desk.now);
             self.pass_deadlines();
             self.accept();
             self.catch_up();
@@ -179,7 +197,13 @@ impl Master {
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
-        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), self.watch.next_deadline()];
+        let own = [
+            self.desk.deadlines.next(),
+            self.accept_after,
+            self.control.next_deadline(),
+            self.watch.next_deadline(),
+            self.late.next_deadline(),
+        ];
         own.into_iter().chain([queue, stopping]).flatten().min()
     }
 
@@ -210,6 +234,8 @@ impl Master {
             self.take_signals();
         } else if token == WATCH {
             self.watch.wake();
+        } else if token == LATE {
+            self.late.wake(self.desk.now);
         } else if token == WAKER {
             // Its messages are taken after the events.
         } else if (CONTROL..CONTROL + CONTROL_TOKENS).contains(&token.0) {
@@ -539,6 +565,7 @@ const BUFFER: usize = 64 * 1024;
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const WATCH: Token = Token(2);
+const LATE: Token = Token(3);
 const CONTROL: usize = 16;
 const CONTROL_TOKENS: usize = 64;
 const LISTENERS: usize = 256;

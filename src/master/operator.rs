@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
 use crate::control::proto::{
-    AppHistory, AppStatus, Asked, Finishing, InHand, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds,
+    AppHistory, AppStatus, Asked, Broken, Finishing, InHand, NotListening, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds,
 };
 use crate::control::server::{COLLECTING, Detached, Operator, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
@@ -85,11 +86,15 @@ impl Operations {
         }
     }
 
-    fn find(state: &State, app: &str) -> Result<GroupId, String> {
-        state.pool.find(app).ok_or_else(|| {
-            let known: Vec<String> = state.pool.groups().map(|group| group.app().to_string()).collect();
-            format!("there is no app \"{app}\"; there is {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
-        })
+    fn find(&self, state: &State, app: &str) -> Result<GroupId, String> {
+        if let Some(group) = state.pool.find(app) {
+            return Ok(group);
+        }
+        if let Some(broken) = self.shared.broken.iter().find(|broken| broken.app.name == app) {
+            return Err(format!("{app} is not served: {}; mend that, then stop rota and start it again", broken.app.why));
+        }
+        let known: Vec<String> = state.pool.groups().map(|group| group.app().to_string()).collect();
+        Err(format!("there is no app \"{app}\"; there is {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") }))
     }
 
     /// An I/O thread says what it has in hand.
@@ -120,14 +125,14 @@ impl Operations {
             return Err("the server is stopping".to_owned());
         }
         let state = self.shared.table.lock();
-        let group = Self::find(&state, app)?;
+        let group = self.find(&state, app)?;
         Ok((state, group))
     }
 
     /// The release that a rollback goes to; None: something is under way, and is called off instead. The disk is looked at without the lock.
     fn previous(&self, app: &str) -> Result<Option<PathBuf>, String> {
         let state = self.shared.table.lock();
-        let group = Self::find(&state, app)?;
+        let group = self.find(&state, app)?;
         if state.pool.group(group).can_abort() {
             return Ok(None);
         }
@@ -151,6 +156,7 @@ impl Operations {
             (state.records[group.index()].passed_over.clone(), not_written, state.say_lost(*group))
         };
         let recorded: Vec<(Option<PathBuf>, Option<String>, Option<String>)> = views.iter().map(recorded).collect();
+        let not_listening = state.not_listening.clone();
         drop(state);
         let directory = |group, generation| releases.get(&(group, generation)).map(|release| release.root.display().to_string());
         // What serves, or what is being tried where nothing does.
@@ -182,6 +188,14 @@ impl Operations {
             pid: std::process::id(),
             uptime: now.saturating_duration_since(self.started).as_secs_f64().round(),
             listen: self.shared.server.listen.iter().map(ToString::to_string).collect(),
+            not_listening: not_listening.into_iter().map(|not| NotListening { at: not.at, message: not.why }).collect(),
+            broken: self
+                .shared
+                .broken
+                .iter()
+                .map(|broken| Broken { app: broken.app.name.clone(), message: broken.app.why.clone() })
+                .collect(),
+            drained: self.shared.drained.load(Ordering::Relaxed),
             connections: self.shared.connections.open(),
             spooled: self.shared.spool.used(),
             apps,
@@ -202,7 +216,7 @@ fn release(state: &State, group: GroupId, generation: Generation) -> Option<Stri
 impl Operator for Operations {
     fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String> {
         let state = self.shared.table.lock();
-        let app = app.map(|app| Self::find(&state, app).map(|group| state.pool.group(group).app().clone())).transpose()?;
+        let app = app.map(|app| self.find(&state, app).map(|group| state.pool.group(group).app().clone())).transpose()?;
         drop(state);
         let ticket = self.ticket(now);
         self.questions.insert(ticket, Question { since: now, about: About::Status { app, samples: None } });
@@ -221,7 +235,7 @@ impl Operator for Operations {
         };
         let mut state = self.shared.table.lock();
         let one = |state: &mut State, app: &str, aim: Aim| {
-            let group = Self::find(state, app)?;
+            let group = self.find(state, app)?;
             Ok::<_, String>(vec![(group, state.pool.group_mut(group).restart(Trigger::Command, aim, now))])
         };
         let abort = |state: &mut State, group: GroupId| {
@@ -238,12 +252,12 @@ impl Operator for Operations {
             Wish::Rollback { app } => match previous {
                 Some(previous) => one(&mut state, app, Aim::Rollback(Arc::from(previous)))?,
                 None => {
-                    let group = Self::find(&state, app)?;
+                    let group = self.find(&state, app)?;
                     abort(&mut state, group)?
                 }
             },
             Wish::Abort { app } => {
-                let group = Self::find(&state, app)?;
+                let group = self.find(&state, app)?;
                 abort(&mut state, group)?
             }
         };
@@ -255,7 +269,7 @@ impl Operator for Operations {
 
     fn history(&mut self, app: Option<&str>) -> Result<Vec<AppHistory>, String> {
         let state = self.shared.table.lock();
-        let only = app.map(|app| Self::find(&state, app)).transpose()?;
+        let only = app.map(|app| self.find(&state, app)).transpose()?;
         let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
         let histories = wanted.map(|group| {
             let record = &state.records[group.id().index()];
@@ -318,10 +332,14 @@ impl Operator for Operations {
         Ok(detached)
     }
 
-    fn is_detached(&mut self, detached: &Detached, _now: Instant) -> Option<Option<u32>> {
+    fn is_detached(&mut self, detached: &Detached, now: Instant) -> Option<Option<u32>> {
         let state = self.shared.table.lock();
         let group = state.pool.group(detached.id.group);
-        (!group.has(detached.id)).then(|| group.serving_at(detached.number).and_then(|(_, pid)| pid))
+        if group.has(detached.id) {
+            return None;
+        }
+        // With surge = 0 the new one is started when the old one is gone.
+        group.in_place_at(detached.number, now).map(|serving| serving.and_then(|(_, pid)| pid))
     }
 
     fn stays(&mut self, detached: &Detached, now: Instant) -> Option<String> {
@@ -338,7 +356,7 @@ impl Operator for Operations {
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String> {
         let ticket = self.ticket(now);
         let state = self.shared.table.lock();
-        let only = app.map(|app| Self::find(&state, app)).transpose()?;
+        let only = app.map(|app| self.find(&state, app)).transpose()?;
         let (mut silent, mut wakes) = (Vec::new(), Vec::new());
         for group in state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id())) {
             for id in group.ids(draining) {
@@ -391,6 +409,12 @@ impl Operator for Operations {
             Some(walk) if walk.generation == generation => WalkReport::Underway(Progress::new(app, &walk)),
             Some(_) | None => WalkReport::Waiting,
         }
+    }
+
+    fn drain(&mut self, drained: bool) -> Result<String, String> {
+        let health = self.shared.server.health.clone().ok_or("server.health names no path: nobody would hear of it")?;
+        self.shared.drained.store(drained, Ordering::Relaxed);
+        Ok(health)
     }
 
     fn stop(&mut self) {

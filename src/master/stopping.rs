@@ -95,6 +95,7 @@ impl Master {
             drain.as_secs()
         );
         self.watch.close(self.poll.registry());
+        self.late.close(self.poll.registry());
         self.shared.stopping.store(true, Ordering::Relaxed);
         let turn_away_at = self.desk.now + GRACE;
         let close_at = turn_away_at + HANDSHAKE;

@@ -136,6 +136,18 @@ impl<W> Group<W> {
         self.at(number).find(|process| process.is_serving()).map(|process| (process.id, process.pid))
     }
 
+    /// A request would be answered: by a process that serves, after the hold where it is held, or by the one that is started for it.
+    pub fn takes_requests(&self) -> bool {
+        self.processes.iter().any(Process::is_serving) || (self.wanted() == 0 && self.backoff.until.is_none())
+    }
+
+    /// What serves at a number in place of one that is gone. Some(None): nothing, and nothing is on its way. None: not yet.
+    pub fn in_place_at(&self, number: Number, now: Instant) -> Option<Option<(ProcessId, Option<u32>)>> {
+        let serving = self.serving_at(number);
+        let is_on_its_way = serving.is_none() && self.numbers().any(|wanted| wanted == number) && self.view_backoff(now).is_none();
+        (!is_on_its_way || self.ending != Ending::No).then_some(serving)
+    }
+
     /// It is in the table, in whatever state.
     pub fn has(&self, id: ProcessId) -> bool {
         self.find(id).is_some()

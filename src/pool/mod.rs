@@ -44,7 +44,7 @@ pub use sticky::Wish;
 pub use turned::{Answered, Turned};
 pub use walk::{Ask, NoAbort};
 pub use wear::{Living, ToWeigh, Worn};
-pub use words::span;
+pub use words::{span, thousands};
 
 /// All groups.
 #[derive(Debug)]

@@ -157,7 +157,7 @@ impl<W> Group<W> {
     }
 
     /// The longest wait that holds up a number now; failed starts of the group before crashes at one of its numbers.
-    fn view_backoff(&self, now: Instant) -> Option<BackoffView> {
+    pub(super) fn view_backoff(&self, now: Instant) -> Option<BackoffView> {
         let ahead = |until: &Instant| *until > now;
         let starts = self.backoff.until.filter(ahead).map(|until| (self.backoff.failures, until));
         let missing = self.numbers().filter(|number| self.is_missing(*number)).map(|number| &self.place(number).crashes);

@@ -26,7 +26,7 @@ impl fmt::Display for FailureKind {
             FailureKind::Spawn(why) => write!(f, "could not be started: {why}"),
             FailureKind::NoCommand(why) => write!(f, "no command to start it: {why}"),
             FailureKind::Command(why) => write!(f, "its command cannot be run: {why}"),
-            FailureKind::User(why) => write!(f, "its user cannot be taken: {why}"),
+            FailureKind::User(why) => write!(f, "cannot start: {why}"),
             FailureKind::Exited { exit, after, in_probation: false, .. } => {
                 write!(f, "{} after {:.2} s, before it was ready", Died(*exit), after.as_secs_f64())
             }
@@ -182,7 +182,7 @@ fn mib(bytes: u64) -> u64 {
 }
 
 /// `1,234,567`
-fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     match number {
         0..1_000 => number.to_string(),
         _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),

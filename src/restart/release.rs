@@ -126,12 +126,12 @@ fn own_name() -> Result<String, String> {
 /// Looks a user up (NSS: files, LDAP, ...).
 pub fn identity(user: &str, group: Option<&str>) -> Result<Identity, String> {
     let found = User::from_name(user).map_err(|error| format!("user {user}: {error}"))?;
-    let found = found.ok_or_else(|| format!("user {user}: there is no such user"))?;
+    let found = found.ok_or_else(|| format!("no user {user:?}"))?;
     let gid = match group {
         None => found.gid,
         Some(group) => {
             let known = Group::from_name(group).map_err(|error| format!("group {group}: {error}"))?;
-            known.ok_or_else(|| format!("group {group}: there is no such group"))?.gid
+            known.ok_or_else(|| format!("no group {group:?}"))?.gid
         }
     };
     CString::new(user).map_err(|_| format!("user {user:?}: a NUL byte in the name"))?;

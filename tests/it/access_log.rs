@@ -336,7 +336,7 @@ fn off_is_the_default_and_can_be_said() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named_and_rota_does_not_start() {
     for (key, file, why) in [
-        ("access_log", "AT/missing/access.log", "app app: access_log AT/missing/access.log: No such file or directory"),
+        ("server.access_log", "AT/missing/access.log", "server.access_log AT/missing/access.log: No such file or directory"),
         ("server.access_log", "AT/run/..", "server.access_log AT/run/..: "),
         ("server.access_log", "AT/current", "server.access_log AT/current: a symbolic link is not followed"),
     ] {

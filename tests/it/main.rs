@@ -28,6 +28,7 @@ mod dying;
 mod env_file;
 mod error_pages;
 mod exhausted;
+mod first_hour;
 mod framing;
 mod harness;
 mod init;

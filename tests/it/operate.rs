@@ -92,7 +92,7 @@ fn a_second_server_on_the_same_control_socket_is_refused_and_the_first_goes_on()
     let site = Site::start(APP);
     let said = site.rota(&["serve"]);
     said.expect(1);
-    assert!(said.err.contains("another rota answers on"), "{}", said.err);
+    assert!(said.err.contains("another rota, pid "), "{}", said.err);
     assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
     site.rota(&["status"]).expect(0);
 }

@@ -34,22 +34,35 @@ impl Privileges {
     }
 }
 
-/// What makes rota refuse to serve: as root each app names a user that exists, so that no app runs as root by an omission; and nothing is asked
-/// for that every start would fail of. `forbidden`: how bad it is that only another process may do something.
+/// What keeps apps from being started, now or for ever.
 pub fn start_findings(config: &Config, privileges: &Privileges, forbidden: Severity) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for app in &config.apps {
-        let mut add = |(severity, text)| findings.push(Finding { severity, app: Some(app.name.clone()), text });
-        user_problem(&app.start, privileges, forbidden).into_iter().for_each(&mut add);
-        app.start
-            .group
-            .as_deref()
-            .and_then(|group| group_problem(group).or_else(|| foreign_group(group, privileges, forbidden)))
-            .into_iter()
-            .for_each(&mut add);
-        attribute_problems(&app.start.attributes, privileges, forbidden).into_iter().for_each(&mut add);
-    }
-    findings
+    findings(config, |app| [user_problems(app), right_problems(app, privileges, forbidden)].concat())
+}
+
+/// Users and groups that there are not, which may change.
+pub fn user_findings(config: &Config) -> Vec<Finding> {
+    findings(config, user_problems)
+}
+
+/// What rota may never do: as root each app names a user, so that no app runs as root by an omission; and nothing is asked for that every start
+/// would fail of. `forbidden`: how bad it is that only another process may do something.
+pub fn right_findings(config: &Config, privileges: &Privileges, forbidden: Severity) -> Vec<Finding> {
+    findings(config, |app| right_problems(app, privileges, forbidden))
+}
+
+fn user_problems(app: &AppConfig) -> Vec<Problem> {
+    user_problem(&app.start).into_iter().chain(app.start.group.as_deref().and_then(group_problem)).collect()
+}
+
+fn right_problems(app: &AppConfig, privileges: &Privileges, forbidden: Severity) -> Vec<Problem> {
+    let user = foreign_user(&app.start, privileges, forbidden);
+    let group = app.start.group.as_deref().and_then(|group| foreign_group(group, privileges, forbidden));
+    user.into_iter().chain(group).chain(attribute_problems(&app.start.attributes, privileges, forbidden)).collect()
+}
+
+fn findings(config: &Config, problems: impl Fn(&AppConfig) -> Vec<Problem>) -> Vec<Finding> {
+    let finding = |app: &AppConfig, (severity, text)| Finding { severity, app: Some(app.name.clone()), text };
+    config.apps.iter().flat_map(|app| problems(app).into_iter().map(|problem| finding(app, problem)).collect::<Vec<_>>()).collect()
 }
 
 /// The files of variables, as they are now. What is wrong with one is told without anything that is in it.
@@ -64,19 +77,24 @@ pub fn env_file_problem(app: &AppConfig) -> Option<Problem> {
     Some((if may_be_ours { Severity::Warning } else { Severity::Error }, problem))
 }
 
-fn user_problem(start: &StartConfig, privileges: &Privileges, forbidden: Severity) -> Option<Problem> {
-    let Some(name) = &start.user else {
-        let text = "names no user: add user = \"NAME\", or user = \"root\" if that is meant";
-        return privileges.is_root.then(|| (Severity::Error, text.to_owned()));
-    };
+fn user_problem(start: &StartConfig) -> Option<Problem> {
+    let name = start.user.as_deref()?;
     match User::from_name(name) {
-        Ok(Some(user)) if !privileges.is_root && user.uid != Uid::effective() => {
-            Some((forbidden, format!("only root can start processes as user {name:?}")))
-        }
         Ok(Some(_)) => None,
         Ok(None) => Some((Severity::Error, format!("there is no user {name:?}"))),
         Err(error) => Some((Severity::Error, format!("user {name:?} cannot be looked up: {error}"))),
     }
+}
+
+/// One that rota may not become, or none at all.
+fn foreign_user(start: &StartConfig, privileges: &Privileges, forbidden: Severity) -> Option<Problem> {
+    let Some(name) = &start.user else {
+        let text = "names no user: add user = \"NAME\", or user = \"root\" if that is meant";
+        return privileges.is_root.then(|| (Severity::Error, text.to_owned()));
+    };
+    let user = User::from_name(name).ok().flatten()?;
+    let is_other = !privileges.is_root && user.uid != Uid::effective();
+    is_other.then(|| (forbidden, format!("only root can start processes as user {name:?}")))
 }
 
 /// Of a group that exists.

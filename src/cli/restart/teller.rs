@@ -54,7 +54,7 @@ impl<W: Write> Teller<W> {
     /// Time passed: the seconds of the live line move.
     pub fn tick(&mut self, now: Instant) {
         if let (Look::Live { width }, Some((progress, heard))) = (self.look, &self.shown) {
-            let line = live_line(progress, now.saturating_duration_since(*heard).as_secs_f64());
+            let line = live_line(progress, now.saturating_duration_since(*heard).as_secs_f64(), width);
             self.live.rewrite(&line, width);
         }
     }
@@ -74,7 +74,11 @@ impl<W: Write> Teller<W> {
     fn asked(&mut self, walks: &[Asked]) {
         let names: Vec<String> = walks.iter().map(|walk| format!("{} {}", walk.app, walk.generation)).collect();
         match self.look {
-            Look::Live { width } => self.live.rewrite(&format!("{}: asked for", names.join(", ")), width),
+            Look::Live { width } => {
+                let all = format!("{}: asked for", names.join(", "));
+                let line = if all.chars().count() < width { all } else { format!("{} apps: asked for", names.len()) };
+                self.live.rewrite(&line, width);
+            }
             Look::NoWait => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for; rota status shows how it goes\n"))),
             Look::Plain => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for\n"))),
             Look::Json => {}
@@ -119,13 +123,19 @@ fn step_line(progress: &Progress) -> String {
     format!("{} {}: {back}{}", progress.app, progress.generation, place(progress))
 }
 
-/// The same with a bar, the time that it has taken and the time left, `later` seconds after it was said.
-fn live_line(progress: &Progress, later: f64) -> String {
+/// The same with a bar, the time that it has taken and the time left, `later` seconds after it was said; as much of that as there is room for.
+fn live_line(progress: &Progress, later: f64, width: usize) -> String {
     let (done, of) = (usize::from(progress.replaced), usize::from(progress.of).max(1));
     let filled = BAR * done.min(of) / of;
-    let bar = "#".repeat(filled) + &".".repeat(BAR - filled);
-    let left = left(progress, later).map(|left| format!(", {left}")).unwrap_or_default();
-    format!("[{bar}] {} {} ({} in all{left})", step_line(progress), span(progress.phase_seconds + later), span(progress.seconds + later))
+    let bar = format!("[{}{}] ", "#".repeat(filled), ".".repeat(BAR - filled));
+    let step = format!("{} {}", step_line(progress), span(progress.phase_seconds + later));
+    let all = span(progress.seconds + later);
+    let left = left(progress, later);
+    let times = left.as_ref().map_or_else(|| format!(" ({all} in all)"), |left| format!(" ({all} in all, {left})"));
+    let short = left.map_or_else(String::new, |left| format!(" ({left})"));
+    let fits = |line: &String| line.chars().count() < width;
+    let lines = [format!("{bar}{step}{times}"), format!("{bar}{step}{short}"), format!("{step}{short}")];
+    lines.into_iter().find(fits).unwrap_or(step)
 }
 
 /// One sentence; what serves if it failed, and the last output of the process that did.

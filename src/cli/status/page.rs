@@ -1,25 +1,42 @@
 //! The page that `rota status` prints: plain values in, text out. Tables fit 80 columns, sentences are wrapped at the given width.
 
+use super::brief;
 use crate::cli::say::Paint;
 use crate::cli::table::{brief_size, brief_span, count, harmless, output_lines, size, span, table, wrap};
 use crate::cli::walk::{left, place, room};
-use crate::control::proto::{AppStatus, HeldBy, LastFailure, Pause, ProcessStatus, Progress, QueueStatus, Resists, StatusReply};
+use crate::control::proto::{
+    AppStatus, Broken, HeldBy, LastFailure, NotListening, Pause, ProcessStatus, Progress, QueueStatus, Resists, StatusReply,
+};
 use crate::ids::Generation;
 
 /// The whole page.
 pub fn render(status: &StatusReply, width: usize, paint: Paint) -> String {
-    let StatusReply { version, pid, uptime, listen, connections, spooled, apps, schema: _ } = status;
+    let StatusReply { version, pid, uptime, listen, not_listening, broken, drained, connections, spooled, apps, schema: _ } = status;
+    let listen: Vec<&str> = listen.iter().map(String::as_str).filter(|at| not_listening.iter().all(|not| not.at != *at)).collect();
     let listen = if listen.is_empty() { "nothing".to_owned() } else { listen.join(", ") };
     let spooled = if *spooled == 0 { String::new() } else { format!(", {} in temporary files", size(*spooled)) };
     let connections = if *connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") };
     let head = format!("rota {version}, pid {pid}, up {}, {connections}{spooled}, listens on {listen}", span(*uptime));
     let mut text = wrap(&harmless(&head), 0, width);
-    if apps.is_empty() {
+    let mut trouble = |what: &str, mark: &str| text.push_str(&wrap(&harmless(what), 0, width).replacen(mark, &paint.bad(mark), 1));
+    for NotListening { at, message } in not_listening {
+        trouble(&format!("NOT LISTENING on {at}: {message}; it is taken when it can be had"), "NOT LISTENING");
+    }
+    for Broken { app, message } in broken {
+        trouble(&format!("NOT SERVED: {app}: {message}; its requests are answered 503"), "NOT SERVED");
+    }
+    if *drained {
+        trouble("DRAINED: the health path says 503, and requests are served; rota undrain ends it", "DRAINED");
+    }
+    if apps.is_empty() && broken.is_empty() {
         text.push_str("no apps\n");
     }
-    for app in apps {
+    // With more than one, a line for each: what is wrong with one of 29 is to be seen at a look.
+    if let [app] = apps.as_slice() {
         text.push('\n');
         render_app(&mut text, app, width, paint);
+    } else if !apps.is_empty() {
+        text.push_str(&brief::table_of(apps, width, paint));
     }
     text
 }
@@ -287,6 +304,32 @@ blog  g7 /srv/blog/releases/41
     }
 
     #[test]
+    fn of_29_apps_each_has_a_line_that_fits() {
+        let app = |number: u32| {
+            let quiet = AppStatus { resists: None, walk: None, pause: None, not_written: None, backoff: None, held: None, ..troubled() };
+            let app = AppName::new(&format!("app-{number}")).unwrap();
+            match number {
+                7 => AppStatus { app, ..troubled() },
+                8 => AppStatus { app, walk: troubled().walk, ..quiet },
+                9 => AppStatus { app, processes: vec![], ..quiet },
+                _ => AppStatus { app, ..quiet },
+            }
+        };
+        let page = render(&StatusReply { apps: (1..=29).map(app).collect(), spooled: 0, ..server() }, 80, Paint(false));
+        let lines: Vec<&str> = page.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{page}");
+        assert_eq!(lines.len(), 1 + 1 + 29 + 2 + 1, "{page}");
+        assert_eq!(lines[1], "app     gen   up  busy  wait  done  err  cpu   mem  state");
+        assert_eq!(lines[2], "app-1   g7   1/2   2/5     2  2408    6  14%  132M  serves");
+        assert_eq!(lines[8], "app-7   g7   1/2   2/5     2  2408    6  14%  132M  RESISTS g8");
+        assert_eq!(lines[9], "app-8   g7   1/2   2/5     2  2408    6  14%  132M  restart 1/2 boot");
+        assert_eq!(lines[10], "app-9   g7   0/2   0/0     2     0    0    -     -  DOWN");
+        assert_eq!(lines[31], "app-7: process 1 of g8: exited with status 1 after 0.42 s, before it was ready");
+        assert_eq!(lines[32], "app-9: killed by signal 9 40.00 s after it was ready");
+        assert_eq!(lines[33], "all of one: rota status APP");
+    }
+
+    #[test]
     fn a_failure_that_is_the_reason_to_resist_is_told_once() {
         let resists = troubled().resists.unwrap();
         let Resists { generation, seconds, at, message, output, .. } = resists;
@@ -361,7 +404,9 @@ blog  g7 /srv/blog/releases/41
     fn the_readme_lists_every_field_of_the_json_and_no_other() {
         let process = ProcessStatus { replaced: Some("as asked".to_owned()), finishes_for: Some(1.5), ..process(1, 7, "serving") };
         let app = AppStatus { processes: vec![process], ..troubled() };
-        let status = StatusReply { apps: vec![app], ..server() };
+        let not_listening = vec![NotListening { at: String::new(), message: String::new() }];
+        let broken = vec![Broken { app: String::new(), message: String::new() }];
+        let status = StatusReply { apps: vec![app], not_listening, broken, ..server() };
         let mut fields = BTreeSet::new();
         places(&serde_json::to_value(&status).unwrap(), "", &mut fields);
         let readme = include_str!("../../../README.md");
@@ -369,6 +414,20 @@ blog  g7 /srv/blog/releases/41
         let listed = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned);
         assert_eq!(listed.collect::<BTreeSet<_>>(), fields);
         assert!(section.contains(&format!("`schema` is {SCHEMA}")), "{section}");
+    }
+
+    #[test]
+    fn what_is_not_served_stands_above_what_is() {
+        let not_listening = vec![NotListening { at: "[::]:80".to_owned(), message: "Address in use".to_owned() }];
+        let broken = vec![Broken { app: "shop".to_owned(), message: "/etc/rota/apps.d/shop.toml:3:1: unknown key \"comand\"".to_owned() }];
+        let page = render(&StatusReply { not_listening, broken, spooled: 0, ..server() }, 80, Paint(false));
+        let expected = "\
+rota 0.1.0, pid 812, up 4 d 3 h, 12 connections, listens on 0.0.0.0:80
+NOT LISTENING on [::]:80: Address in use; it is taken when it can be had
+NOT SERVED: shop: /etc/rota/apps.d/shop.toml:3:1: unknown key \"comand\"; its
+  requests are answered 503
+";
+        assert_eq!(page, expected);
     }
 
     #[test]
@@ -384,6 +443,9 @@ blog  g7 /srv/blog/releases/41
             pid: 812,
             uptime: 356_400.0,
             listen: vec!["0.0.0.0:80".to_owned(), "[::]:80".to_owned()],
+            not_listening: vec![],
+            broken: vec![],
+            drained: false,
             connections: 12,
             spooled: 3 << 20,
             apps: vec![],

@@ -70,7 +70,10 @@ fn print_pages(heard: &Receiver<Heard>, look: &Look, paint: Paint) -> Exit {
 /// Err: what ended it, to be said when the terminal is as it was.
 fn draw_until_the_end(heard: &Receiver<Heard>, look: &Look, every: Duration, paint: Paint, mut screen: Screen) -> Result<Exit, String> {
     let mut view = View { page: None, seen: Instant::now(), trouble: None };
+    let (mut keys, mut top) = (Keys::default(), 0_usize);
     loop {
+        let (rows, columns) = terminal_size();
+        let page_of = rows.saturating_sub(3).max(1);
         match heard.recv_timeout(CLOCK) {
             Ok(Heard::Look(Ok(reply))) => {
                 view = View { page: Some(reply), seen: Instant::now(), trouble: None };
@@ -83,23 +86,30 @@ fn draw_until_the_end(heard: &Receiver<Heard>, look: &Look, every: Duration, pai
                 }
                 view.trouble = Some(message);
             }
-            Ok(Heard::Key(b'q' | b'Q')) | Ok(Heard::Signal(SIGTERM | SIGHUP)) => return Ok(Exit::Done),
-            Ok(Heard::Signal(SIGINT)) => return Ok(Exit::Done),
+            Ok(Heard::Key(byte)) => match keys.press(byte) {
+                Some(Press::End) => return Ok(Exit::Done),
+                Some(Press::By(lines)) => top = top.saturating_add_signed(lines),
+                Some(Press::Pages(pages)) => top = top.saturating_add_signed(pages * page_of as isize),
+                Some(Press::Top) => top = 0,
+                Some(Press::Bottom) => top = usize::MAX,
+                None => continue,
+            },
+            Ok(Heard::Signal(SIGTERM | SIGHUP | SIGINT)) => return Ok(Exit::Done),
             Ok(Heard::Signal(SIGTSTP)) => screen = screen.stop_for_a_while().map_err(|error| format!("the terminal: {error}"))?,
-            Ok(Heard::Signal(_) | Heard::Key(_)) => {}
+            Ok(Heard::Signal(_)) => {}
             // The age of an old page moves.
             Err(RecvTimeoutError::Timeout) if view.trouble.is_some() => {}
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Done),
         }
-        let (rows, columns) = terminal_size();
         let text = match &view.page {
             Some(reply) => text(reply, look, columns.clamp(40, 120), paint).ok_or("the server answered something else")?,
             None => String::new(),
         };
         let note = view.note(every, paint);
         // Nobody sees it any more.
-        if screen.draw(&frame(&text, &note, rows, columns)).is_err() {
+        let lines = frame(&text, &note, rows, columns, &mut top);
+        if screen.draw(&lines).is_err() {
             return Ok(Exit::Done);
         }
     }
@@ -136,22 +146,87 @@ impl View {
     }
 }
 
-/// Exactly what stands on a screen of so many rows and columns: the page, cut at the right and below, and the note in the last line.
-fn frame(page: &str, note: &str, rows: usize, columns: usize) -> Vec<String> {
+/// Exactly what stands on a screen of so many rows and columns: the page from line `top` on, cut at the right and below, and the note in the
+/// last line. `top` is put where the page has so many lines.
+fn frame(page: &str, note: &str, rows: usize, columns: usize, top: &mut usize) -> Vec<String> {
     let lines: Vec<&str> = page.lines().collect();
     let room = rows.saturating_sub(2);
     let mut shown: Vec<String> = match lines.len() {
-        count if count <= room => lines.iter().map(|line| cut(line, columns)).collect(),
+        count if count <= room => {
+            *top = 0;
+            lines.iter().map(|line| cut(line, columns)).collect()
+        }
         count => {
+            // One line says what is above and below.
             let whole = room.saturating_sub(1);
-            let more = cut(&format!("... {} more lines", count - whole), columns);
-            lines[..whole].iter().map(|line| cut(line, columns)).chain([more]).collect()
+            *top = (*top).min(count - whole);
+            let below = count - *top - whole;
+            let more = match (*top, below) {
+                (0, below) => format!("... {below} more lines below: space, arrows"),
+                (above, 0) => format!("... {above} more lines above"),
+                (above, below) => format!("... {above} more lines above, {below} below"),
+            };
+            lines[*top..*top + whole].iter().map(|line| cut(line, columns)).chain([cut(&more, columns)]).collect()
         }
     };
     shown.resize(rows.saturating_sub(1), String::new());
     shown.push(cut(note, columns));
     shown.truncate(rows);
     shown
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Press {
+    End,
+    /// Down so many lines, or up.
+    By(isize),
+    Pages(isize),
+    Top,
+    Bottom,
+}
+
+/// Bytes of a terminal as keys: those of `less`, and the arrows and page keys (xterm's, ECMA-48 CSI).
+#[derive(Debug, Default)]
+struct Keys {
+    /// Of an escape sequence that is not whole.
+    begun: Vec<u8>,
+}
+
+impl Keys {
+    fn press(&mut self, byte: u8) -> Option<Press> {
+        if byte == 0x1b {
+            self.begun = vec![byte];
+            return None;
+        }
+        if self.begun.is_empty() {
+            return match byte {
+                b'q' | b'Q' => Some(Press::End),
+                b'j' | b'\n' | b'\r' => Some(Press::By(1)),
+                b'k' => Some(Press::By(-1)),
+                b' ' | b'f' => Some(Press::Pages(1)),
+                b'b' => Some(Press::Pages(-1)),
+                b'g' => Some(Press::Top),
+                b'G' => Some(Press::Bottom),
+                _ => None,
+            };
+        }
+        self.begun.push(byte);
+        let is_whole = self.begun.len() > 2 && (byte.is_ascii_alphabetic() || byte == b'~');
+        let begins = self.begun.len() == 2 && matches!(byte, b'[' | b'O');
+        if !is_whole && (begins || self.begun.len() > 2 && self.begun.len() < LONGEST_KEY) {
+            return None;
+        }
+        match std::mem::take(&mut self.begun).get(2..)? {
+            b"A" => Some(Press::By(-1)),
+            b"B" => Some(Press::By(1)),
+            b"5~" => Some(Press::Pages(-1)),
+            b"6~" => Some(Press::Pages(1)),
+            b"H" | b"1~" => Some(Press::Top),
+            b"F" | b"4~" => Some(Press::Bottom),
+            _ => None,
+        }
+    }
 }
 
 /// The terminal while it is ours. Dropping it gives it back as it was.
@@ -249,6 +324,8 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
 const CLEAR_RIGHT: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
+/// Bytes of an escape sequence; what is longer is no key.
+const LONGEST_KEY: usize = 8;
 /// How often the age of a page that cannot be renewed is drawn.
 const CLOCK: Duration = Duration::from_millis(500);
 
@@ -258,22 +335,41 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_page_that_fits_has_its_note_in_the_last_line() {
-        assert_eq!(frame("a\nb\n", "q", 5, 10), ["a", "b", "", "", "q"]);
-        assert_eq!(frame("a\nb\nc\n", "q", 5, 10), ["a", "b", "c", "", "q"]);
+    fn from(page: &str, rows: usize, columns: usize, mut top: usize) -> Vec<String> {
+        frame(page, "q", rows, columns, &mut top)
     }
 
     #[test]
-    fn a_page_that_is_too_long_says_how_much_is_missing() {
-        assert_eq!(frame("a\nb\nc\nd\n", "q", 5, 20), ["a", "b", "... 2 more lines", "", "q"]);
-        assert_eq!(frame("a\nb\n", "q", 3, 20), ["... 2 more lines", "", "q"]);
+    fn a_page_that_fits_has_its_note_in_the_last_line() {
+        assert_eq!(from("a\nb\n", 5, 10, 0), ["a", "b", "", "", "q"]);
+        assert_eq!(from("a\nb\nc\n", 5, 10, 7), ["a", "b", "c", "", "q"]);
+    }
+
+    #[test]
+    fn a_page_that_is_too_long_says_how_much_is_missing_and_scrolls() {
+        assert_eq!(from("a\nb\nc\nd\n", 5, 50, 0), ["a", "b", "... 2 more lines below: space, arrows", "", "q"]);
+        assert_eq!(from("a\nb\nc\nd\n", 5, 50, 1), ["b", "c", "... 1 more lines above, 1 below", "", "q"]);
+        let mut top = usize::MAX;
+        assert_eq!(frame("a\nb\nc\nd\n", "q", 5, 50, &mut top), ["c", "d", "... 2 more lines above", "", "q"]);
+        assert_eq!(top, 2);
+        assert_eq!(from("a\nb\n", 3, 20, 0), ["... 2 more lines bel", "", "q"]);
+    }
+
+    #[test]
+    fn keys_come_byte_by_byte() {
+        let pressed = |bytes: &[u8]| {
+            let mut keys = Keys::default();
+            bytes.iter().filter_map(|byte| keys.press(*byte)).collect::<Vec<_>>()
+        };
+        assert_eq!(pressed(b"jk gGq"), [Press::By(1), Press::By(-1), Press::Pages(1), Press::Top, Press::Bottom, Press::End]);
+        assert_eq!(pressed(b"\x1b[A\x1bOB\x1b[5~\x1b[6~"), [Press::By(-1), Press::By(1), Press::Pages(-1), Press::Pages(1)]);
+        assert_eq!(pressed(b"\x1b[1;5Aq\x1b[99q\x1b\x1b[Hx"), [Press::End, Press::Top]);
     }
 
     #[test]
     fn no_screen_is_too_small() {
         for (rows, columns) in [(0, 0), (1, 1), (2, 3), (3, 80)] {
-            let lines = frame("abcdef\nb\nc\n", "every 1 s", rows, columns);
+            let lines = from("abcdef\nb\nc\n", rows, columns, 1);
             assert!(lines.len() == rows && lines.iter().all(|line| line.chars().count() <= columns), "{lines:?}");
         }
     }

@@ -4,6 +4,7 @@ mod conf_files;
 mod errors;
 mod noise;
 mod reports;
+mod serving;
 mod spelling;
 mod values;
 

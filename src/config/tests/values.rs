@@ -19,9 +19,11 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },
             limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, body_rate: 500, connections: 10_000, per_client: 0 },
             machine: MachineConfig { processes: None, spawning: None },
+            health: None,
             errors: Pages::new(),
         },
         apps: Vec::new(),
+        broken: Vec::new(),
     };
     assert_eq!(good(""), expected);
     assert_eq!(parse(&[]).unwrap().config, expected);
@@ -60,6 +62,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         restart_file: None,
         watch: false,
         log: None,
+        log_rate: 10_000,
         access_log: None,
         timeouts: AppTimeouts { app: seconds(60), tunnel: seconds(3600), pooled: Duration::from_millis(1500) },
         request_timeout: None,
@@ -87,6 +90,7 @@ spool_dir = "/tmp"
 spool_max = 5
 max_processes = 200
 max_spawning = 3
+health = "/health/"
 state_dir = "/srv/state"
 access_log = "json"
 timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
@@ -133,6 +137,7 @@ request_timeout = "1s"
 restart_file = "tmp/restart.txt"
 watch = true
 log = "/srv/blog/app.log"
+log_rate = 7
 access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 buffer = { request = false, response = false }
@@ -161,6 +166,7 @@ sendfile_root = "/srv/files"
         timeouts: ClientTimeouts { head: seconds(1), body: seconds(2), keepalive: seconds(0), write: seconds(4) },
         limits: ClientLimits { head: 1024, headers: 128, target: 64, body_rate: 2048, connections: 1, per_client: 3 },
         machine: MachineConfig { processes: Some(200), spawning: Some(3) },
+        health: Some("/health".to_owned()),
         errors: Pages::new(),
     };
     assert_eq!(config.server, server);
@@ -218,6 +224,7 @@ sendfile_root = "/srv/files"
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,
         log: Some("/srv/blog/app.log".into()),
+        log_rate: 7,
         access_log: Some(AccessLogConfig::On { format: LogFormat::Combined, file: Some("/srv/blog/access.log".into()) }),
         timeouts: AppTimeouts { app: seconds(1), tunnel: seconds(2), pooled: seconds(0) },
         request_timeout: Some(seconds(1)),

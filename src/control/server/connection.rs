@@ -287,6 +287,8 @@ impl Connection {
                 let asked = operator.ask_requests(app.as_deref(), draining, now);
                 self.collect(asked, operator, now)
             }
+            Request::Drain {} => self.drain(true, operator, now),
+            Request::Undrain {} => self.drain(false, operator, now),
             Request::Stop {} => {
                 log::info!("control socket: stop, asked for by {}", self.who());
                 operator.stop();
@@ -329,6 +331,17 @@ impl Connection {
         let walks = walks.into_iter().map(|walk| Followed { walk, told: None }).collect();
         self.stage = Stage::Following { since: now, walks };
         self.follow(operator, now)
+    }
+
+    fn drain<O: Operator>(&mut self, drained: bool, operator: &mut O, now: Instant) -> Result<(), Closes> {
+        match operator.drain(drained) {
+            Ok(health) => {
+                let says = if drained { "answers 503 from now on" } else { "answers as it is from now on" };
+                log::info!("control socket: {health} {says}, asked for by {}", self.who());
+                self.last_word(&Reply::Drained { drained, health }, now)
+            }
+            Err(message) => self.last_word(&Reply::Error { message }, now),
+        }
     }
 
     fn last_word(&mut self, reply: &Reply, now: Instant) -> Result<(), Closes> {

@@ -314,7 +314,7 @@ fn a_server_that_answers_keeps_its_socket() {
     let path = dir.path().join("control.sock");
     let server = ControlServer::bind(&path, FIRST, TOKENS).unwrap();
     let error = ControlServer::bind(&path, FIRST, TOKENS).unwrap_err();
-    assert_eq!(error.to_string(), format!("another rota answers on {}", path.display()));
+    assert_eq!(error.to_string(), format!("{}: another server answers there (pid {})", path.display(), std::process::id()));
     assert!(UnixStream::connect(&path).is_ok());
     drop(server);
 }
@@ -375,6 +375,10 @@ struct Fake {
 const STATUS: Ticket = Ticket(7);
 
 impl Operator for Fake {
+    fn drain(&mut self, _: bool) -> Result<String, String> {
+        Ok("/health".to_owned())
+    }
+
     fn ask_status(&mut self, app: Option<&str>, _: Instant) -> Result<Ticket, String> {
         self.statuses += 1;
         self.status_of = Some(app.unwrap_or("all").to_owned());
@@ -468,7 +472,7 @@ impl World {
         let (ours, theirs) = UnixStream::pair().unwrap();
         [&ours, &theirs].iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
         let stranger = UCred { uid: rustix::process::Uid::from_raw(4242), ..rustix::net::sockopt::socket_peercred(&ours).unwrap() };
-        self.server.shared = true;
+        self.server.shared = Some(Gid::from_raw(4242));
         self.server.place(mio::net::UnixStream::from_std(theirs), stranger, self.poll.registry(), self.now);
         Client(ours, Vec::new())
     }
@@ -583,5 +587,17 @@ fn progress(app: &str) -> Progress {
 
 /// Told apart by its version.
 fn status(of: &str) -> StatusReply {
-    StatusReply { schema: SCHEMA, version: of.to_owned(), pid: 7, uptime: 1.0, listen: vec![], connections: 0, spooled: 0, apps: vec![] }
+    StatusReply {
+        schema: SCHEMA,
+        version: of.to_owned(),
+        pid: 7,
+        uptime: 1.0,
+        listen: vec![],
+        not_listening: vec![],
+        broken: vec![],
+        drained: false,
+        connections: 0,
+        spooled: 0,
+        apps: vec![],
+    }
 }

@@ -144,7 +144,7 @@ impl Server {
         let (master, inbox) = mailbox(poll.registry(), Token(0)).expect("a mailbox");
         let watch = poll.registry().try_clone().expect("a registry");
         let logs = Logs::open(&loaded.config).expect("they are off");
-        let shared = Arc::new(Shared::new(loaded.config.server, loaded.config.apps, master, watch, logs));
+        let shared = Arc::new(Shared::new(loaded.config, master, watch, logs));
         Self { shared, _poll: poll, _inbox: inbox }
     }
 

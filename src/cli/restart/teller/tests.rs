@@ -51,7 +51,7 @@ fn a_line_longer_than_the_terminal_is_cut_and_what_follows_begins_a_new_one() {
     teller.tell(&Reply::Progress(Box::new(booting())), Instant::now());
     teller.end_line();
     teller.end_line();
-    assert_eq!(String::from_utf8(out).unwrap(), "\r\x1b[K[######......] blog\n");
+    assert_eq!(String::from_utf8(out).unwrap(), "\r\x1b[Kblog g8: 2 of 4 rep\n");
 }
 
 #[test]
@@ -119,8 +119,16 @@ blog g8: ROLLED BACK after 12 s: failed at process 3, 2 replaced and rolled back
 
 #[test]
 fn the_time_left_is_told_when_the_last_walk_says_it() {
-    let line = live_line(&Progress { left_seconds: Some(8.3), ..booting() }, 2.5);
+    let line = live_line(&Progress { left_seconds: Some(8.3), ..booting() }, 2.5, 100);
     assert_eq!(line, "[######......] blog g8: 2 of 4 replaced; process 3: boot 3.7 s (8.5 s in all, about 6 s left)");
+}
+
+#[test]
+fn in_80_columns_the_time_left_goes_last() {
+    let line = |width| live_line(&Progress { left_seconds: Some(8.3), ..booting() }, 2.5, width);
+    assert_eq!(line(80), "[######......] blog g8: 2 of 4 replaced; process 3: boot 3.7 s (about 6 s left)");
+    assert_eq!(line(75), "blog g8: 2 of 4 replaced; process 3: boot 3.7 s (about 6 s left)");
+    assert_eq!(line(50), "blog g8: 2 of 4 replaced; process 3: boot 3.7 s");
 }
 
 #[test]
@@ -135,8 +143,8 @@ fn why_an_old_process_goes_first_stays_above_the_live_line_and_is_said_once() {
     let expected = "\
 \r\x1b[Kblog g8: asked for\
 \r\x1b[Kblog g8: process 3: memory is short (80 MiB of memory are left): the old one goes first
-\r\x1b[K[######......] blog g8: 2 of\
-\r\x1b[K[######......] blog g8: 2 of";
+\r\x1b[Kblog g8: 2 of 4 replaced; pr\
+\r\x1b[Kblog g8: 2 of 4 replaced; pr";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 

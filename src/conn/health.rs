@@ -1,0 +1,67 @@
+//! The health path, which rota answers itself (`server.health`): 200 where requests are taken, else 503, for balancers and monitors. On
+//! whichever thread has the connection; takes the lock for a look, and only where that path is asked for.
+
+use std::io::Write;
+use std::sync::atomic::Ordering;
+
+use super::Conn;
+use super::answering;
+use super::desk::Turn;
+use crate::http::exchange::RequestFacts;
+use crate::http::framing::RequestBody;
+use crate::http::head::RequestHead;
+use crate::table::Shared;
+
+/// Answers a question for the health of rota or, by its Host, of an app. False: it is a request as any other.
+pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, turn: &mut Turn<'_>) -> bool {
+    let Some(health) = &turn.shared.server.health else { return false };
+    let path = head.path.split_once('?').map_or(head.path, |(path, _)| path);
+    // HAProxy asks with OPTIONS unless it is told otherwise.
+    let asks = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && facts.body == RequestBody::None;
+    if !asks || path != health {
+        return false;
+    }
+    let (status, says) = match state(turn.shared, head.host(), head.path) {
+        Ok(()) => ("200 OK", "ok"),
+        Err(why) => ("503 Service Unavailable", why),
+    };
+    let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
+    let connection = if keep { "keep-alive" } else { "close" };
+    turn.out.clear();
+    let written = write!(
+        turn.out,
+        "HTTP/1.1 {status}\r\nDate: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: {connection}\r\n\r\n",
+        turn.date,
+        says.len() + 1
+    );
+    debug_assert!(written.is_ok(), "writing to memory does not fail");
+    if !facts.head_only {
+        turn.out.extend_from_slice(says.as_bytes());
+        turn.out.push(b'\n');
+    }
+    answering::answered(conn, keep, &[], turn);
+    true
+}
+
+/// Err: why requests should go elsewhere.
+fn state(shared: &Shared, host: Option<&str>, path: &str) -> Result<(), &'static str> {
+    if shared.stopping.load(Ordering::Relaxed) {
+        return Err("stopping");
+    }
+    if shared.drained.load(Ordering::Relaxed) {
+        return Err("drained");
+    }
+    // A Host that names no app, as balancers send it, or none at all, is a question for all of them.
+    let app = host.and_then(|host| shared.router.route(Some(host), path));
+    if app.is_some_and(|app| app.index() >= shared.apps.len()) {
+        return Err("the app is not served");
+    }
+    let state = shared.table.lock();
+    let mut groups = state.pool.groups().filter(|group| app.is_none_or(|app| app == group.id())).peekable();
+    match app {
+        Some(_) if groups.any(|group| group.takes_requests()) => Ok(()),
+        Some(_) => Err("no process of the app serves"),
+        None if groups.peek().is_none() || groups.any(|group| group.takes_requests()) => Ok(()),
+        None => Err("no process of any app serves"),
+    }
+}
