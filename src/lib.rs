@@ -45,6 +45,14 @@
 //! What a process has had, its age, its memory ([`samples`]) and a request that it does not come back from (`io_thread::overdue`) are books of the
 //! table; the step that replaces it is the one of a restart, from the release that serves, one at a time and never during a walk.
 //!
+//! # What is missing or wrong
+//!
+//! It costs itself alone. An app whose description has a mistake is left out, and keeps what would be its requests from the others
+//! (`config::parse`, [`router`]); what cannot be listened on yet, and a run directory that was removed, are tried for now and then
+//! (`master::late`); a log file that is another one, or cannot be opened, is opened when it can be (`log_files::writer`). One server has its
+//! directories ([`lock_file`]). The path of `server.health` is answered where a request is read (`conn::health`); how much of what an app
+//! prints gets into the journal decides `app_log::rate`.
+//!
 //! # A death
 //!
 //! Connections tell of the end of a process before the system does: `io_thread::death` holds what was in hand until the exit is known, and

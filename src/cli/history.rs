@@ -46,8 +46,7 @@ fn page(apps: &[AppHistory], last: usize, now: u64, is_there: impl Fn(&Path) -> 
         text.extend(lines.next().map(|heading| format!("{heading}\n")));
         for (line, (app, entry)) in lines.zip(&entries) {
             let release = entry.release.as_deref().map_or("-".to_owned(), |release| harmless(&release.display().to_string()));
-            let line = line.trim_end_matches(END);
-            text.push_str(&format!("{line}{}\n", shortened(&release, width.saturating_sub(shown_width(line)))));
+            text.push_str(&with_release(line.trim_end_matches(END), &release, width));
             if entry.outcome != "done" || entry.but.is_some() {
                 text.push_str(&wrap(&harmless(&entry.message), 4, width));
                 // That of the newest: a release that is tried ten times says the same ten times.
@@ -83,6 +82,15 @@ fn columns(mut rows: Vec<Vec<String>>, width: usize) -> String {
     rows.iter_mut().for_each(|row| drop(row.remove(AGO)));
     let heading: Vec<&str> = HEADING.iter().enumerate().filter(|(column, _)| *column != AGO).map(|(_, name)| *name).collect();
     table(&heading, &rows, 0)
+}
+
+/// The release stands last, or, where a long name leaves no room for it, in a line of its own.
+fn with_release(line: &str, release: &str, width: usize) -> String {
+    let room = width.saturating_sub(shown_width(line));
+    if room >= SHORTEST.min(release.chars().count()) {
+        return format!("{line}{}\n", shortened(release, room));
+    }
+    format!("{}\n    {}\n", line.trim_end(), shortened(release, width.saturating_sub(4)))
 }
 
 /// The end of a path that is too long for its column: `.../releases/42`.
@@ -245,7 +253,7 @@ blog: /srv/42 was accepted last; rota rollback blog goes to /srv/41
         let long = AppHistory { app: AppName::new("application-number-1").unwrap(), ..blog() };
         let text_of_long = plain(&[long], 20, |_| true);
         assert!(
-            text_of_long.lines().all(|line| line.chars().count() <= 80) && text_of_long.contains("rollback  /srv/41"),
+            text_of_long.lines().all(|line| line.chars().count() <= 80) && text_of_long.contains("rollback\n    /srv/41\n"),
             "{text_of_long}"
         );
         assert!(text.contains("restart (watch)  ") && text.contains("  ...20304\n"), "{text}");
