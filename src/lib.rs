@@ -66,6 +66,7 @@
 //!   waits for that one's ([`pool::Wish`]).
 //! - A process that is out of service gets nothing new from the moment that this is said.
 //! - Never more processes than wanted plus `surge`, beside those that outlast their drain, one at each number at most; with a surge never fewer serving because of a walk, memory permitting.
+//! - Never more connections to a process than it has slots, in use and idle.
 //! - With `leader = "exclusive"` there are never two processes of number 1, in whatever state.
 //! - Over all apps never more processes than `max_processes`, each counted until nothing is left of it; what an app wants already has its
 //!   place among them, and what is one more waits ([`pool::Limits`]).

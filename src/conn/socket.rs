@@ -9,7 +9,8 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::net::SendFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 
 /// A non-blocking stream socket.
 #[derive(Debug)]
@@ -72,6 +73,12 @@ impl Socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
+    }
+
+    /// Whether there is nothing to read, not even the end.
+    pub fn is_silent(&self) -> bool {
+        let looked = rustix::net::recv(self, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(looked, Err(Errno::AGAIN))
     }
 
     /// Whether the other side is gone for both directions (reset, or closed with our bytes unread).

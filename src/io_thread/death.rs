@@ -51,9 +51,8 @@ impl IoThread {
             if it.socket.is_reset() {
                 exchange.closed = Some(Fault::Broken(ErrorKind::ConnectionReset.into()));
             }
-            if it.reused {
-                // It was closed while it was idle, or the process is gone: the others say no more.
-                self.upstreams.close_idle();
+            if let Some(idled) = it.idled {
+                self.upstreams.closed_on_request(idled);
             }
             self.upstreams.close(upstream);
         }

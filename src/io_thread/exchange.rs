@@ -180,11 +180,14 @@ impl IoThread {
         client.exchange = Some(Box::new(Exchange::new(claim, self.desk.now)));
         let limit = self.app.request_timeout.map_or(self.app.timeouts.app, |limit| limit.min(self.app.timeouts.app));
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + limit);
-        // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun: only a
-        // request that may be sent twice takes one, and only the first time.
-        let may_reuse = request.facts.idempotent && request.tries == 1 && !request.is_streamed;
+        // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun.
+        let (is_first, may_repeat) = (request.tries == 1, request.facts.idempotent && !request.is_streamed);
         self.ask_for_body(key);
-        let reused = if may_reuse { self.upstreams.reuse(Owner::Client(key)) } else { None };
+        let reused = match (is_first, may_repeat) {
+            (true, true) => self.upstreams.reuse(Owner::Client(key), self.desk.now),
+            (true, false) => self.upstreams.reuse_at_once(Owner::Client(key)),
+            (false, _) => None,
+        };
         match reused {
             Some(upstream) => {
                 self.attach(key, upstream);

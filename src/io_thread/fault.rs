@@ -47,7 +47,7 @@ impl IoThread {
         let Some(exchange) = exchange.take() else { return };
         let in_body = matches!(exchange.stage, Stage::Body { .. });
         let Exchange { claim, upstream, begun, seen, .. } = *exchange;
-        let reused = upstream.is_some_and(|upstream| self.upstreams.all[upstream].reused);
+        let idled = upstream.and_then(|upstream| self.upstreams.all[upstream].idled);
         if let Some(upstream) = upstream {
             self.upstreams.close(upstream);
         }
@@ -59,9 +59,8 @@ impl IoThread {
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
         let suspected = verdict == Verdict::Ended { suspected: true };
         let again = closed && !suspected && exchange::may_retry(seen, never_reached, idempotent);
-        if again && reused {
-            // It was closed while it was idle, or the process is gone: the others say no more.
-            self.upstreams.close_idle();
+        if let Some(idled) = idled.filter(|_| closed && !seen) {
+            self.upstreams.closed_on_request(idled);
         }
         if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
             log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);

@@ -9,6 +9,7 @@ mod clients;
 mod death;
 mod exchange;
 mod fault;
+mod habit;
 mod in_hand;
 mod leave;
 mod messages;
@@ -58,6 +59,8 @@ pub struct Process {
     pub name: ProcessName,
     pub pid: u32,
     pub endpoint: Endpoint,
+    /// How many requests it takes at a time.
+    pub slots: u32,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
     /// End of file: the program was executed. A message: why it was not.
@@ -153,7 +156,7 @@ impl IoThread {
         let pipes = Pipes::new(printed, process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
         Ok(Self {
-            upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled),
+            upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled, process.slots),
             probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, process.aside, desk.now)),
             app,
             id: process.id,
@@ -277,7 +280,7 @@ impl IoThread {
         upstream.closing |= event.is_read_closed();
         match upstream.owner {
             // Idle: its end, or bytes that nobody asked for. Either way it is of no use.
-            upstream::Owner::Nobody if upstream.readable => self.upstreams.close(key),
+            upstream::Owner::Nobody if upstream.readable => self.upstreams.ended(key, self.desk.now),
             upstream::Owner::Nobody => {}
             upstream::Owner::Client(client) => {
                 if event.is_writable() {

@@ -1,4 +1,6 @@
-//! Connections to the app: opened when needed, kept for the next request, closed when idle for `timeouts.pooled`.
+//! Connections to the app: opened when needed, kept for the next request, closed when idle for `timeouts.pooled`. Never more than the process
+//! has slots, whether they work or idle: a thread or a process of the app may wait at each of them (puma for 0.2 s, starman for 1 s), and takes
+//! nothing else meanwhile.
 //!
 //! On the I/O thread of their process. Which client a connection works for is written in it; what is exchanged is not its business.
 
@@ -10,6 +12,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
+use super::habit::{self, Habit};
 use crate::conn::socket::Socket;
 use crate::restart::spawn::Endpoint;
 use crate::socket_file::AppSocket;
@@ -27,8 +30,8 @@ pub struct Upstream {
     pub closing: bool,
     /// An event for writability is asked for.
     wants_write: bool,
-    /// It carried a request before this one: that it is closed says nothing about the process.
-    pub reused: bool,
+    /// It carried a request before this one, and idled so long in between: that it is closed says nothing about the process.
+    pub idled: Option<Duration>,
     /// The beginning of a head that is not whole yet.
     pub input: Vec<u8>,
     /// Of a tunnel: bytes for the app that its socket did not take yet.
@@ -60,15 +63,27 @@ pub struct Upstreams {
     /// Waiting for a request, the one used last at the end.
     idle: Vec<(usize, Instant)>,
     idle_limit: Duration,
+    habit: Habit,
+    /// The slots of the process.
+    most: usize,
+}
+
+impl Upstream {
+    /// Nothing has come on it, also not its end, up to this moment. A system call.
+    fn is_silent(&self) -> bool {
+        !self.readable && self.socket.is_silent()
+    }
 }
 
 impl Upstreams {
-    pub fn new(endpoint: Endpoint, idle_limit: Duration) -> Self {
+    /// `slots`: of the process; each connection works for whoever has one of them, or idles.
+    pub fn new(endpoint: Endpoint, idle_limit: Duration, slots: u32) -> Self {
         let app = match endpoint {
             Endpoint::Unix(path) => App::Unix(AppSocket::new(path)),
             Endpoint::Tcp(addr) => App::Tcp(addr),
         };
-        Self { all: Slab::new(), app, idle: Vec::new(), idle_limit }
+        let most = usize::try_from(slots).unwrap_or(usize::MAX);
+        Self { all: Slab::new(), app, idle: Vec::new(), idle_limit, habit: Habit::Unknown, most }
     }
 
     /// Where the process turned out to listen.
@@ -84,15 +99,61 @@ impl Upstreams {
         }
     }
 
-    /// A kept connection, the one used last first: the others may then grow old and close.
-    pub fn reuse(&mut self, owner: Owner) -> Option<usize> {
+    /// A kept connection for a request that may be sent again, the one used last first: the others may then grow old and close.
+    pub fn reuse(&mut self, owner: Owner, now: Instant) -> Option<usize> {
         let is_quiet = |(key, _): &(usize, Instant)| !self.all[*key].readable;
         // One that is not is closed when its event has its turn.
-        let (key, _) = self.idle.remove(self.idle.iter().rposition(is_quiet)?);
+        let place = self.idle.iter().rposition(is_quiet)?;
+        Some(self.take(place, owner, now))
+    }
+
+    /// A kept connection for a request that must not be sent twice: one that has just answered, of a process that is known to hold them.
+    pub fn reuse_at_once(&mut self, owner: Owner) -> Option<usize> {
+        // Not the time of this turn of the loop: what counts is how long it idles when the request is written.
+        let now = Instant::now();
+        self.look_at_the_oldest(now);
+        let (key, since) = *self.idle.last()?;
+        if !self.habit.is_safe(now.saturating_duration_since(since)) {
+            return None;
+        }
+        if self.all[key].is_silent() {
+            return Some(self.take(self.idle.len() - 1, owner, now));
+        }
+        self.ended(key, now);
+        None
+    }
+
+    /// Whether the app holds a connection that idles; not asked any more when that is known.
+    fn look_at_the_oldest(&mut self, now: Instant) {
+        if let (Habit::Unknown, Some((key, since))) = (self.habit, self.idle.first()) {
+            let idle = now.saturating_duration_since(*since);
+            if habit::proves(idle) && self.all[*key].is_silent() {
+                self.habit.held(idle);
+            }
+        }
+    }
+
+    fn take(&mut self, place: usize, owner: Owner, now: Instant) -> usize {
+        let (key, since) = self.idle.remove(place);
         let upstream = &mut self.all[key];
         upstream.owner = owner;
-        upstream.reused = true;
-        Some(key)
+        upstream.idled = Some(now.saturating_duration_since(since));
+        key
+    }
+
+    /// The app has closed it while it was idle, or has said what nobody asked for.
+    pub fn ended(&mut self, key: usize, now: Instant) {
+        if let Some((_, since)) = self.idle.iter().find(|(idle, _)| *idle == key) {
+            self.habit.closed(now.saturating_duration_since(*since));
+        }
+        self.close(key);
+    }
+
+    /// The app has closed one that had idled so long, and the request that was sent on it has no answer: it was closed while it was idle, or
+    /// the process is gone. The others say no more.
+    pub fn closed_on_request(&mut self, idled: Duration) {
+        self.habit.closed(idled);
+        self.close_idle();
     }
 
     /// Something came, or its end, on an idle connection.
@@ -104,6 +165,9 @@ impl Upstreams {
 
     /// A new connection. `WouldBlock`: the app's backlog is full (Unix sockets, connect(2)).
     pub fn open(&mut self, owner: Owner, registry: &Registry, token: impl Fn(usize) -> Token) -> io::Result<usize> {
+        if let Owner::Client(_) = owner {
+            self.make_room();
+        }
         let entry = self.all.vacant_entry();
         let key = entry.key();
         let (mut socket, interest) = match &mut self.app {
@@ -124,7 +188,7 @@ impl Upstreams {
             is_put_off: false,
             closing: false,
             wants_write,
-            reused: false,
+            idled: None,
             input: Vec::new(),
             output: Vec::new(),
         });
@@ -141,6 +205,19 @@ impl Upstreams {
         }
     }
 
+    /// A new one takes the place of an idle one, which is closed first, also when there could be more: so there are never more than requests
+    /// at a time. One is left to idle, if there may be so many, until it has shown that the app holds them.
+    fn make_room(&mut self) {
+        let left = usize::from(self.habit == Habit::Unknown && self.all.len() < self.most);
+        if self.idle.len() > left
+            && let Some((key, _)) = self.idle.pop()
+        {
+            self.all.remove(key);
+        }
+        // Whoever asks has a slot, so the others that work are fewer than the slots.
+        debug_assert!(self.all.len() < self.most, "{} connections of {} slots, and one more", self.all.len(), self.most);
+    }
+
     /// Asks for an event when the app's socket takes bytes again.
     pub fn ask_writable(&mut self, key: usize, registry: &Registry, token: Token) -> io::Result<()> {
         let upstream = &mut self.all[key];
@@ -155,6 +232,9 @@ impl Upstreams {
     pub fn keep(&mut self, key: usize, now: Instant) {
         let upstream = &mut self.all[key];
         upstream.owner = Owner::Nobody;
+        if let Some(idled) = upstream.idled {
+            self.habit.held(idled);
+        }
         self.idle.push((key, now));
     }
 
@@ -167,6 +247,7 @@ impl Upstreams {
 
     /// Closes what has been idle for too long.
     pub fn close_old(&mut self, now: Instant) {
+        self.look_at_the_oldest(now);
         let old = self.idle.iter().take_while(|(_, since)| now.saturating_duration_since(*since) >= self.idle_limit).count();
         for (key, _) in self.idle.drain(..old) {
             self.all.remove(key);
@@ -183,5 +264,83 @@ impl Upstreams {
     /// When the oldest idle one has to be closed.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.idle.first().map(|(_, since)| *since + self.idle_limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    const CLIENT: Owner = Owner::Client(0);
+
+    /// An app that accepts, and rota's side of its connections.
+    struct Rig {
+        poll: mio::Poll,
+        listener: UnixListener,
+        upstreams: Upstreams,
+        now: Instant,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Rig {
+        fn of(slots: u32) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("socket");
+            let listener = UnixListener::bind(&path).unwrap();
+            let upstreams = Upstreams::new(Endpoint::Unix(path), Duration::from_secs(60), slots);
+            Self { poll: mio::Poll::new().unwrap(), listener, upstreams, now: Instant::now(), _dir: dir }
+        }
+
+        fn open(&mut self) -> (usize, UnixStream) {
+            let key = self.upstreams.open(CLIENT, self.poll.registry(), Token).unwrap();
+            (key, self.listener.accept().unwrap().0)
+        }
+
+        /// So many that were in use at the same time and idle since then, the app's sides of them.
+        fn idle(&mut self, count: usize, since: Duration) -> Vec<UnixStream> {
+            let opened: Vec<_> = (0..count).map(|_| self.open()).collect();
+            let idle_since = self.now.checked_sub(since).unwrap();
+            opened.iter().for_each(|(key, _)| self.upstreams.keep(*key, idle_since));
+            opened.into_iter().map(|(_, stream)| stream).collect()
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_new_one_takes_the_place_of_an_idle_one() {
+        let mut rig = Rig::of(3);
+        let _app = rig.idle(3, LONG);
+        for left in [2, 1, 0] {
+            let _app = rig.open();
+            assert_eq!((rig.upstreams.all.len(), rig.upstreams.idle.len()), (3, left));
+        }
+    }
+
+    #[test]
+    fn one_is_left_to_idle_until_the_app_has_shown_that_it_holds_it() {
+        let mut rig = Rig::of(3);
+        let _app = rig.idle(1, Duration::ZERO);
+        let _more = rig.open();
+        assert_eq!(rig.upstreams.idle.len(), 1);
+        rig.upstreams.idle[0].1 -= LONG;
+        assert_eq!(rig.upstreams.reuse_at_once(CLIENT), None, "it has idled for long itself");
+        let _more = rig.open();
+        assert_eq!((rig.upstreams.all.len(), rig.upstreams.idle.len()), (2, 0));
+    }
+
+    #[test]
+    fn one_that_was_closed_unseen_carries_nothing() {
+        let mut rig = Rig::of(3);
+        let _old = rig.idle(1, LONG);
+        let (key, app) = rig.open();
+        rig.upstreams.keep(key, Instant::now() + LONG);
+        assert_eq!(rig.upstreams.reuse_at_once(CLIENT), Some(key), "the app has held the other one");
+        rig.upstreams.keep(key, Instant::now() + LONG);
+        drop(app);
+        assert_eq!(rig.upstreams.reuse_at_once(CLIENT), None);
+        assert_eq!((rig.upstreams.habit, rig.upstreams.all.len()), (Habit::Hasty, 1));
     }
 }

@@ -188,11 +188,11 @@ impl Restart {
         if !self.has_memory(id, &name) {
             return;
         }
-        let (process, slots) = match self.launch(id, &name) {
+        let process = match self.launch(id, &name) {
             Ok(launched) => launched,
             Err(failure) => return self.not_started(id, &name, failure),
         };
-        let pid = process.pid;
+        let (pid, slots) = (process.pid, process.slots);
         // Before its thread runs: what that reports is of a process that the table knows.
         let mut state = self.shared.table.lock();
         let group = state.pool.group_mut(id.group);
@@ -238,8 +238,7 @@ impl Restart {
         self.shared.table.lock().pool.group_mut(id.group).start_failed(id, failure, Instant::now());
     }
 
-    /// The process, and how many slots it has.
-    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<(io_thread::Process, u32), Failure> {
+    fn launch(&mut self, id: ProcessId, name: &ProcessName) -> Result<io_thread::Process, Failure> {
         let (release, aside) = {
             let state = self.shared.table.lock();
             (state.releases.get(&(id.group, name.generation)).cloned(), state.pool.group(id.group).any_serving())
@@ -265,8 +264,8 @@ impl Restart {
             self.keep();
         }
         self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, _dir: dir });
-        let process = io_thread::Process { id, name: name.clone(), pid, endpoint, stdout, stderr, report, aside, nice };
-        Ok((process, release.concurrency))
+        let slots = release.concurrency;
+        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, slots, stdout, stderr, report, aside, nice })
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
