@@ -22,6 +22,7 @@ mod broken_release;
 mod buffers;
 mod census;
 mod cli;
+mod connections;
 mod deployments;
 mod differential;
 mod dying;

@@ -215,6 +215,11 @@ impl Site {
         fs::read_to_string(self.path("shared/marks")).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
+    /// Of each process of the fixture: its app, the most connections that rota held to it at a time, and how many it opened.
+    pub fn connections(&self) -> Vec<(String, u64, u64)> {
+        connections(self.dir.path())
+    }
+
     /// Lets `/hold?name=NAME` answer.
     pub fn open(&self, name: &str) {
         fs::write(self.path("shared").join(format!("open-{name}")), "").unwrap();
@@ -237,6 +242,32 @@ fn of_site(dir: &Path) -> Vec<u32> {
     pids.filter(is_ours).collect()
 }
 
+fn connections(dir: &Path) -> Vec<(String, u64, u64)> {
+    let files = fs::read_dir(dir.join("shared")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let one = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_prefix("connections-")?.rsplit_once('-')?.0.to_owned();
+        let text = fs::read_to_string(&path).ok()?;
+        // A process that was killed while it wrote has left it empty.
+        let (most, all) = text.split_once(' ')?;
+        Some((name, most.parse().ok()?, all.parse().ok()?))
+    };
+    files.filter_map(one).collect()
+}
+
+/// What the fixture saw of its server ([`crate::fixture`]): never more connections to a process than requests at a time and one to look
+/// whether it is ready, and nothing that no server may do.
+fn verdict(dir: &Path) {
+    let config = fs::read_to_string(dir.join("rota.toml")).unwrap_or_default();
+    // Of several apps the most: none has more than it may where each is given the same.
+    let of_line = |line: &str| line.strip_prefix("concurrency = ")?.parse().ok();
+    let concurrency: u64 = config.lines().filter_map(of_line).max().unwrap_or(100);
+    for (app, most, _) in connections(dir) {
+        assert!(most <= concurrency + 1, "{app}: {most} connections at a time to a process that takes {concurrency} requests");
+    }
+    let complaints = fs::read_to_string(dir.join("shared/complaints")).unwrap_or_default();
+    assert!(complaints.is_empty(), "the app complains:\n{complaints}");
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
         if let Some(server) = &mut self.server {
@@ -255,6 +286,9 @@ impl Drop for Site {
                 kill(*pid, Signal::KILL);
             }
             assert!(std::thread::panicking(), "processes were left after the server was killed: {left:?}");
+        }
+        if !std::thread::panicking() {
+            verdict(self.dir.path());
         }
     }
 }
