@@ -257,9 +257,9 @@ def running(wanted, options=None):
         yield [Peer(name, directory, stack, options) for name in wanted]
 
 
-def free_port():
+def free_port(first=18200):
     """A port that nothing listens on now; from below the range that the system gives to clients, so that no client takes it first."""
-    for port in range(18200, 32000):
+    for port in range(first, 32000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

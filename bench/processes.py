@@ -14,14 +14,14 @@ STOP_PATIENCE = 15  # seconds from TERM to KILL: rota drains before it ends
 class Process:
     """A program in the foreground with its output in a file."""
 
-    def __init__(self, name, command, log, env=None):
+    def __init__(self, name, command, log, env=None, directory=None):
         self.name = name
         self.log = pathlib.Path(log)
         with open(self.log, "ab") as output:
             # A session of its own: Ctrl-C reaches the driver alone, which then ends each process in order.
             self.popen = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**os.environ, **(env or {})}, start_new_session=True,
+                env={**os.environ, **(env or {})}, cwd=directory, start_new_session=True,
             )
         self.pid = self.popen.pid
 
