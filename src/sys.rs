@@ -243,6 +243,9 @@ pub fn be_nice(nice: i32) -> io::Result<()> {
 /// notice on a machine with one or two. Its threads have the nice value `own`, or what they added to it. That of the session's scheduling group
 /// anybody can take back; that of its threads, which counts where groups are made otherwise, only root can. What fails here stops nothing.
 pub fn step_back(session: u32, own: i32) {
+    if !leads_its_session(session) {
+        return;
+    }
     let by = aside(own);
     let _ = fs::write(format!("/proc/{session}/autogroup"), (own + by).to_string());
     renice(session, |nice| (own..own + by).contains(&nice).then_some(nice + by));
@@ -250,9 +253,17 @@ pub fn step_back(session: u32, own: i32) {
 
 /// Undoes [`step_back`]. What the app set itself beside it stays.
 pub fn step_up(session: u32, own: i32) {
+    if !leads_its_session(session) {
+        return;
+    }
     let by = aside(own);
     let _ = fs::write(format!("/proc/{session}/autogroup"), own.to_string());
     renice(session, |nice| (by > 0 && nice >= own + by).then_some(nice - by));
+}
+
+/// A process that is stopped before it has a session of its own is still in rota's, whose scheduling group everybody else is in, too.
+fn leads_its_session(pid: u32) -> bool {
+    as_pid(pid).is_ok_and(|pid| rustix::process::getsid(Some(pid)).is_ok_and(|session| session == pid))
 }
 
 /// How far a session with this nice value can step back: no value is above 19 (nice(2)).
@@ -442,6 +453,18 @@ mod tests {
         }
         let _ = shell.wait();
         assert!(found);
+    }
+
+    #[test]
+    fn what_has_no_session_of_its_own_yet_steps_nobody_back() {
+        let autogroup = || fs::read_to_string("/proc/self/autogroup").unwrap_or_default();
+        let before = autogroup();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        step_back(child.id(), own_nice());
+        let after = autogroup();
+        let _ = child.kill();
+        let _ = child.wait();
+        assert_eq!(after, before);
     }
 
     #[test]
