@@ -3,7 +3,7 @@
 use std::io;
 
 use super::death::Verdict;
-use super::exchange::{Exchange, Stage};
+use super::exchange::Exchange;
 use super::{Client, IoThread};
 use crate::http::cut::Cut;
 use crate::http::exchange;
@@ -45,7 +45,6 @@ impl IoThread {
         }
         let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
         let Some(exchange) = exchange.take() else { return };
-        let in_body = matches!(exchange.stage, Stage::Body { .. });
         let Exchange { claim, upstream, begun, seen, .. } = *exchange;
         let idled = upstream.and_then(|upstream| self.upstreams.all[upstream].idled);
         if let Some(upstream) = upstream {
@@ -73,7 +72,7 @@ impl IoThread {
         }
         // The end of the process ended its connections.
         let fault = match self.exit {
-            Some(exit) if closed && in_body && exit != Exit::Status(0) => Fault::Died(Some(exit)),
+            Some(exit) if closed && exit != Exit::Status(0) => Fault::Died(Some(exit)),
             Some(_) | None => fault,
         };
         let ended = match fault {

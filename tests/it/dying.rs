@@ -62,6 +62,7 @@ fn a_post_that_the_app_dies_of_is_sent_once() {
     assert_eq!((reply.status, reply.keep), (502, true));
     assert_eq!(site.marks(), ["crash"]);
     recovers(&site);
+    assert!(site.log().contains("the app's process died before its answer was whole (exit status 3); answered 502"), "{}", site.log());
 }
 
 #[test]
