@@ -134,8 +134,13 @@ impl Probe {
     }
 }
 
+/// With what every visitor's request has: some apps answer 500 where it says of nobody whom it is for (SvelteKit's `getClientAddress`).
 fn request(path: &str, host: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rota\r\nX-Forwarded-Proto: http\r\nConnection: close\r\n\r\n").into_bytes()
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rota\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: {host}\r\n\
+         X-Forwarded-Proto: http\r\nConnection: close\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 impl Report {
@@ -372,3 +377,16 @@ const TOLD: Duration = Duration::from_secs(1);
 /// A request that an app took and forgot is asked again after this.
 const ANSWER_SECONDS: u64 = 10;
 const MAX_REPORT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_probe_names_a_client_as_every_request_does() {
+        let asked = String::from_utf8(super::request("/up", "blog.example.org")).unwrap();
+        assert!(asked.starts_with("GET /up HTTP/1.1\r\nHost: blog.example.org\r\n") && asked.ends_with("\r\n\r\n"), "{asked}");
+        assert!(
+            asked.contains("\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: blog.example.org\r\nX-Forwarded-Proto: http\r\n"),
+            "{asked}"
+        );
+    }
+}
