@@ -95,7 +95,7 @@ fn all_processes_killed_at_once_are_replaced_and_what_comes_meanwhile_waits() {
 
 #[test]
 fn an_app_that_prints_without_end_does_not_hold_itself_up() {
-    let site = Site::prepare("processes = 1\nconcurrency = 4\nbind = \"unix\"\nprobation = \"1ms\"");
+    let site = Site::prepare("processes = 1\nconcurrency = 4\nbind = \"unix\"\nprobation = \"1ms\"\nlog_rate = 0");
     site.release("1", "noise 20000");
     site.flip("1");
     let site = site.serve();
