@@ -167,6 +167,8 @@ fn posts_have_connections_of_their_own_for_ever_after_the_app_has_closed_one_ear
     // The first is closed right behind the answer before it.
     assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
     assert_eq!(wire.ask(&kept("/hang-up")).unwrap().status, 502);
+    // Behind this one all that were opened before are counted.
+    assert_eq!(wire.ask(&post("/echo")).unwrap().status, 200);
     for _ in 0..3 {
         assert_eq!(opened_for_posts(&site, &mut wire), POSTS);
         std::thread::sleep(millis(600));
