@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::folders::Folders;
 use super::{Conn, Request};
 use crate::date::Date;
-use crate::deadlines::Deadlines;
+use crate::deadlines::{self, Deadlines};
 use crate::http::request_id::RequestIds;
 use crate::table::Shared;
 
@@ -14,6 +14,8 @@ use crate::table::Shared;
 pub struct Desk {
     /// Of this turn of the loop.
     pub now: Instant,
+    /// What the loop lost before this turn.
+    lost: Option<Duration>,
     pub date: Date,
     pub deadlines: Deadlines,
     pub scratch: Vec<u8>,
@@ -27,6 +29,7 @@ impl Desk {
     pub fn new(buffer: usize) -> Self {
         Self {
             now: Instant::now(),
+            lost: None,
             date: Date::new(),
             deadlines: Deadlines::default(),
             scratch: vec![0; buffer],
@@ -34,6 +37,21 @@ impl Desk {
             spare: Spare::default(),
             folders: Folders::default(),
         }
+    }
+
+    /// A turn of the loop begins, which meant to be back at `due_back`. Some: so much time was lost ([`deadlines::lost`]).
+    pub fn begin(&mut self, due_back: Option<Instant>) -> Option<Duration> {
+        let ran = std::mem::replace(&mut self.now, Instant::now());
+        self.lost = deadlines::lost(ran, due_back, self.now);
+        self.lost
+    }
+
+    /// Takes over the deadline of a connection that comes from another loop. What was lost before this turn it lost, too: in the mailbox.
+    pub fn adopt(&mut self, conn: &mut Conn, token: usize) {
+        if let Some(by) = self.lost {
+            conn.put_off(by);
+        }
+        self.deadlines.adopt(&mut conn.deadline, token);
     }
 
     /// For the connection that the loop calls `token`.

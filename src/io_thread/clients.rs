@@ -77,7 +77,7 @@ impl IoThread {
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         conn.register(self.poll.registry(), Name::client(key)).ok()?;
-        self.desk.deadlines.adopt(&mut conn.deadline, key);
+        self.desk.adopt(&mut conn, key);
         entry.insert(Client { conn, exchange: None });
         Some(key)
     }

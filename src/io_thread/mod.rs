@@ -37,7 +37,6 @@ use crate::config::AppConfig;
 use crate::conn::Conn;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
-use crate::deadlines;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::cut::Cut;
 use crate::ids::{ProcessId, ProcessName};
@@ -199,8 +198,7 @@ impl IoThread {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
-            let ran = std::mem::replace(&mut self.desk.now, Instant::now());
-            if let Some(by) = deadlines::lost(ran, due_back, self.desk.now) {
+            if let Some(by) = self.desk.begin(due_back) {
                 self.put_off(by);
             }
             // First of all: an idle connection on which something came is of no use, and a client of the same batch must not get it.

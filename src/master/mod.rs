@@ -29,7 +29,6 @@ use crate::conn::intake::{self, Next};
 use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
-use crate::deadlines;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Wake};
 use crate::http::accept::Form;
@@ -165,8 +164,7 @@ impl Master {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
-            let ran = std::mem::replace(&mut self.desk.now, Instant::now());
-            if let Some(by) = deadlines::lost(ran, due_back, self.desk.now) {
+            if let Some(by) = self.desk.begin(due_back) {
                 self.put_off(by);
             }
             for event in &events {
@@ -505,7 +503,7 @@ impl Master {
     fn put_back(&mut self, mut conn: Box<Conn>) -> usize {
         conn.readable = true;
         let key = self.conns.insert(Held { conn, registered: false });
-        self.desk.deadlines.adopt(&mut self.conns[key].conn.deadline, key);
+        self.desk.adopt(&mut self.conns[key].conn, key);
         self.todo.push_back(key);
         key
     }
