@@ -261,9 +261,10 @@ pub fn step_up(session: u32, own: i32) {
     renice(session, |nice| (by > 0 && nice >= own + by).then_some(nice - by));
 }
 
-/// A process that is stopped before it has a session of its own is still in rota's, whose scheduling group everybody else is in, too.
+/// A process that is stopped before it has a session of its own is still in rota's, whose scheduling group everybody else is in, too. Its number
+/// is read from /proc: in a container it is 0 where the leader is outside, a value that getsid(2) has no type for.
 fn leads_its_session(pid: u32) -> bool {
-    as_pid(pid).is_ok_and(|pid| rustix::process::getsid(Some(pid)).is_ok_and(|session| session == pid))
+    Stat::read(pid).is_some_and(|stat| stat.field(SESSION) == Some(pid.into()))
 }
 
 /// How far a session with this nice value can step back: no value is above 19 (nice(2)).

@@ -172,10 +172,10 @@ impl<'a> Stage<'a> {
 
 /// Processes that were started for this site and belong to no session of these leaders.
 fn strays(site: &Site, leaders: &[u32]) -> Vec<u32> {
+    // One that ended while we looked is none. From /proc, which has a number (0) where the leader is outside this container; field 6 (proc(5)).
     let session = |pid: &u32| {
-        let pid = rustix::process::Pid::from_raw(*pid as i32)?;
-        // One that ended while we looked is none.
-        rustix::process::getsid(Some(pid)).ok().map(|session| session.as_raw_nonzero().get() as u32)
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(3)?.parse::<u32>().ok()
     };
     site.left().into_iter().filter(|pid| session(pid).is_some_and(|session| !leaders.contains(&session))).collect()
 }
