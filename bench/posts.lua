@@ -1,26 +1,28 @@
--- As wrk.lua, for bench/posts. Arguments after `--`: `get`, `post`, or `mixed` for one POST in ten.
+-- For bench/posts: a thread for each client, whose requests are counted. Arguments after `--`: `get`, `post`, or `mixed` for one POST in ten.
 
-local body = string.rep("name=value&", 9) .. "x"
+local report = dofile(debug.getinfo(1, "S").source:match("^@(.*)posts%.lua$") .. "report.lua")
+local threads = {}
+
+function setup(thread)
+  table.insert(threads, thread)
+end
 
 function init(args)
-  local form = { ["Content-Type"] = "application/x-www-form-urlencoded" }
-  if args[1] == "post" then
-    wrk.method, wrk.body = "POST", body
-    wrk.headers["Content-Type"] = form["Content-Type"]
-  elseif args[1] == "mixed" then
-    local get, post, count = wrk.format("GET"), wrk.format("POST", nil, form, body), 0
-    -- Defined here alone: it is called for every request and costs the load generator its speed.
-    request = function()
-      count = count + 1
-      return count % 10 == 0 and post or get
-    end
+  local body = string.rep("name=value&", 9) .. "x"
+  local get = wrk.format("GET")
+  local post = wrk.format("POST", nil, { ["Content-Type"] = "application/x-www-form-urlencoded" }, body)
+  local period = ({ get = math.huge, post = 1, mixed = 10 })[args[1]]
+  count = 0
+  request = function()
+    count = count + 1
+    return count % period == 0 and post or get
   end
 end
-function done(summary, latency, requests)
-  local errors = summary.errors
-  print(string.format(
-    'JSON {"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, ' ..
-    '"bad": {"connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.connect, errors.read, errors.write, errors.timeout, errors.status))
+
+function done(summary, latency)
+  local clients = {}
+  for _, thread in ipairs(threads) do
+    table.insert(clients, thread:get("count"))
+  end
+  report(summary, latency, clients)
 end

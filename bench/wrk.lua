@@ -1,5 +1,7 @@
--- Prints what wrk measured as one line of JSON. Arguments after `--`: `close` for a new connection per request, `upload BYTES`.
+-- Arguments after `--`: `close` for a new connection per request, `upload BYTES`.
 -- Defines no request() or response(): those would be called for every request and cost the load generator its speed.
+
+local report = dofile(debug.getinfo(1, "S").source:match("^@(.*)wrk%.lua$") .. "report.lua")
 
 function init(args)
   if args[1] == "close" then
@@ -10,11 +12,6 @@ function init(args)
   end
 end
 
-function done(summary, latency, requests)
-  local errors = summary.errors
-  print(string.format(
-    'JSON {"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, ' ..
-    '"bad": {"connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.connect, errors.read, errors.write, errors.timeout, errors.status))
+function done(summary, latency)
+  report(summary, latency)
 end
