@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::ports;
 use crate::site::kill;
 use crate::tally::{Result_, Tally};
 use crate::traffic::{ALL, Load, names};
@@ -29,7 +30,7 @@ struct Alone {
 impl Alone {
     fn start(behaviour: &str) -> Alone {
         let dir = release(behaviour);
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = ports::free();
         let mut command = app(dir.path());
         let child = command.env("PORT", addr.port().to_string()).spawn().unwrap();
         Alone { dir, addr, child }
@@ -109,7 +110,7 @@ fn every_kind_of_traffic_is_served_whole_by_the_fixture_alone() {
 
 #[test]
 fn each_loss_has_its_name() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = ports::free();
     assert_eq!(wire::get(nobody, "/").unwrap_err(), Trouble::Refused);
 
     let alone = Alone::start("").ready();

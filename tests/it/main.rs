@@ -43,6 +43,7 @@ mod matrix;
 mod operate;
 mod pool;
 mod pool_life;
+mod ports;
 mod proxies;
 mod proxy;
 mod quiet;

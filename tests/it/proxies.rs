@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
+use crate::ports;
 use crate::site::Site;
 use crate::wait::{self, secs};
 use crate::wire::{self, LIMIT, Trouble, Wire, kept};
@@ -16,7 +17,7 @@ const APP: &str = "processes = 1\nconcurrency = 50\nbind = \"unix\"\nprobation =
 /// A plain listener at `site.addr`, and one that takes the PROXY protocol at the address behind it.
 fn site(keys: &str) -> (Site, SocketAddr) {
     let site = Site::prepare(&format!("{APP}\n{keys}"));
-    let proxied = free_port();
+    let proxied = ports::free();
     let socket = site.path("http.sock");
     let plain = format!("listen = [\"{}\"]", site.addr);
     let listen =
@@ -27,10 +28,6 @@ fn site(keys: &str) -> (Site, SocketAddr) {
     site.release("1", "");
     site.flip("1");
     (site.serve(), proxied)
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// What the app is told of where a request is from: every field that has to do with it, in order.
@@ -307,7 +304,7 @@ fn haproxy(site: &Site, config: &str, addr: SocketAddr) -> Front {
 fn haproxy_that_passes_connections_names_their_clients() {
     let (site, proxied) = site("server.trusted_proxies = [\"127.0.0.1\"]");
     for send in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,crc32c check check-send-proxy"] {
-        let addr = free_port();
+        let addr = ports::free();
         let unique_id = if send.contains("unique-id") { "\n  unique-id-format %ci" } else { "" };
         let config = format!("listen front\n  mode tcp{unique_id}\n  bind {addr}\n  server rota {proxied} {send}");
         let _front = haproxy(&site, &config, addr);
@@ -321,7 +318,7 @@ fn haproxy_that_passes_connections_names_their_clients() {
 #[test]
 fn haproxy_that_passes_requests_names_their_clients() {
     let (site, proxied) = site("server.trusted_proxies = [\"127.0.0.1\"]");
-    let addr = free_port();
+    let addr = ports::free();
     let front = format!("listen front\n  mode http\n  bind {addr}\n  http-request set-header X-Forwarded-Proto http");
     // It adds a second line behind the client's.
     let fields = haproxy(&site, &format!("{front}\n  option forwardfor\n  server rota {}", site.addr), addr);
@@ -343,7 +340,7 @@ fn haproxy_that_passes_requests_names_their_clients() {
 #[test]
 fn nginx_names_its_clients() {
     let (site, _) = site("server.trusted_proxies = [\"127.0.0.1\"]");
-    let addr = free_port();
+    let addr = ports::free();
     let at = site.path("nginx");
     fs::create_dir(&at).unwrap();
     let dir = at.display();

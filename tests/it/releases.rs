@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use crate::ports;
 use crate::site::Site;
 use crate::wait::{self, secs};
 use crate::wire::{self, raw_answer};
@@ -85,7 +86,7 @@ fn a_watched_release_that_refuses_everybody_never_serves() {
 
 #[test]
 fn what_the_old_process_has_alone_is_named_with_what_helps() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free().port();
     for (behaviour, what) in [(format!("second_port {port}"), format!("port {port}")), ("locks".to_owned(), "/shared/lock".to_owned())] {
         let mut site = Site::prepare(APP);
         site.release("1", &behaviour);

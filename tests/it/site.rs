@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
+use crate::ports;
 use crate::wait::{self, secs};
 use crate::wire;
 
@@ -75,7 +76,7 @@ impl Site {
     /// A configuration with these lines more in `[server]`, and no app.
     pub fn without_app(server: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rota-it-").tempdir().unwrap();
-        let addr = free_port();
+        let addr = ports::free();
         for name in ["releases", "shared", "spool"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
@@ -297,9 +298,4 @@ pub fn kill(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid as i32).expect("a pid");
     // It may have ended in this very moment.
     let _ = rustix::process::kill_process(pid, signal);
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

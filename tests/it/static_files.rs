@@ -509,7 +509,7 @@ struct Nginx {
 
 impl Nginx {
     fn start(dir: &Path, public: &Path) -> Nginx {
-        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = crate::ports::free();
         let at = dir.display();
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         // RFC 9239 has replaced the type that it gives to programs.

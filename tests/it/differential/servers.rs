@@ -2,7 +2,7 @@
 //! client's address and Host passed on.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -93,7 +93,7 @@ pub fn haproxy() -> Server {
 
 fn peer(config: &str, program: &str, arguments: impl Fn(&Path, &Path) -> Vec<PathBuf>) -> Server {
     let dir = tempfile::Builder::new().prefix("rota-peer-").tempdir_in("/tmp").unwrap();
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addr = crate::ports::free();
     let recorder = Recorder::default();
     recorder.listen(&dir.path().join("app.sock"));
     let config = config.replace("DIR", &dir.path().display().to_string()).replace("ADDR", &addr.to_string());
