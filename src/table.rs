@@ -14,6 +14,7 @@ use crate::app_log::{self, AppLog};
 use crate::config::{AppConfig, BrokenApp, Config, ListenConfig, ServerConfig};
 use crate::conn::folders::AppFolders;
 use crate::conn::spool::SpoolSpace;
+use crate::conn::uploads::Uploads;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
@@ -40,6 +41,8 @@ pub struct Shared {
     /// By what is left of a [`GroupId`] of the router's behind those of `apps`.
     pub broken: Vec<Unserved>,
     pub spool: Arc<SpoolSpace>,
+    /// By [`GroupId`].
+    pub uploads: Vec<Uploads>,
     pub connections: ConnCount,
     pub access_log: Arc<AccessLog>,
     pub app_log: AppLog,
@@ -186,6 +189,7 @@ impl Shared {
             router: Router::new(routes()),
             spool: Arc::new(SpoolSpace::new(server.spool_dir.clone(), server.spool_max)),
             server,
+            uploads: apps.iter().map(|_| Uploads::default()).collect(),
             suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),
             apps: apps.into_iter().map(Arc::new).collect(),
             broken: broken.into_iter().map(|app| Unserved { app, refused: AtomicU64::new(0) }).collect(),

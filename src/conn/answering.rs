@@ -89,6 +89,7 @@ pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool, now: Instant
     let stays = conn.has_output() && conn.is_logged();
     if let Some(request) = &mut conn.request {
         request.entry.answered(now);
+        request.share = None;
         if stays {
             return request.body.clear();
         }

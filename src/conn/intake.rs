@@ -16,6 +16,7 @@ use super::{Conn, Flushed, Phase, Request, health, static_files};
 use crate::access_log::Entry;
 use crate::http::cut::Cut;
 use crate::http::exchange::{self, BodyReader};
+use crate::http::expectation;
 use crate::http::forwarded::Origin;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, RequestHead};
@@ -256,6 +257,9 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     }
     let app = turn.shared.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
+    let asks_app = expectation::is_for_app(&facts);
+    let share = if asks_app && app.buffer.request { turn.shared.uploads[group.index()].take() } else { None };
+    let is_streamed = body != RequestBody::None && (!app.buffer.request || share.is_some());
     let origin = Origin::of_request(&head.fields, conn.peer, "http", &turn.shared.server.trusted_proxies);
     let mut request = turn.spare.take(Request {
         group,
@@ -265,7 +269,9 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         head: Vec::new(),
         is_framed: false,
         body: Spool::default(),
-        is_streamed: body != RequestBody::None && !app.buffer.request,
+        is_streamed,
+        is_unasked: asks_app && is_streamed,
+        share,
         received: 0,
         waited: Duration::ZERO,
         lost: Duration::ZERO,
@@ -295,7 +301,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         RequestBody::None => conn.phase = Phase::App,
         RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
         // It is read, and asked for, once there is a slot.
-        RequestBody::Length(_) | RequestBody::Chunked if !app.buffer.request => conn.phase = Phase::App,
+        RequestBody::Length(_) | RequestBody::Chunked if is_streamed => conn.phase = Phase::App,
         RequestBody::Length(_) | RequestBody::Chunked => {
             conn.phase = Phase::Body;
             request_body::limit(conn, turn);

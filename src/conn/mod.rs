@@ -14,6 +14,7 @@ pub mod request_body;
 pub mod socket;
 pub mod spool;
 pub mod static_files;
+pub mod uploads;
 pub mod ways;
 
 use std::io::{self, IoSlice};
@@ -35,6 +36,7 @@ use crate::pool::{WaitId, Wish};
 use file_body::FileBody;
 use socket::Socket;
 use spool::{Piece, Spool, SpoolSpace};
+use uploads::UploadShare;
 
 /// One client connection.
 #[derive(Debug)]
@@ -105,8 +107,11 @@ pub struct Request {
     pub reader: BodyReader,
     /// The body; of one that goes to the app as it comes, what of it is on its way, framed for the app.
     pub body: Spool,
-    /// The body goes to the app as it comes (`buffer.request = false`).
+    /// The body goes to the app as it comes (`buffer.request = false`, or it has a share).
     pub is_streamed: bool,
+    /// Its client waits for word that it may send its body, which depends on the app: nothing of it has been read.
+    pub is_unasked: bool,
+    pub share: Option<UploadShare>,
     /// Bytes of the body so far, without chunk framing.
     pub received: u64,
     /// For how long a body that is streamed has been waited for; the app's time is not the client's.
@@ -130,6 +135,11 @@ impl Request {
     /// Bytes of the body are still to come from the client, of one that is streamed.
     pub fn is_to_come(&self) -> bool {
         self.is_streamed && !self.reader.is_done()
+    }
+
+    /// Twice does the same as once (RFC 9110 9.2.2), and nothing of a body was passed on that is not here any more.
+    pub fn may_repeat(&self) -> bool {
+        self.facts.idempotent && (!self.is_streamed || self.is_unasked)
     }
 
     /// Method and target for the log, at most 200 bytes.
@@ -239,7 +249,8 @@ impl Conn {
 
     /// Takes the request out, whatever has become of it, and logs it: the only place that does either.
     pub fn end_request(&mut self, now: Instant) -> Option<Box<Request>> {
-        let request = self.request.take()?;
+        let mut request = self.request.take()?;
+        request.share = None;
         if self.log.is_on(Some(request.group)) {
             let entry = &request.entry;
             let is_cut = !entry.is_whole || self.has_output();

@@ -81,6 +81,12 @@ impl Socket {
         matches!(looked, Err(Errno::AGAIN))
     }
 
+    /// Whether there is nothing to read but the end.
+    pub fn is_at_end(&self) -> bool {
+        let looked = rustix::net::recv(self, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(looked, Ok((_, 0)))
+    }
+
     /// Whether the other side is gone for both directions (reset, or closed with our bytes unread).
     pub fn is_reset(&self) -> bool {
         let error = match self {

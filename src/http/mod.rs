@@ -7,6 +7,7 @@ pub mod cut;
 pub mod error_page;
 pub mod event_stream;
 pub mod exchange;
+pub mod expectation;
 pub mod fields;
 pub mod forwarded;
 pub mod framing;

@@ -164,6 +164,11 @@ fn put_request_id(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, out:
     }
 }
 
+/// The client waits, and the app is asked whether it may send (RFC 9110 10.1.1).
+pub fn expect_continue(out: &mut Vec<u8>) {
+    put(out, &["Expect: 100-continue\r\n"]);
+}
+
 /// Framing and the empty line.
 pub fn finish_request(out: &mut Vec<u8>, facts: &RequestFacts, body: BodyToApp) {
     match body {

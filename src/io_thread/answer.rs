@@ -7,6 +7,7 @@ use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::leave::Leave;
 use super::tunnel::WebSocket;
+use super::upload;
 use super::upstream::{Owner, Upstream};
 use super::{BUFFER, Client, IoThread};
 use crate::conn::desk::Desk;
@@ -177,6 +178,11 @@ impl IoThread {
         }
         let (mut waited, mut moved) = (false, false);
         if !self.desk.out.is_empty() || !tail.is_empty() {
+            let is_unasked = conn.request.as_ref().is_some_and(|request| request.is_unasked);
+            if is_unasked && status.is_some_and(|status| exchange.expectation.goes_on(status, end.is_some())) {
+                upload::asked(conn);
+                self.later.push_back(key);
+            }
             // Behind interim responses an answer of our own is still possible.
             exchange.begun = !matches!(exchange.stage, Stage::Head);
             if let Some(request) = conn.request.as_mut() {
@@ -295,7 +301,7 @@ fn take_head(conn: &mut Conn, exchange: &mut Exchange, bytes: &[u8], desk: &mut 
     if shared.stopping.load(Ordering::Relaxed) || request.is_to_come() {
         plan.close_client();
     }
-    let date = desk.date.at(desk.now);
+    let (date, is_unasked) = (desk.date.at(desk.now), request.is_unasked);
     if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
         desk.folders.refresh(shared);
         let folders = desk.folders.of(request.group).map(|folders| &**folders);
@@ -306,6 +312,9 @@ fn take_head(conn: &mut Conn, exchange: &mut Exchange, bytes: &[u8], desk: &mut 
     exchange.reusable &= plan.keep_app;
     let status = match plan.kind {
         Kind::Interim | Kind::Dropped => {
+            if head.status == 100 && is_unasked {
+                exchange.expectation.app_asks(desk.now);
+            }
             exchange.interim += 1;
             if exchange.interim > exchange::INTERIM_MAX {
                 return Err(bad(TOO_MANY_INTERIM));
@@ -313,6 +322,7 @@ fn take_head(conn: &mut Conn, exchange: &mut Exchange, bytes: &[u8], desk: &mut 
             None
         }
         Kind::Final => {
+            exchange.expectation.end();
             name_process(conn, shared, &mut desk.out);
             let (reader, events) = (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
             let status = plan.status;

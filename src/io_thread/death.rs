@@ -248,13 +248,14 @@ impl Client {
         self.exchange.as_ref().is_some_and(|exchange| exchange.closed.is_some())
     }
 
-    /// A reset says that bytes were left unread. Of a request without a body that is the end of its head, without which nothing begins.
+    /// A reset says that bytes were left unread. Of a request without a body, or with one that was not asked for, that is the end of its head, without which nothing begins.
     fn is_unread(&self) -> bool {
         let Some(exchange) = &self.exchange else { return false };
         let reset = |error: &io::Error| matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
         let is_reset = matches!(&exchange.closed, Some(Fault::Broken(error)) if reset(error));
         let is_sent = self.conn.request.as_ref().is_some_and(|request| exchange.head_sent >= request.head.len());
-        !is_sent || is_reset && self.conn.request.as_ref().is_some_and(|request| request.body.is_empty() && !request.is_streamed)
+        let has_body = |request: &Request| !request.body.is_empty() || request.is_streamed && !request.is_unasked;
+        !is_sent || is_reset && self.conn.request.as_ref().is_some_and(|request| !has_body(request))
     }
 
     fn hand(&self) -> Option<Hand> {

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 use super::fault::{Fault, is_refusal};
 use super::leave::Leave;
 use super::tunnel::WebSocket;
+use super::upload;
 use super::upstream::Owner;
 use super::{Client, IoThread, Name};
+use crate::config::AppConfig;
 use crate::conn::spool::Piece;
 use crate::conn::{Flushed, Phase};
 use crate::http::cut::Cut;
 use crate::http::event_stream::Events;
 use crate::http::exchange::{BodyReader, ResponsePlan};
+use crate::http::expectation::Expectation;
 use crate::http::framing::RequestBody;
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, BodyToApp};
@@ -47,6 +50,8 @@ pub struct Exchange {
     pub reusable: bool,
     /// Since when the client is waited for, for more of a body that goes to the app as it comes.
     pub awaits_body: Option<Instant>,
+    /// Of a client that waits for word that it may send its body.
+    pub expectation: Expectation,
     /// When the app was asked: its time for a final response counts from here.
     pub since: Instant,
     /// Bytes of the response, with its head.
@@ -116,6 +121,7 @@ impl Exchange {
             interim: 0,
             reusable: true,
             awaits_body: None,
+            expectation: Expectation::default(),
             since: now,
             received: 0,
             leave: Leave::Stay,
@@ -126,6 +132,7 @@ impl Exchange {
     pub fn put_off(&mut self, by: Duration) {
         self.since += by;
         self.awaits_body = self.awaits_body.map(|since| since + by);
+        self.expectation.put_off(by);
         if let Leave::At(moment) = &mut self.leave {
             *moment += by;
         }
@@ -172,17 +179,19 @@ impl IoThread {
                 RequestBody::Chunked if request.is_streamed => BodyToApp::Chunked,
                 RequestBody::Chunked => BodyToApp::Length(request.body.len()),
             };
+            if request.is_unasked {
+                rewrite::expect_continue(&mut request.head);
+            }
             rewrite::finish_request(&mut request.head, &request.facts, body);
         }
         request.tries += 1;
         request.entry.begins(self.name.number, self.name.generation, self.desk.now);
         request.body.rewind();
         client.exchange = Some(Box::new(Exchange::new(claim, self.desk.now)));
-        let limit = self.app.request_timeout.map_or(self.app.timeouts.app, |limit| limit.min(self.app.timeouts.app));
-        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + limit);
+        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + shortest(&self.app));
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun.
-        let (is_first, may_repeat) = (request.tries == 1, request.facts.idempotent && !request.is_streamed);
-        self.ask_for_body(key);
+        let (is_first, may_repeat) = (request.tries == 1, request.may_repeat());
+        upload::let_send(&mut client.conn);
         let reused = match (is_first, may_repeat) {
             (true, true) => self.upstreams.reuse(Owner::Client(key), self.desk.now),
             (true, false) => self.upstreams.reuse_at_once(Owner::Client(key)),
@@ -299,7 +308,7 @@ impl IoThread {
             (true, Stage::Tunnel(_) | Stage::Body { is_stream: true, .. }) => self.desk.now + self.app.timeouts.tunnel,
             (true, Stage::Body { is_stream: false, .. }) => self.desk.now + self.app.timeouts.app,
         };
-        at = overdue.map_or(at, |overdue| overdue.min(at));
+        at = [overdue, exchange.expectation.due()].into_iter().flatten().fold(at, Instant::min);
         if let Some(since) = self.leaving_since {
             at = exchange.limit_of_drain(at, since + self.app.drain.upgraded, is_drained, self.desk.now);
         }
@@ -350,6 +359,9 @@ impl IoThread {
         if conn.closing && matches!(exchange.stage, Stage::Body { is_stream: true, .. }) {
             return self.client_left(key);
         }
+        if conn.closing && matches!(exchange.stage, Stage::Head) && upload::has_left_unasked(conn) {
+            return self.client_left(key);
+        }
         let (upstream, tunnel, sending) = (exchange.upstream, matches!(exchange.stage, Stage::Tunnel(_)), exchange.sending);
         if !conn.output.is_drained() {
             let mut moved = false;
@@ -377,7 +389,7 @@ impl IoThread {
         if self.clients[key].exchange.as_ref().is_some_and(|exchange| exchange.closed.is_some()) {
             return self.verdict_is_due(key);
         }
-        if self.verdict_is_late(key) || self.stream_expired(key) || self.is_overdue(key) {
+        if self.verdict_is_late(key) || self.stream_expired(key) || self.asks_for_body(key) || self.is_overdue(key) {
             return;
         }
         if self.awaits_body(key) {
@@ -391,6 +403,11 @@ impl IoThread {
             Stage::Head | Stage::Body { .. } => self.app_failed(key, Fault::Cut(Cut::AppSilent)),
         }
     }
+}
+
+/// What the app has for an answer at least.
+pub fn shortest(app: &AppConfig) -> Duration {
+    app.request_timeout.map_or(app.timeouts.app, |limit| limit.min(app.timeouts.app))
 }
 
 /// Writes to one connection before others have their turn, of 256 KiB at most.

@@ -51,13 +51,11 @@ impl IoThread {
             self.upstreams.close(upstream);
         }
         let Some(request) = conn.request.as_ref() else { return };
-        // What was passed on of a body is not here any more.
-        let idempotent = request.facts.idempotent && !request.is_streamed;
         let (line, tries) = (request.line(), request.tries);
         let never_reached = matches!(fault, Fault::Refused(_));
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
         let suspected = verdict == Verdict::Ended { suspected: true };
-        let again = closed && !suspected && exchange::may_retry(seen, never_reached, idempotent);
+        let again = closed && !suspected && exchange::may_retry(seen, never_reached, request.may_repeat());
         if let Some(idled) = idled.filter(|_| closed && !seen) {
             self.upstreams.closed_on_request(idled);
         }

@@ -1,28 +1,42 @@
-//! A request body that goes to the app as it comes (`buffer.request = false`). It holds a slot while it is under way, so the client has the
-//! same limits as with a body that is buffered: `timeouts.body` and `limits.body_rate`, in which only time that the app waits for it counts.
+//! A request body that goes to the app as it comes (`buffer.request = false`, or one whose client waits for word that it may send it). It holds
+//! a slot while it is under way, so the client has the same limits as with a body that is buffered: `timeouts.body` and `limits.body_rate`, in
+//! which only time that the app waits for it counts.
+//!
+//! Where the app decides about that word ([`crate::http::expectation`]), nothing of the body is read before it is given.
 
-use super::exchange::{Exchange, Stage};
+use super::exchange::{self, Exchange, Stage};
 use super::{Client, IoThread};
 use crate::conn::request_body::{self, Came};
+use crate::conn::{Conn, Request};
 use crate::http::refusal::Refusal;
 use crate::pool::Ended;
 
 impl IoThread {
-    /// The client may send: an answer to its `Expect: 100-continue` (RFC 9110 10.1.1).
-    pub(super) fn ask_for_body(&mut self, key: usize) {
-        let conn = &mut self.clients[key].conn;
-        if let Some(request) = conn.request.as_mut().filter(|request| request.is_streamed && request.facts.expects_continue) {
-            request.facts.expects_continue = false;
-            request.entry.heads_sent(request_body::CONTINUE.len(), None);
-            // If the client does not take this, it will not take the answer either.
-            let _ = conn.send(request_body::CONTINUE, &[], None);
+    /// A deadline has passed: whether it was that of an app that was asked about a body and has not refused it. The client is told to send.
+    pub(super) fn asks_for_body(&mut self, key: usize) -> bool {
+        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return false };
+        if !exchange.expectation.is_due(self.desk.now) {
+            return false;
         }
+        exchange.expectation.end();
+        exchange.since = self.desk.now;
+        asked(conn);
+        self.limit(key);
+        self.send_request(key);
+        true
     }
 
     /// All that has come of a body is with the app: reads on. False: nothing more is to be done with it for now.
     pub(super) fn read_body(&mut self, key: usize) -> bool {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return false };
         if let Some(request) = conn.request.as_mut() {
+            if request.is_unasked {
+                if matches!(exchange.stage, Stage::Head) {
+                    exchange.expectation.head_is_out(self.desk.now, exchange::shortest(&self.app));
+                    self.limit(key);
+                }
+                return false;
+            }
             request.body.reuse();
             if let Some(since) = exchange.awaits_body.take() {
                 request.waited += self.desk.now.saturating_duration_since(since);
@@ -66,4 +80,28 @@ impl IoThread {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return false };
         exchange.awaits_body.is_some() && conn.output.is_drained() && !matches!(exchange.stage, Stage::Tunnel(_))
     }
+}
+
+/// The client may send: an answer to its `Expect: 100-continue` (RFC 9110 10.1.1), unless that depends on the app.
+pub(super) fn let_send(conn: &mut Conn) {
+    let waits = |request: &Request| request.is_streamed && request.facts.expects_continue && !request.is_unasked;
+    if let Some(request) = conn.request.as_mut().filter(|request| waits(request)) {
+        request.facts.expects_continue = false;
+        request.entry.heads_sent(request_body::CONTINUE.len(), None);
+        // If the client does not take this, it will not take the answer either.
+        let _ = conn.send(request_body::CONTINUE, &[], None);
+    }
+}
+
+/// The app wants the body.
+pub(super) fn asked(conn: &mut Conn) {
+    if let Some(request) = &mut conn.request {
+        request.is_unasked = false;
+    }
+    let_send(conn);
+}
+
+/// The client waited for word that it may send its body, and has closed without a byte of it.
+pub(super) fn has_left_unasked(conn: &Conn) -> bool {
+    conn.request.as_ref().is_some_and(|request| request.is_unasked) && conn.input.is_empty() && conn.socket.is_at_end()
 }

@@ -265,6 +265,7 @@ impl Restart {
         }
         self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, _dir: dir });
         let slots = release.concurrency;
+        self.shared.uploads[id.group.index()].has_slots(slots, self.shared.app(id.group).processes.min);
         Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, slots, stdout, stderr, report, aside, nice })
     }
 

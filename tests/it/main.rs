@@ -29,6 +29,7 @@ mod dying;
 mod env_file;
 mod error_pages;
 mod exhausted;
+mod expect;
 mod first_hour;
 mod framing;
 mod harness;
