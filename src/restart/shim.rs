@@ -21,6 +21,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
 use super::interpreter;
@@ -120,6 +121,7 @@ fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimErro
         own_output(uid, gid).map_err(|error| other("output pipes", &error))?;
         become_user(name, uid, gid)?;
     }
+    keep_no_rights().map_err(|error| other("capabilities", &error))?;
     std::env::set_current_dir(&order.root).map_err(|error| other(&format!("root {}", order.root.display()), &error))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| other("PR_SET_PDEATHSIG", &error.into()))?;
     let alive = rustix::process::getppid().map(Pid::as_raw_nonzero).is_some_and(|pid| pid.get().unsigned_abs() == order.parent);
@@ -258,6 +260,13 @@ fn become_user(name: &str, uid: Uid, gid: Gid) -> Result<(), ShimError> {
         return Err(ShimError { kind: ErrorKind::User, text: format!("user {name}: root could be had back") });
     }
     Ok(())
+}
+
+/// What rota was given for itself (AmbientCapabilities= of its unit, capabilities(7)) would stay over the exec, and is not the app's.
+fn keep_no_rights() -> io::Result<()> {
+    let sets = rustix::thread::capabilities(None)?;
+    // With the inheritable ones the ambient ones go.
+    Ok(rustix::thread::set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..sets })?)
 }
 
 fn other(step: &str, error: &io::Error) -> ShimError {
