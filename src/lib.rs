@@ -7,7 +7,8 @@
 //!
 //! | thread | where | does |
 //! | --- | --- | --- |
-//! | `rota-master` (main) | [`master`] | accepts, reads first heads, routes, signals, control socket, restart files, queue limits |
+//! | main | [`master::Porter`] | opens what is listened on late, makes anew what was removed, takes the files away at the end |
+//! | `rota-master` | [`master`] | accepts, reads first heads, routes, signals, control socket, restart files, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-samples` | [`samples`] | memory of processes that have a limit, what all take when somebody asks for the status; sleeps otherwise |
@@ -49,7 +50,7 @@
 //!
 //! It costs itself alone. An app whose description has a mistake is left out, and keeps what would be its requests from the others
 //! (`config::parse`, [`router`]); what cannot be listened on yet, and a run directory that was removed, are tried for now and then
-//! (`master::late`); a log file that is another one, or cannot be opened, is opened when it can be (`log_files::writer`). One server has its
+//! (`master::porter`); a log file that is another one, or cannot be opened, is opened when it can be (`log_files::writer`). One server has its
 //! directories ([`lock_file`]). The path of `server.health` is answered where a request is read (`conn::health`); how much of what an app
 //! prints gets into the journal decides `app_log::rate`.
 //!
@@ -58,6 +59,22 @@
 //! Connections tell of the end of a process before the system does: `io_thread::death` holds what was in hand until the exit is known, and
 //! `pool::deaths` judges it: what may have ended the process is named and not sent again. What serves and could not be started anew
 //! ([`pool::Lost`]; [`release_watch`] looks at its directory) is ended by nothing that can be put off.
+//!
+//! # Who may what
+//!
+//! Credentials belong to threads ([`credentials`]). Where rota is root:
+//!
+//! | thread | user | for files | capabilities |
+//! | --- | --- | --- | --- |
+//! | `io APP/N` | `rota`, or root's number where there is no such user | the app's user and groups | none, none to be had (no_new_privs) |
+//! | main | root's number | root's | to bind, and to change files: it opens what is listened on, and faces nobody |
+//! | `rota-restart` | root | root's | all: it starts processes as their users, and signals them |
+//! | `rota-master`, `rota-log`, `rota-samples`, `rota-releases` | root | root's | all, for now |
+//!
+//! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
+//! neither end rota by a signal to that thread nor take its processor away. Of an app that runs as root the thread is root, too. A file that a
+//! thread may not open is looked for by a thread that acts for its app ([`conn::intake::Next::Look`]). Where rota is not root nothing of this is
+//! needed, and nothing is done.
 //!
 //! # What always holds
 //!
@@ -90,6 +107,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod control;
+pub mod credentials;
 mod date;
 pub mod deadlines;
 pub mod detect;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::config::AppConfig;
+use crate::credentials;
 use crate::detect::complaint::{self, Complaint};
 use crate::ids::{ProcessId, ProcessName};
 use crate::pool::{FailureKind, Obstacle};
@@ -36,7 +37,7 @@ impl Failed<'_> {
         match complaint::find(output)? {
             Complaint::Address { ports } if self.port.is_some_and(|port| ports.contains(&port)) => {
                 let port = self.port?;
-                Some(Obstacle::OwnPort { port, by: self.listener(port).map(|holder| self.called(&holder)) })
+                Some(Obstacle::OwnPort { port, by: self.listener(port).map(|holder| self.called(&holder)).or_else(|| another_user(port)) })
             }
             Complaint::Address { ports } => {
                 let named = ports.into_iter().find_map(|port| Some((port, self.listener(port)?)));
@@ -54,7 +55,10 @@ impl Failed<'_> {
     /// Another process answers where this one should listen.
     pub fn stranger(&self, port: u16) -> FailureKind {
         let Some(holder) = self.listener(port) else {
-            return FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's"));
+            return match another_user(port) {
+                by @ Some(_) => FailureKind::PortTaken { port, by },
+                None => FailureKind::WrongListener(format!("port {port} is answered by a process that is not the app's")),
+            };
         };
         let by = self.called(&holder);
         // Its own, put into the background, would do the same again.
@@ -136,4 +140,11 @@ impl Failed<'_> {
             None => format!("{} (pid {pid})", sys::program_of(*pid).unwrap_or_else(|| "another program".to_owned())),
         }
     }
+}
+
+/// Whose processes a thread that acts for the app's user may not look at. None: the port is not theirs alone.
+fn another_user(port: u16) -> Option<String> {
+    let app = credentials::acts_for()?;
+    let users = sys::listening_users(port);
+    (!users.is_empty() && !users.contains(&app)).then(|| format!("a program of uid {}", users[0]))
 }

@@ -8,10 +8,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{setfsgid, setfsuid};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::credentials::Credentials;
 use crate::restart::release::Identity;
 
 /// Opens a log to write behind what is in it; it is made if need be, for its owner to write and its group to read. Neither this nor a write to it
@@ -56,8 +56,36 @@ pub fn check_way(path: &Path, groups: &[u32]) -> io::Result<()> {
     trusted_directory(path, groups).map(|_| ())
 }
 
+/// Whether nobody but root, or the user that rota runs as, decides what is read from this file: neither by writing to it, nor by putting another
+/// in its place or in that of a link that leads there. One that is not there has no writers. `groups`: as in [`open`].
+pub fn check_writers(path: &Path, groups: &[u32]) -> io::Result<()> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..LINKS {
+        let found = match way(&path, groups).and_then(|(above, name, _)| Ok(rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        is_ours(&found, &path)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
+            return who_else_writes(&found, groups).map_or(Ok(()), |who| Err(refused(format!("{who} may write to {}", path.display()))));
+        }
+        path = path.parent().unwrap_or(Path::new("/")).join(std::fs::read_link(&path)?);
+    }
+    Err(io::Error::other(format!("{}: more than {LINKS} symbolic links", path.display())))
+}
+
 /// The directory of a file, opened, and the file's name in it. A symlink is followed where nobody else can have made it.
 fn trusted_directory<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr)> {
+    let (opened, name, others) = way(path, groups)?;
+    let directory = || path.parent().unwrap_or(Path::new("/")).display();
+    match others {
+        Some(who) => Err(refused(format!("{who} may put a file into {}", directory()))),
+        None => Ok((opened, name)),
+    }
+}
+
+/// As [`trusted_directory`], and who else may make new files in it: in one that is sticky.
+fn way<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr, Option<String>)> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it ends in no name of a file"))?;
     let parts = |path: &Path| -> Vec<PathBuf> { path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect() };
     let mut ahead = parts(path.parent().unwrap_or(Path::new("/")));
@@ -94,10 +122,7 @@ fn trusted_directory<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd,
             return Err(refused(format!("{who} may write to {}", so_far.display())));
         }
     }
-    match others {
-        Some(who) => Err(refused(format!("{who} may put a file into {}", so_far.display()))),
-        None => Ok((opened, name)),
-    }
+    Ok((opened, name, others))
 }
 
 fn who_else_writes(found: &Stat, groups: &[u32]) -> Option<String> {
@@ -110,14 +135,14 @@ fn who_else_writes(found: &Stat, groups: &[u32]) -> Option<String> {
 
 /// Whoever owns a thing can put another in its place, or change what it leads to.
 fn is_ours(found: &Stat, path: &Path) -> io::Result<()> {
-    if [0, rustix::process::geteuid().as_raw()].contains(&found.st_uid) {
+    let us = rustix::process::geteuid();
+    // In a user namespace of its own a program sees root as this one (user_namespaces(7)).
+    let is_root_s = found.st_uid == 0 || !us.is_root() && found.st_uid == OVERFLOW;
+    if is_root_s || found.st_uid == us.as_raw() {
         return Ok(());
     }
-    Err(refused(format!(
-        "{} belongs to uid {}: rota, which runs as root, would write or read there what that user chooses",
-        path.display(),
-        found.st_uid
-    )))
+    let rota = if us.is_root() { "rota, which runs as root," } else { "rota" };
+    Err(refused(format!("{} belongs to uid {}: {rota} would write or read there what that user chooses", path.display(), found.st_uid)))
 }
 
 fn refused(text: String) -> io::Error {
@@ -125,28 +150,14 @@ fn refused(text: String) -> io::Error {
 }
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const OVERFLOW: u32 = 65534;
 /// On one way; more are a circle.
 const LINKS: usize = 20;
 
-/// Does something with the rights to files that a user of an app has, no more: the kernel judges, whatever symlinks lie on the way (setfsuid(2)).
-/// On a thread of its own that ends with it. Its other ids stay rota's, so that the user can neither signal nor trace it.
+/// Does something on a thread of its own with the rights to files that a user of an app has, no more: the kernel judges, whatever symlinks lie on
+/// the way.
 pub fn as_user<T: Send>(user: &Identity, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let groups: Vec<Gid> = user.groups().into_iter().map(Gid::from_raw).collect();
-    let (uid, gid) = (nix::unistd::Uid::from_raw(user.uid), nix::unistd::Gid::from_raw(user.gid));
-    let become_and_work = || {
-        rustix::thread::set_thread_groups(&groups)?;
-        // They tell of no failure, and give what was before: the second one gives what the first has done.
-        setfsgid(gid);
-        setfsuid(uid);
-        if setfsgid(gid) != gid || setfsuid(uid) != uid {
-            return Err(refused(format!("the rights of user {} cannot be taken", user.name)));
-        }
-        work()
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name(format!("as {}", user.name)).spawn_scoped(scope, become_and_work)?;
-        thread.join().unwrap_or_else(|panic| Err(io::Error::other(crate::logging::panic_text(&*panic))))
-    })
+    Credentials::of(user).on_a_thread(work)
 }
 
 #[cfg(test)]
@@ -226,6 +237,44 @@ mod tests {
         assert_eq!(fs::read_to_string(at("admins/log")).unwrap(), "line\nline\nline\n");
         fs::create_dir(at("sticky/ours")).unwrap();
         log(&at("sticky/ours/log")).unwrap();
+    }
+
+    #[test]
+    fn what_others_may_write_is_not_read_whatever_leads_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["own", "open"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        for (name, bits) in [("own/file", 0o644), ("own/everybodys", 0o666), ("own/admins", 0o664), ("open/file", 0o644)] {
+            fs::write(at(name), "").unwrap();
+            mode(&at(name), bits);
+        }
+        mode(&at("open"), 0o777);
+        symlink("own/file", at("link")).unwrap();
+        symlink("own/everybodys", at("link-to-everybodys")).unwrap();
+        symlink(at("open/file"), at("own/link-out")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+        let check = |name: &str, groups: &[u32]| check_writers(&at(name), groups).map_err(|error| error.to_string());
+        for name in ["own/file", "link", "own/admins", "own/missing", "missing/file"] {
+            check(name, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        for (name, why) in [
+            ("own/everybodys", "anybody may write to "),
+            ("link-to-everybodys", "/own/everybodys"),
+            ("open/file", "anybody may write to "),
+            ("own/link-out", "anybody may write to "),
+            ("circle", "more than 20 symbolic links"),
+        ] {
+            let refused = check(name, &[]).unwrap_err();
+            assert!(refused.contains(why), "{name}: {refused}");
+        }
+        let group = std::os::unix::fs::MetadataExt::gid(&fs::metadata(at("own/admins")).unwrap());
+        assert!(check("own/admins", &[group]).unwrap_err().contains("a group of an app's user"));
+        if rustix::process::geteuid().is_root() {
+            chown(at("own/file"), Some(NOBODY), None).unwrap();
+            assert!(check("own/file", &[]).unwrap_err().contains("/own/file belongs to uid 65534"));
+        }
     }
 
     #[test]

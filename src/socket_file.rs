@@ -50,14 +50,14 @@ impl SocketFile {
         &self.path
     }
 
-    /// Lets the members of a group connect as well.
-    pub fn share(&self, group: Gid) -> io::Result<()> {
+    /// Makes it a group's, with this mode.
+    pub fn share(&self, group: Gid, mode: Mode) -> io::Result<()> {
         let opened = open_itself(&self.path)?;
         if Identity::of(&opened.metadata()?) != self.identity {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "was replaced by another file"));
         }
         rustix::fs::chownat(&opened, "", None, Some(group), AtFlags::EMPTY_PATH)?;
-        fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(0o660))
+        fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))
     }
 
     /// Takes the file away, unless it is another server's by now.

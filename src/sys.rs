@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
 use rustix::thread::CapabilitySet;
@@ -110,10 +111,10 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(limit.current.unwrap_or(u64::MAX))
 }
 
-/// A file without a name that ends with its descriptor (open(2), O_TMPFILE).
-pub fn open_unlinked_temp(dir: &Path) -> io::Result<File> {
+/// A file without a name that ends with its descriptor (open(2), O_TMPFILE), in the directory `dir` seen from `at`.
+pub fn open_unlinked_temp(at: BorrowedFd<'_>, dir: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::openat(CWD, dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+    match rustix::fs::openat(at, dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(file) => Ok(file.into()),
         // Not every file system has it.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
@@ -121,8 +122,8 @@ pub fn open_unlinked_temp(dir: &Path) -> io::Result<File> {
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
             let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
             let path = dir.join(format!(".rota-{name}"));
-            let file = rustix::fs::openat(CWD, &path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC, mode)?;
-            fs::remove_file(&path)?;
+            let file = rustix::fs::openat(at, &path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC, mode)?;
+            rustix::fs::unlinkat(at, &path, AtFlags::empty())?;
             Ok(file.into())
         }
         Err(error) => Err(error.into()),
@@ -160,6 +161,11 @@ pub fn listener_owner(port: u16, session: u32) -> ListenerOwner {
         true if all_read => ListenerOwner::Foreign(addresses(false)),
         true => ListenerOwner::Unknown,
     }
+}
+
+/// Users whose sockets listen on a port.
+pub fn listening_users(port: u16) -> Vec<u32> {
+    listening().into_iter().filter(|listening| listening.addr.port() == port).map(|listening| listening.uid).collect()
 }
 
 /// Where the processes of an app listen on TCP.
@@ -334,6 +340,8 @@ impl Stat {
 
 struct Listening {
     addr: SocketAddr,
+    /// Who made the socket.
+    uid: u32,
     inode: u64,
 }
 
@@ -359,7 +367,8 @@ fn listening_line(line: &str) -> Option<Listening> {
     let mut words = line.split_ascii_whitespace();
     let local = words.nth(1)?;
     words.nth(1)?;
-    let inode = words.nth(5)?.parse().ok()?;
+    let uid = words.nth(3)?.parse().ok()?;
+    let inode = words.nth(1)?.parse().ok()?;
     let (address, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     // Groups of four bytes in the byte order of the machine.
@@ -370,7 +379,7 @@ fn listening_line(line: &str) -> Option<Listening> {
         let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
         IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))
     };
-    Some(Listening { addr: SocketAddr::new(ip, port), inode })
+    Some(Listening { addr: SocketAddr::new(ip, port), uid, inode })
 }
 
 /// The processes of a session, and all that descend from them, in whatever session they are now.
@@ -427,6 +436,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         assert_eq!(listener_owner(port, session), ListenerOwner::Ours(vec![Ipv4Addr::LOCALHOST.into()]));
         assert!(listening_ports(session).contains(&listener.local_addr().unwrap()));
+        assert_eq!(listening_users(port), [rustix::process::geteuid().as_raw()]);
         let everywhere = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let everywhere = everywhere.local_addr().unwrap().port();
         assert_eq!(listener_owner(everywhere, session), ListenerOwner::Ours(vec![Ipv4Addr::UNSPECIFIED.into()]));
@@ -491,7 +501,7 @@ mod tests {
     #[test]
     fn a_temporary_file_has_no_name() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = open_unlinked_temp(dir.path()).unwrap();
+        let mut file = open_unlinked_temp(rustix::fs::CWD, dir.path()).unwrap();
         file.write_all(b"x").unwrap();
         file.rewind().unwrap();
         let mut text = String::new();

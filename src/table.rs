@@ -14,6 +14,7 @@ use crate::app_log::{self, AppLog};
 use crate::config::{AppConfig, BrokenApp, Config, ListenConfig, ServerConfig};
 use crate::conn::folders::AppFolders;
 use crate::conn::spool::SpoolSpace;
+use crate::conn::spool_place::SpoolPlace;
 use crate::conn::uploads::Uploads;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
@@ -23,6 +24,7 @@ use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::log_files::{LogFiles, Sinks};
+use crate::master::listeners::Listener;
 use crate::once::Once;
 use crate::pool::{Claim, Exit, Pool, WaitId};
 use crate::records::Record;
@@ -118,6 +120,8 @@ pub struct State {
     pub threads: HashMap<ProcessId, Mailbox<ToThread>>,
     /// Set by the master on SIGCHLD.
     pub child_ended: bool,
+    /// Processes that were started aside of those that serve, and need not stand there any more; the restart thread takes them out.
+    pub through_boot: Vec<ProcessId>,
     /// The restart thread has nothing left to do and ends.
     pub finished: bool,
     /// What the processes of each generation are started from.
@@ -126,7 +130,7 @@ pub struct State {
     pub records: Vec<Record>,
     /// Records that could not be put on the disk: why, and when it is tried again.
     pub not_written: HashMap<GroupId, (String, Instant)>,
-    /// Where rota is to listen and cannot yet; the master alone changes it.
+    /// Where rota is to listen and cannot yet; the porter alone changes it.
     pub not_listening: Vec<NotListening>,
     /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
     pub folders: Vec<Arc<AppFolders>>,
@@ -158,6 +162,10 @@ pub enum ToThread {
 pub enum ToMaster {
     /// A connection that no process can take now.
     Conn(Box<Conn>),
+    /// A socket that clients connect to, in the place of the one with this number, or behind them all.
+    Listens(usize, Listener),
+    /// The control socket, made anew.
+    Control(mio::net::UnixListener),
     /// The answer of a process's thread to [`ToThread::Tell`].
     InHand(Ticket, ProcessId, Vec<InHand>),
     /// The answer of the sampler, by the pids of the leaders.
@@ -181,13 +189,14 @@ impl Shared {
     pub fn new(config: Config, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
         let Config { server, apps, broken } = config;
         let once = Once::new(apps.len());
+        let users = release::credentials(apps.iter().map(|app| &app.start));
         let of_each = apps.iter().map(|app| &app.routes).chain(broken.iter().map(|app| &app.routes));
         // Of two with the same route the first is asked: a broken app takes no other's.
         let routes = || of_each.clone().enumerate().flat_map(|(i, routes)| routes.iter().map(move |route| (GroupId(i as u16), route)));
         Self {
             table: Table::default(),
             router: Router::new(routes()),
-            spool: Arc::new(SpoolSpace::new(server.spool_dir.clone(), server.spool_max)),
+            spool: Arc::new(SpoolSpace::new(SpoolPlace::of_users(&server.spool_dir, &users), server.spool_max)),
             server,
             uploads: apps.iter().map(|_| Uploads::default()).collect(),
             suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),

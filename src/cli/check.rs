@@ -56,6 +56,14 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Whoever may write to the configuration is whoever rota runs commands as. `path`: of the configuration.
+pub fn judge(path: &Path) -> impl Fn(&Path) -> io::Result<()> {
+    // Whoever is in none of these groups gains nothing that an administrator has not given.
+    let groups = config::load_to_serve(path).map(|loaded| release::groups(loaded.config.apps.iter().map(|app| &app.start)));
+    let groups = groups.unwrap_or_default();
+    move |file| safe_open::check_writers(file, &groups)
+}
+
 /// Users, directories and commands, as they are now and as the user that asks: root can do more.
 pub fn machine_findings(config: &Config) -> Vec<Finding> {
     let privileges = Privileges::own();
@@ -72,6 +80,7 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
             .and_then(group_problem)
             .map(|(severity, text)| server_finding((severity, format!("control_group: {text}")))),
     );
+    findings.extend(front::door_problems(&config.server).into_iter().map(server_finding));
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
     findings.extend(log_file(&config.server.access_log).and_then(|path| log_problem("access_log", path, &groups)).map(server_finding));
     findings
@@ -127,7 +136,7 @@ struct Outcome {
 }
 
 fn check(path: &Path, colour: bool) -> Outcome {
-    let loaded = config::load(path);
+    let loaded = config::load_judged(path, &judge(path));
     let (report, config) = match &loaded {
         Ok(Loaded { config, warnings }) => (warnings, Some(config)),
         Err(report) => (report, None),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, Severity};
+use crate::credentials::{self, Credentials};
 use crate::lock_file::{LockFile, NoLock};
 use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
@@ -12,11 +13,12 @@ use crate::records::disk::Store;
 use crate::{release_watch, restart, safe_open, sys};
 
 use super::Exit;
-use super::check::{Privileges, right_findings, user_findings};
+use super::check::{self, Privileges, right_findings, user_findings};
 
 /// Serves until it is told to stop.
 pub fn run(config: &Path) -> Exit {
-    let mut loaded = match config::load_to_serve(config) {
+    let judge = check::judge(config);
+    let mut loaded = match config::load_to_serve_judged(config, &judge) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{report}");
@@ -73,7 +75,11 @@ pub fn serve(config: Config) -> Result<(), String> {
         Err(NoLock::Io(_)) => None,
         Err(error @ NoLock::Held(_)) => return Err(not_locked("state_dir", &server.state_dir, &error)),
     };
-    let master = Master::new(config, run_lock)?;
+    let users: Vec<u32> = restart::release::credentials(apps.iter().map(|app| &app.start)).iter().map(Credentials::uid).collect();
+    if let Err(why) = credentials::find_own(&users) {
+        log::info!("{why}");
+    }
+    let (master, mut porter) = Master::new(config, run_lock)?;
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
     let groups = restart::release::groups(apps.iter().map(|app| &app.start));
@@ -96,9 +102,13 @@ pub fn serve(config: Config) -> Result<(), String> {
     let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };
     log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at, apps.len());
     let shared = master.shared().clone();
-    master.run();
+    let thread = master.start().map_err(|error| format!("master thread: {error}"))?;
+    porter.run();
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    drop(porter);
     shared.app_log.finish();
     shared.log_files.finish();
+    shared.spool.remove();
     // It has ended, or was overtaken by a second signal to stop.
     drop((restart, state_lock));
     log::info!("stopped");

@@ -66,9 +66,12 @@ pub fn attributes(app: &Section<'_>, limits: &Section<'_>) -> SpawnAttributes {
     }
 }
 
-/// Octal digits, as a shell's umask takes and shows them. A number would be read as a decimal one by people and TOML alike.
 fn umask(value: &Value<'_>) -> Option<u32> {
-    let help = "octal digits in quotes, as \"022\" or \"0027\"";
+    octal(value, "octal digits in quotes, as \"022\" or \"0027\"")
+}
+
+/// Octal digits, as a shell's umask takes and shows them. A number would be read as a decimal one by people and TOML alike.
+pub fn octal(value: &Value<'_>, help: &str) -> Option<u32> {
     if !value.is_text() {
         value.note(value.error(format!("{} is a text in quotes", value.name)).help(help));
         return None;

@@ -29,7 +29,7 @@ pub const SERVER: Keys = Keys {
         "errors",
     ],
 };
-pub const SERVER_LISTEN: Keys = Keys { table: "server.listen", keys: &["address", "proxy_protocol"] };
+pub const SERVER_LISTEN: Keys = Keys { table: "server.listen", keys: &["address", "proxy_protocol", "mode", "group"] };
 pub const SERVER_ACCESS_LOG: Keys = Keys { table: "server.access_log", keys: &["format", "file"] };
 pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
 pub const SERVER_LIMITS: Keys =

@@ -8,6 +8,9 @@ use super::parse::{self, parse, parse_to_serve};
 use super::report::{Mistake, Place, Report, SourceFile};
 use super::{BrokenApp, HostPattern, Loaded, Route};
 
+/// Says why a file is not to be believed.
+pub type Judge<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+
 /// Where rota looks when it is not told.
 pub const DEFAULT_PATH: &str = "/etc/rota/rota.toml";
 /// Beside it.
@@ -16,7 +19,12 @@ const APPS: &str = "apps.d";
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let files = Files::read(path)?;
+    load_judged(path, &|_| Ok(()))
+}
+
+/// As [`load`]; a file that `judge` refuses is as one that cannot be read.
+pub fn load_judged(path: &Path, judge: Judge<'_>) -> Result<Loaded, Report> {
+    let files = Files::read(path, judge)?;
     let parsed = parse(&files.readable);
     if files.unreadable.is_empty() && files.directory.is_none() {
         return parsed;
@@ -30,7 +38,12 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 
 /// As [`load`] for a server that has to serve: what is wrong with one app costs that app alone ([`parse_to_serve`]).
 pub fn load_to_serve(path: &Path) -> Result<Loaded, Report> {
-    let files = Files::read(path)?;
+    load_to_serve_judged(path, &|_| Ok(()))
+}
+
+/// As [`load_to_serve`]; a file that `judge` refuses is as one that cannot be read.
+pub fn load_to_serve_judged(path: &Path, judge: Judge<'_>) -> Result<Loaded, Report> {
+    let files = Files::read(path, judge)?;
     let parsed = parse_to_serve(&files.readable);
     match parsed {
         // Without the directory it is not known which apps there are.
@@ -47,7 +60,7 @@ pub fn load_to_serve(path: &Path) -> Result<Loaded, Report> {
 /// Where a server with this configuration is talked to, as far as that can be read whatever else is wrong. With what is wrong, if the socket
 /// may be another one for that.
 pub fn control(path: &Path) -> Result<(PathBuf, Option<Report>), Report> {
-    let main = read_main(path)?;
+    let main = read_main(path, &|_| Ok(()))?;
     let files = std::slice::from_ref(&main);
     let report = || parse(files).err().unwrap_or_default();
     match parse::control(&main) {
@@ -68,8 +81,8 @@ struct Files {
 }
 
 impl Files {
-    fn read(path: &Path) -> Result<Self, Report> {
-        let main = read_main(path)?;
+    fn read(path: &Path, judge: Judge<'_>) -> Result<Self, Report> {
+        let main = read_main(path, judge)?;
         let mut files = Self { readable: vec![main.clone()], all: vec![main], unreadable: Vec::new(), directory: None };
         let directory = path.parent().unwrap_or(Path::new("")).join(APPS);
         let apps = app_files(&directory).unwrap_or_else(|error| {
@@ -77,7 +90,7 @@ impl Files {
             Vec::new()
         });
         for path in apps {
-            let text = fs::read_to_string(&path);
+            let text = read_if(&path, judge);
             if let Err(error) = &text {
                 files.unreadable.push(cannot_be_read(&path, error));
             }
@@ -105,8 +118,12 @@ fn unread(mistake: &Mistake) -> BrokenApp {
     BrokenApp { name, file, why: mistake.line(), routes: vec![Route { host: HostPattern::Any, path: "/".to_owned() }] }
 }
 
-fn read_main(path: &Path) -> Result<SourceFile, Report> {
-    let text = fs::read_to_string(path).map_err(|error| {
+fn read_if(path: &Path, judge: Judge<'_>) -> io::Result<String> {
+    judge(path).and_then(|()| fs::read_to_string(path))
+}
+
+fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Report> {
+    let text = read_if(path, judge).map_err(|error| {
         let mistake = cannot_be_read(path, &error).help("rota reads the file that --config names");
         Report::new(vec![mistake], Vec::new())
     })?;

@@ -36,7 +36,7 @@ use crate::ids::AppName;
 
 pub use attributes::{OOM_SCORE_ABOVE, ResourceLimit, SpawnAttributes};
 pub use command::sets_itself;
-pub use load::{DEFAULT_PATH, control, load, load_to_serve};
+pub use load::{DEFAULT_PATH, control, load, load_judged, load_to_serve, load_to_serve_judged};
 pub use parse::{parse, parse_to_serve};
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
 
@@ -107,6 +107,17 @@ pub struct ListenConfig {
     pub at: Listen,
     /// Each connection begins with a PROXY header, and comes from a trusted proxy.
     pub proxy_protocol: bool,
+    /// Who may connect, of a Unix socket.
+    pub door: SocketAccess,
+}
+
+/// Who may connect to a Unix socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Bits of the file, `0o660`. None: everybody may connect who gets to the directory.
+    pub mode: Option<u32>,
+    /// Of the file. None: rota's own.
+    pub group: Option<String>,
 }
 
 impl fmt::Display for ListenConfig {

@@ -8,7 +8,10 @@ use super::access::access_log;
 use super::keys::{SERVER_ACCESS_LOG, SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 use super::section::{Section, Value, Zero};
 use super::units::{GIB, KIB, MIB, digits};
-use super::{AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, errors, proxies, routes, sizes};
+use super::{
+    AccessLogConfig, ClientLimits, ClientTimeouts, Listen, ListenConfig, ServerConfig, SocketAccess, attributes, errors, proxies, routes,
+    sizes,
+};
 use crate::http::trust::TrustedProxies;
 
 /// None: it is named, and wrong.
@@ -21,7 +24,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
     let beside_control = || control.parent().unwrap_or(Path::new("/")).to_owned();
     let run_dir = section.get("run_dir").and_then(|value| value.absolute_path()).unwrap_or_else(beside_control);
     let trusted_proxies = section.get("trusted_proxies").map(|value| proxies::trusted(&value)).unwrap_or_default();
-    let plain = |at| ListenConfig { at, proxy_protocol: false };
+    let plain = |at| ListenConfig { at, proxy_protocol: false, door: SocketAccess::default() };
     ServerConfig {
         listen: section.get("listen").map_or_else(|| vec![plain(all_addresses(80))], |value| listeners(&value, &trusted_proxies)),
         run_dir,
@@ -67,14 +70,28 @@ fn listeners(value: &Value<'_>, trusted: &TrustedProxies) -> Vec<ListenConfig> {
         let section = item.is_table().then(|| item.table(&SERVER_LISTEN));
         let address = section.as_ref().map_or_else(|| Some(item.clone()), |section| proxies::address(section));
         let Some((address, at)) = address.and_then(|address| listener(&address).map(|at| (address, at))) else { continue };
-        let proxy_protocol = section.is_some_and(|section| proxies::proxy_protocol(&section, &at, trusted));
+        let proxy_protocol = section.as_ref().is_some_and(|section| proxies::proxy_protocol(section, &at, trusted));
+        let door = section.map(|section| door(&section, &at)).unwrap_or_default();
         if listeners.iter().any(|listener| listener.at == at) {
             address.note(address.error(format!("{at} is already in the list")));
         } else {
-            listeners.push(ListenConfig { at, proxy_protocol });
+            listeners.push(ListenConfig { at, proxy_protocol, door });
         }
     }
     listeners
+}
+
+/// Of a Unix socket: `mode = "0660"`, `group = "www-data"`.
+fn door(section: &Section<'_>, at: &Listen) -> SocketAccess {
+    let (mode, group) = (section.get("mode"), section.get("group"));
+    if let (Listen::Tcp(_), Some(value)) = (at, mode.as_ref().or(group.as_ref())) {
+        let mistake = value.error(format!("{at} is no file: mode and group are of a Unix socket"));
+        value.note(mistake.help("write address = \"unix:/run/rota/http.sock\", or leave it out"));
+    }
+    SocketAccess {
+        mode: mode.and_then(|value| attributes::octal(&value, MODE_HELP)),
+        group: group.and_then(|value| value.text().map(str::to_owned)),
+    }
 }
 
 fn listener(value: &Value<'_>) -> Option<Listen> {
@@ -114,6 +131,7 @@ fn all_addresses(port: u16) -> Listen {
     Listen::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
 }
 
+const MODE_HELP: &str = "octal digits in quotes, as chmod takes them: \"0660\" lets the owner and the group connect";
 /// Where commands look for a server that they are not told of.
 const CONTROL: &str = "/run/rota/control.sock";
 /// Heads are split into an array of this many fields.

@@ -101,6 +101,8 @@ pub struct Found {
 enum Entry {
     File(Found),
     Directory,
+    /// Nothing that whoever this thread acts for may open.
+    Closed,
 }
 
 /// What a name stands for in the public directories of an app.
@@ -110,6 +112,8 @@ pub enum Named<'f, 'n> {
     File(&'f Folder, &'n [u8], Found),
     /// A directory that has an index.
     Directory,
+    /// Something that this thread may not open. The app may, perhaps: a thread that acts for it is to look.
+    Closed,
 }
 
 impl AppFolders {
@@ -127,6 +131,7 @@ impl AppFolders {
             match folder.look(name)? {
                 Entry::File(found) => Some(Named::File(folder, name, found)),
                 Entry::Directory => folder.open(&[name, b"/index.html"].concat()).map(|_| Named::Directory),
+                Entry::Closed => Some(Named::Closed),
             }
         })
     }
@@ -182,7 +187,7 @@ impl Folder {
     pub fn open(&self, name: &[u8]) -> Option<Found> {
         match self.look(name)? {
             Entry::File(found) => Some(found),
-            Entry::Directory => None,
+            Entry::Directory | Entry::Closed => None,
         }
     }
 
@@ -203,6 +208,7 @@ impl Folder {
                 );
                 return None;
             }
+            Err(Errno::ACCESS) => return Some(Entry::Closed),
             Err(_) => return None,
         };
         let stat = rustix::fs::fstat(&fd).ok()?;

@@ -12,7 +12,8 @@ use super::desk::Turn;
 use super::file_body::Sent;
 use super::request_body::{self, Came};
 use super::spool::Spool;
-use super::{Conn, Flushed, Phase, Request, health, static_files};
+use super::static_files::{self, Looked};
+use super::{Conn, Flushed, Phase, Request, health};
 use crate::access_log::Entry;
 use crate::http::cut::Cut;
 use crate::http::exchange::{self, BodyReader};
@@ -25,6 +26,7 @@ use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, ForwardContext};
 use crate::http::sticky::Sticky;
 use crate::http::target;
+use crate::ids::GroupId;
 use crate::logging::panic_text;
 
 /// What a connection wants after its turn.
@@ -38,6 +40,8 @@ pub enum Next {
     Body,
     /// A slot: its request is whole.
     Slot,
+    /// A thread that acts for this app, which reads the head again; if there is none, another turn.
+    Look(GroupId),
     /// To be counted among those of the client that its PROXY header has named, and another turn; or to be closed for the want of one. On
     /// the master only: it comes before the first head.
     Introduced(Result<(), NoProxyHeader>),
@@ -144,6 +148,10 @@ fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                     }
                     None
                 }
+                Parsed::Elsewhere(group) => {
+                    conn.input.extend_from_slice(bytes);
+                    Some(Next::Look(group))
+                }
                 Parsed::Refused => None,
             }
         }
@@ -175,6 +183,10 @@ fn keep_rest(conn: &mut Conn, mut input: Vec<u8>, taken: Parsed, turn: &mut Turn
                 turn.limit(conn, turn.shared.server.timeouts.head);
             }
         }
+        Parsed::Elsewhere(group) => {
+            conn.input = input;
+            return Some(Next::Look(group));
+        }
         Parsed::Refused => {}
     }
     None
@@ -184,6 +196,8 @@ enum Parsed {
     /// The head took this many bytes; the request is in `conn`.
     Whole(usize),
     Partial,
+    /// It is for a file that this app's thread is to look for.
+    Elsewhere(GroupId),
     Refused,
 }
 
@@ -215,7 +229,7 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
     };
     conn.searched = 0;
     match parsed {
-        Ok(used) => Parsed::Whole(used),
+        Ok(used) => conn.look_for.take().map_or(Parsed::Whole(used), Parsed::Elsewhere),
         Err(refusal) => {
             let start = conn.input.len();
             conn.input.extend_from_slice(&bytes[..bytes.len().min(HEAD_START)]);
@@ -250,10 +264,17 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         return Ok(());
     }
     let group = turn.shared.route(head.host(), head.path)?;
+    let looked = std::mem::take(&mut conn.looked);
+    // A thread of the app has looked, or there is none: then it is the app's.
+    let is_elsewhere = |what: Looked| what == Looked::Closed && !looked;
     // What is logged has to be a request first.
     let logged = turn.shared.access_log.is_on(Some(group)).then(|| facts.clone());
-    if logged.is_none() && static_files::answer(conn, head, &facts, group, turn) {
-        return Ok(());
+    if logged.is_none() {
+        match static_files::answer(conn, head, &facts, group, turn) {
+            Looked::Answered => return Ok(()),
+            what if is_elsewhere(what) => return look_elsewhere(conn, group),
+            Looked::NoFile | Looked::Closed => {}
+        }
     }
     let app = turn.shared.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
@@ -292,10 +313,12 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         turn.shared.once.withheld(group, &app.name, head, &forward);
     }
     conn.request = Some(request);
-    if let Some(facts) = logged
-        && static_files::answer(conn, head, &facts, group, turn)
-    {
-        return Ok(());
+    if let Some(facts) = logged {
+        match static_files::answer(conn, head, &facts, group, turn) {
+            Looked::Answered => return Ok(()),
+            what if is_elsewhere(what) => return look_elsewhere(conn, group),
+            Looked::NoFile | Looked::Closed => {}
+        }
     }
     match body {
         RequestBody::None => conn.phase = Phase::App,
@@ -314,6 +337,13 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
             }
         }
     }
+    Ok(())
+}
+
+/// The head is read again by a thread that acts for the app.
+fn look_elsewhere(conn: &mut Conn, group: GroupId) -> Result<(), Refusal> {
+    conn.request = None;
+    (conn.look_for, conn.looked) = (Some(group), true);
     Ok(())
 }
 

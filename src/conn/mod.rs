@@ -13,6 +13,7 @@ mod pages;
 pub mod request_body;
 pub mod socket;
 pub mod spool;
+pub mod spool_place;
 pub mod static_files;
 pub mod uploads;
 pub mod ways;
@@ -63,6 +64,10 @@ pub struct Conn {
     pub file: Option<Box<FileBody>>,
     /// The app of a file that was sent from here: a process's thread is a better place for what follows.
     pub answered_for: Option<GroupId>,
+    /// The app whose thread is to look for a file first: what is in `input` begins with the request for it.
+    pub look_for: Option<GroupId>,
+    /// It has been looked there.
+    pub looked: bool,
     /// The request in hand: from its whole head to the end of its response; if it is logged, until the client has taken that.
     pub request: Option<Box<Request>>,
     /// Bytes that the socket has taken.
@@ -222,6 +227,8 @@ impl Conn {
             output: Spool::default(),
             file: None,
             answered_for: None,
+            look_for: None,
+            looked: false,
             request: None,
             sent: 0,
             log,

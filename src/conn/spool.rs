@@ -6,12 +6,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::pages::Pages;
+use super::spool_place::SpoolPlace;
 
 /// What one spool keeps in memory before it takes a file (bytes).
 pub const MEMORY: usize = 64 * 1024;
@@ -19,7 +19,7 @@ pub const MEMORY: usize = 64 * 1024;
 /// Where the files go, and how many bytes they may hold together.
 #[derive(Debug)]
 pub struct SpoolSpace {
-    dir: PathBuf,
+    place: SpoolPlace,
     max: u64,
     used: AtomicU64,
     since: Instant,
@@ -60,8 +60,13 @@ struct SpoolFile {
 }
 
 impl SpoolSpace {
-    pub fn new(dir: PathBuf, max: u64) -> Self {
-        Self { dir, max, used: AtomicU64::new(0), since: Instant::now(), told: AtomicU64::new(0) }
+    pub fn new(place: impl Into<SpoolPlace>, max: u64) -> Self {
+        Self { place: place.into(), max, used: AtomicU64::new(0), since: Instant::now(), told: AtomicU64::new(0) }
+    }
+
+    /// Takes away what it made on the disk.
+    pub fn remove(&self) {
+        self.place.remove();
     }
 
     /// Bytes in files now.
@@ -156,7 +161,7 @@ impl Spool {
 
     fn write_file(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(SpoolFile { file: crate::sys::open_unlinked_temp(&space.dir)?, len: 0, space: space.clone() });
+            self.file = Some(SpoolFile { file: space.place.open()?, len: 0, space: space.clone() });
         }
         let Some(SpoolFile { file, len, .. }) = self.file.as_mut() else { return Ok(()) };
         // What a failed write leaves behind `len` is overwritten by the next.

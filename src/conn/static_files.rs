@@ -18,14 +18,24 @@ use crate::http::rewrite;
 use crate::http::static_file::{self, Answer, Coding, Description, FileFacts, Validators};
 use crate::ids::GroupId;
 
-/// Answers a request whose path names a file in a public directory of its app. False: the request is the app's. The cost of that is nothing
+/// What became of a request that may be for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    Answered,
+    /// It is the app's.
+    NoFile,
+    /// A thread that acts for the app is to look: this one may not open what is there.
+    Closed,
+}
+
+/// Answers a request whose path names a file in a public directory of its app. The cost of one that names none is nothing
 /// for an app without a public directory, and else one system call for a GET or HEAD; three more at most where the name may be that of a file
 /// of an earlier release.
-pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> bool {
-    let Some(folders) = turn.folders.of(group).filter(|folders| !folders.public.is_empty()) else { return false };
+pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> Looked {
+    let Some(folders) = turn.folders.of(group).filter(|folders| !folders.public.is_empty()) else { return Looked::NoFile };
     let may_be = matches!(head.method, "GET" | "HEAD") && facts.body == RequestBody::None && facts.upgrade.is_empty();
     let prefixes = turn.shared.app(group).routes.iter().map(|route| route.path.as_str());
-    let Some(name) = may_be.then(|| static_file::of_path(static_file::below(prefixes, head.path))).flatten() else { return false };
+    let Some(name) = may_be.then(|| static_file::of_path(static_file::below(prefixes, head.path))).flatten() else { return Looked::NoFile };
     let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
     let (folder, own_name, found) = match folders.find(&name) {
         Some(Named::File(folder, own_name, found)) => (folder, own_name, found),
@@ -33,9 +43,10 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
             redirect(conn, head.path, facts, keep, turn);
             conn.answered_for = Some(group);
             answering::answered(conn, keep, &[], turn);
-            return true;
+            return Looked::Answered;
         }
-        Some(Named::Directory) | None => return false,
+        Some(Named::Closed) => return Looked::Closed,
+        Some(Named::Directory) | None => return Looked::NoFile,
     };
 
     let varies = static_file::is_compressible(&name);
@@ -60,7 +71,7 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     conn.file = if facts.head_only { None } else { body(turn.out, file, decided.body(about.len)) };
     conn.answered_for = Some(group);
     answering::answered(conn, keep, &[], turn);
-    true
+    Looked::Answered
 }
 
 /// To the same path with a slash behind it.

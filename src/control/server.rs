@@ -10,12 +10,12 @@ mod tests;
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::fs::{Gid, Mode};
+use rustix::fs::{Gid, Mode, Uid};
 use rustix::net::UCred;
 
 use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, WalkEnd, reply_line};
@@ -92,9 +92,10 @@ pub enum WalkReport {
 /// The listening socket and its clients.
 #[derive(Debug)]
 pub struct ControlServer {
-    path: PathBuf,
-    /// Removed with this value.
-    file: SocketFile,
+    /// Removed with this value. None: somebody else removes it.
+    file: Option<SocketFile>,
+    /// The user that rota was started as.
+    own: Uid,
     /// Those whom only the file's group lets in may look: this one.
     shared: Option<Gid>,
     listener: UnixListener,
@@ -109,32 +110,22 @@ impl ControlServer {
     /// Binds the socket at `path`, for its owner only (0600), and creates its directory (0755). The tokens from `first_token` on are its
     /// own: one for the listener, the others for clients. A socket that a killed server left behind is replaced; one that answers, and
     /// a file that is no socket, are errors. Errors name the path.
-    pub fn bind(path: &Path, first_token: usize, tokens: usize) -> io::Result<Self> {
-        let (listener, file) = listen(path)?;
+    pub fn bind(path: &Path, group: Option<Gid>, first_token: usize, tokens: usize) -> io::Result<Self> {
+        let (listener, file) = open(path, group)?;
         let places = (1..tokens).map(|_| None).collect();
-        Ok(Self { path: path.to_owned(), file, shared: None, listener, first_token, places, accept_at: None })
+        let own = rustix::process::geteuid();
+        Ok(Self { file: Some(file), own, shared: group, listener, first_token, places, accept_at: None })
     }
 
-    /// Lets the members of a group look: [`Request::only_looks`](super::proto::Request::only_looks).
-    pub fn share(&mut self, group: Gid) -> io::Result<()> {
-        self.shared = Some(group);
-        self.file.share(group)
+    /// The file of the socket, which is whoever's who takes it away.
+    pub fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
     }
 
-    /// Its file is gone, or another's: nobody can reach it.
-    pub fn is_lost(&self) -> bool {
-        !self.file.is_there()
-    }
-
-    /// Makes the socket anew. Clients that have one of the old stay.
-    pub fn rebind(&mut self, registry: &Registry) -> io::Result<()> {
-        let (mut listener, file) = listen(&self.path)?;
-        if let Some(group) = self.shared {
-            file.share(group)?;
-        }
-        registry.register(&mut listener, Token(self.first_token), Interest::READABLE)?;
-        (self.listener, self.file) = (listener, file);
-        Ok(())
+    /// Listens on another socket. Clients that have one of the old stay.
+    pub fn replace(&mut self, listener: UnixListener, registry: &Registry) -> io::Result<()> {
+        self.listener = listener;
+        self.register(registry)
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
@@ -213,7 +204,7 @@ impl ControlServer {
     }
 
     fn place(&mut self, mut stream: UnixStream, peer: UCred, registry: &Registry, now: Instant) {
-        let Some(level) = level(&peer, self.shared.is_some()) else {
+        let Some(level) = level(&peer, self.own, self.shared.is_some()) else {
             log::info!("control socket: pid {} of uid {} was turned away", peer.pid.as_raw_nonzero(), peer.uid.as_raw());
             return turn_away(stream, format!("uid {} may not operate this rota: only its own user and root may", peer.uid.as_raw()));
         };
@@ -231,20 +222,24 @@ impl ControlServer {
     }
 }
 
-/// Errors name the path.
-fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+/// For its owner only (0600), or for the members of a group as well, who may look: [`Request::only_looks`](super::proto::Request::only_looks). Its
+/// directory is made (0755). Errors name the path.
+pub fn open(path: &Path, group: Option<Gid>) -> io::Result<(UnixListener, SocketFile)> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(named)?;
     }
     let (listener, file) = SocketFile::bind(path, Mode::RUSR | Mode::WUSR, BACKLOG).map_err(named)?;
+    if let Some(group) = group {
+        file.share(group, SHARED).map_err(named)?;
+    }
     Ok((UnixListener::from_std(listener), file))
 }
 
 /// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in. Of a group that may look
 /// the kernel has asked for membership when it connected: the groups of a peer other than its first cannot be had without NSS, which may wait.
-fn level(peer: &UCred, shared: bool) -> Option<Level> {
-    let operates = peer.uid.is_root() || peer.uid == rustix::process::geteuid();
+fn level(peer: &UCred, own: Uid, shared: bool) -> Option<Level> {
+    let operates = peer.uid.is_root() || peer.uid == own;
     if operates { Some(Level::Operate) } else { shared.then_some(Level::Look) }
 }
 
@@ -254,6 +249,8 @@ fn turn_away(mut stream: UnixStream, message: String) {
     let _ = stream.write(&reply_line(&Reply::Error { message }));
 }
 
+/// For the owner and the group that looks.
+const SHARED: Mode = Mode::from_bits_retain(0o660);
 /// Commands that may wait to be accepted.
 const BACKLOG: i32 = 64;
 /// Accepted in one turn of the loop, so that a flood of commands does not keep it from clients.

@@ -8,6 +8,7 @@ use crate::conn::answering;
 use crate::conn::intake::{self, Next};
 use crate::conn::{Conn, Phase};
 use crate::http::refusal::Refusal;
+use crate::ids::GroupId;
 use crate::plight;
 use crate::table::ToMaster;
 
@@ -44,6 +45,7 @@ impl IoThread {
             Next::Wait | Next::Body => self.rest(key),
             Next::Again => self.todo.push_back(key),
             Next::Slot => self.want_slot(key),
+            Next::Look(group) => self.look_there(key, group),
             // That is before the first head, and a connection comes here behind one.
             Next::Introduced(_) | Next::Close => {
                 self.clients.try_remove(key);
@@ -60,6 +62,18 @@ impl IoThread {
         }
         if self.draining {
             self.move_away(key);
+        }
+    }
+
+    /// Sends a connection to a thread that acts for an app; where there is none it goes on here.
+    fn look_there(&mut self, key: usize, group: GroupId) {
+        let host = (group != self.id.group).then(|| self.shared.table.lock().pool.group_mut(group).host(None)).flatten();
+        let Some(process) = host else { return self.todo.push_back(key) };
+        let Some(conn) = self.take_out(key) else { return };
+        let moved = self.shared.table.lock().move_to(conn, process);
+        match moved {
+            Ok(wake) => wake.wake(),
+            Err(conn) => self.take_in(conn),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The I/O thread of one process: its clients, its connections to the app, its output and the probe that says whether it is ready.
 //!
 //! One event loop over everything that belongs to the process. It claims slots and reports what it saw; what follows from that is decided in
-//! the pool and done by the restart thread. It starts and signals nothing. A panic here costs the connections that it holds, and its
-//! process is replaced.
+//! the pool and done by the restart thread. It starts and signals nothing, and acts for the app's user ([`crate::credentials`]): what it opens and
+//! connects to the kernel lets it as it would let the app. A panic here costs the connections that it holds, and its process is replaced.
 
 mod answer;
 mod clients;
@@ -37,6 +37,7 @@ use crate::config::AppConfig;
 use crate::conn::Conn;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
+use crate::credentials::Credentials;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::cut::Cut;
 use crate::ids::{ProcessId, ProcessName};
@@ -66,8 +67,8 @@ pub struct Process {
     pub report: std::os::unix::net::UnixStream,
     /// It was started aside of those that serve ([`crate::sys::step_back`]).
     pub aside: bool,
-    /// Its nice value when it is not.
-    pub nice: i32,
+    /// Of the app's user. None: rota's own.
+    pub credentials: Option<Credentials>,
 }
 
 /// Starts the thread. It ends after [`ToThread::Gone`].
@@ -76,10 +77,17 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
     let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER)?;
     let (id, name) = (process.id, process.name.clone());
     let thread = std::thread::Builder::new().name(format!("io {}/{}", name.app, name.number)).stack_size(STACK);
+    let credentials = process.credentials.clone();
     let mut io_thread = IoThread::new(shared.clone(), process, poll, inbox)?;
     thread.spawn(move || {
+        let run = || {
+            if let Some(Err(error)) = credentials.map(|credentials| credentials.assume()) {
+                panic!("it cannot act for the app's user: {error}");
+            }
+            io_thread.run();
+        };
         // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| io_thread.run())) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             io_thread.lose_all();
             drop(io_thread);
             let what = panic_text(&*panic);
@@ -108,7 +116,6 @@ struct IoThread {
     id: ProcessId,
     name: ProcessName,
     pid: u32,
-    nice: i32,
     poll: Poll,
     inbox: Inbox<ToThread>,
     clients: Slab<Client>,
@@ -161,7 +168,6 @@ impl IoThread {
             id: process.id,
             name: process.name,
             pid: process.pid,
-            nice: process.nice,
             poll,
             inbox,
             clients: Slab::new(),

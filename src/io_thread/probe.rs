@@ -183,12 +183,15 @@ impl IoThread {
             }
             return self.not_ready(last, after);
         }
-        if probe.aside.take_if(|until| self.desk.now >= *until).is_some() {
-            sys::step_up(self.pid, self.nice);
+        let steps_up = probe.aside.take_if(|until| self.desk.now >= *until).is_some();
+        let next = probe.next;
+        if steps_up {
+            self.step_up();
         }
-        if self.desk.now < probe.next {
+        if self.desk.now < next {
             return;
         }
+        let Some(probe) = &mut self.probe else { return };
         if probe.upstream.is_some() {
             // What came of its body was well-formed, and the rest may never end.
             if probe.answer.status().is_some() {

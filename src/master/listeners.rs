@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use rustix::fs::Mode;
+use rustix::fs::{Gid, Mode};
 use socket2::{Domain, Protocol, SockFilter, SockRef, TcpKeepalive, Type};
 
-use crate::config::{Listen, ListenConfig};
+use super::porter::Door;
+use crate::config::{Listen, ListenConfig, SocketAccess};
 use crate::conn::socket::Socket;
 use crate::socket_file::SocketFile;
 
 /// One listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    pub at: Listen,
-    /// Its connections begin with a PROXY header.
-    pub proxy_protocol: bool,
+    pub config: ListenConfig,
     socket: Listening,
     /// Connections may be waiting (edge-triggered).
     pub ready: bool,
@@ -27,18 +26,18 @@ pub struct Listener {
 #[derive(Debug)]
 enum Listening {
     Tcp(mio::net::TcpListener),
-    Unix(mio::net::UnixListener, SocketFile),
+    Unix(mio::net::UnixListener),
 }
 
 /// What is not open yet, and why.
 pub type Waiting = Vec<(ListenConfig, io::Error)>;
 
 /// Opens what can be opened now; the others, each with why not, may come to be there. Err: nothing would ever be listened to, or it never can.
-pub fn open_all(configs: &[ListenConfig]) -> Result<(Vec<Listener>, Waiting), String> {
+pub fn open_all(configs: &[ListenConfig]) -> Result<(Vec<(Listener, Door)>, Waiting), String> {
     let (mut open, mut waiting, mut in_use) = (Vec::new(), Vec::new(), None);
     for config in configs {
         match Listener::bind(config) {
-            Ok(listener) => open.push(listener),
+            Ok((listener, file)) => open.push((listener, Door { config: config.clone(), file })),
             Err(error) => {
                 let named = format!("server.listen {config}: {error}");
                 match lack(&error) {
@@ -77,9 +76,10 @@ pub fn lack(error: &io::Error) -> Lack {
 }
 
 impl Listener {
-    pub fn bind(config: &ListenConfig) -> io::Result<Self> {
+    /// With the file of a Unix socket.
+    pub fn bind(config: &ListenConfig) -> io::Result<(Self, Option<SocketFile>)> {
         let at = &config.at;
-        let socket = match at {
+        let (socket, file) = match at {
             Listen::Tcp(addr) => {
                 let open = |addr: &SocketAddr| {
                     socket2::Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
@@ -110,21 +110,28 @@ impl Listener {
                 }
                 socket.bind(&addr.into())?;
                 socket.listen(BACKLOG)?;
-                Listening::Tcp(mio::net::TcpListener::from_std(socket.into()))
+                (Listening::Tcp(mio::net::TcpListener::from_std(socket.into())), None)
             }
             Listen::Unix(path) => {
+                let SocketAccess { mode, group } = &config.door;
                 // Whoever may reach the directory may connect, as with a port.
-                let (listener, file) = SocketFile::bind(path, FOR_ALL, BACKLOG)?;
-                Listening::Unix(mio::net::UnixListener::from_std(listener), file)
+                let otherwise = if group.is_some() { FOR_GROUP } else { FOR_ALL };
+                let mode = mode.map_or(otherwise, Mode::from_bits_truncate);
+                let group = group.as_deref().map(gid).transpose()?;
+                let (listener, file) = SocketFile::bind(path, mode, BACKLOG)?;
+                if let Some(group) = group {
+                    file.share(group, mode)?;
+                }
+                (Listening::Unix(mio::net::UnixListener::from_std(listener)), Some(file))
             }
         };
-        Ok(Self { at: at.clone(), proxy_protocol: config.proxy_protocol, socket, ready: true })
+        Ok((Self { config: config.clone(), socket, ready: true }, file))
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.socket {
             Listening::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
-            Listening::Unix(socket, _) => socket.register(registry, token, Interest::READABLE),
+            Listening::Unix(socket) => socket.register(registry, token, Interest::READABLE),
         }
     }
 
@@ -135,18 +142,11 @@ impl Listener {
         match &self.socket {
             Listening::Tcp(socket) => {
                 if let Err(error) = SockRef::from(socket).attach_filter(&NO_SYN) {
-                    log::warn!("server.listen {}: a connection may be lost at its end: SO_ATTACH_FILTER: {error}", self.at);
+                    log::warn!("server.listen {}: a connection may be lost at its end: SO_ATTACH_FILTER: {error}", self.config);
                 }
             }
-            Listening::Unix(_, file) => file.remove(),
-        }
-    }
-
-    /// The file of a Unix socket that somebody has removed.
-    pub fn is_lost(&self) -> bool {
-        match &self.socket {
-            Listening::Tcp(_) => false,
-            Listening::Unix(_, file) => !file.is_there(),
+            // Its file is taken away.
+            Listening::Unix(_) => {}
         }
     }
 
@@ -154,13 +154,21 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(Socket, Option<std::net::IpAddr>)> {
         match &self.socket {
             Listening::Tcp(socket) => socket.accept().map(|(stream, addr)| (Socket::Tcp(stream), Some(addr.ip().to_canonical()))),
-            Listening::Unix(socket, _) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
+            Listening::Unix(socket) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
         }
     }
 }
 
+fn gid(name: &str) -> io::Result<Gid> {
+    let named = |error: nix::Error| io::Error::other(format!("group {name}: {error}"));
+    let found = nix::unistd::Group::from_name(name).map_err(named)?;
+    found.map(|group| Gid::from_raw(group.gid.as_raw())).ok_or_else(|| io::Error::other(format!("there is no group {name:?}")))
+}
+
 /// Read and write, for everybody.
 const FOR_ALL: Mode = Mode::from_bits_retain(0o666);
+/// For the owner and a group.
+const FOR_GROUP: Mode = Mode::from_bits_retain(0o660);
 /// socket(2): the machine does not speak this address family.
 const EAFNOSUPPORT: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 /// The interface of a link-local address.
@@ -187,7 +195,7 @@ mod tests {
     use super::*;
 
     fn tcp(address: &str) -> ListenConfig {
-        ListenConfig { at: Listen::Tcp(address.parse().unwrap()), proxy_protocol: false }
+        ListenConfig { at: Listen::Tcp(address.parse().unwrap()), proxy_protocol: false, door: SocketAccess::default() }
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! restart thread does it.
 
 mod clients;
-mod late;
-mod listeners;
+pub mod listeners;
 mod operator;
+mod porter;
 mod proxies;
 mod stopping;
 mod watch;
@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -30,7 +31,7 @@ use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::dispatch::{self, Place};
-use crate::handoff::{self, Inbox, Wake};
+use crate::handoff::{self, Inbox, Mailbox, Wake};
 use crate::http::accept::Form;
 use crate::http::head;
 use crate::http::refusal::{Answer, Refusal};
@@ -43,10 +44,10 @@ use crate::safe_open;
 use crate::signals::{self, Signals};
 use crate::table::{Logs, NotListening, Shared, ToMaster};
 use clients::Clients;
-use late::Late;
-pub use late::not_locked;
 use listeners::Listener;
 use operator::Operations;
+use porter::{Opened, ToPorter};
+pub use porter::{Porter, not_locked};
 use stopping::Stopping;
 use watch::Watch;
 
@@ -69,7 +70,7 @@ pub struct Master {
     signals: Signals,
     control: ControlServer,
     watch: Watch,
-    late: Late,
+    porter: Mailbox<ToPorter>,
     operations: Operations,
     conns: Slab<Held>,
     desk: Desk,
@@ -88,7 +89,7 @@ struct Held {
 
 impl Master {
     /// Binds everything that the configuration names; each error says what could not be done. `lock`: of the run directory.
-    pub fn new(config: Config, lock: LockFile) -> Result<Self, String> {
+    pub fn new(config: Config, lock: LockFile) -> Result<(Self, Porter), String> {
         let logs = Logs::open(&config)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
@@ -96,21 +97,17 @@ impl Master {
         let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
         registry.register(signals.source(), SIGNALS, mio::Interest::READABLE).map_err(|error| format!("signals: {error}"))?;
         let control_path = config.server.control.clone();
-        let mut control = ControlServer::bind(&control_path, CONTROL, CONTROL_TOKENS)
+        let group = config.server.control_group.as_deref().map(control_group).transpose()?;
+        let mut control = ControlServer::bind(&control_path, group, CONTROL, CONTROL_TOKENS)
             .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
         safe_open::check_way(&control_path, &release::groups(config.apps.iter().map(|app| &app.start)))
             .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        if let Some(name) = &config.server.control_group {
-            let group = nix::unistd::Group::from_name(name).map_err(|error| format!("server.control_group {name}: {error}"))?;
-            let group = group.ok_or_else(|| format!("server.control_group {name}: there is no such group"))?;
-            let shared = control.share(rustix::fs::Gid::from_raw(group.gid.as_raw()));
-            shared.map_err(|error| format!("server.control_group {name}: {}: {error}", control_path.display()))?;
-        }
         control.register(registry).map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        let (mut listeners, waiting) = listeners::open_all(&config.server.listen)?;
+        let (opened, waiting) = listeners::open_all(&config.server.listen)?;
+        let (mut listeners, doors): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         for (i, listener) in listeners.iter_mut().enumerate() {
             let registered = listener.register(registry, Token(LISTENERS + i));
-            registered.map_err(|error| format!("server.listen {}: {error}", listener.at))?;
+            registered.map_err(|error| format!("server.listen {}: {error}", listener.config))?;
         }
         for (at, error) in &waiting {
             log::warn!("server.listen {at}: {error}; it is taken when it can be had, and the others are served");
@@ -118,9 +115,12 @@ impl Master {
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
         let shared = Arc::new(Shared::new(config, mailbox, clients, logs));
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
-        let late = Late::new(registry, LATE, &shared.server, lock, waiting.into_iter().map(|(config, _)| config).collect());
+        let file = control.take_file().ok_or("server.control: it has no file")?;
+        let waiting = waiting.into_iter().map(|(config, _)| config).collect();
+        let opened = Opened { doors, waiting, control: file, control_group: group, lock };
+        let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
         let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
-        Ok(Self {
+        let master = Self {
             operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,
             shared,
             poll,
@@ -134,13 +134,14 @@ impl Master {
             signals,
             control,
             watch,
-            late,
+            porter: to_porter,
             conns: Slab::new(),
             desk: Desk::new(BUFFER),
             todo: VecDeque::new(),
             wakes: Vec::new(),
             stopping: None,
-        })
+        };
+        Ok((master, porter))
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
@@ -149,11 +150,20 @@ impl Master {
 
     /// The places that clients can connect to.
     pub fn listens_on(&self) -> Vec<String> {
-        self.listeners.iter().map(|listener| listener.at.to_string()).collect()
+        self.listeners.iter().map(|listener| listener.config.to_string()).collect()
+    }
+
+    /// Starts the thread. It ends when everything has, and tells the porter.
+    pub fn start(mut self) -> io::Result<JoinHandle<()>> {
+        let thread = std::thread::Builder::new().name("rota-master".to_owned()).stack_size(STACK);
+        thread.spawn(move || {
+            let _ends = Ends(self.porter.clone());
+            self.run();
+        })
     }
 
     /// Serves until the server is told to stop and everything has ended.
-    pub fn run(mut self) {
+    fn run(&mut self) {
         let mut events = Events::with_capacity(1024);
         loop {
             let due_back = self.due_back();
@@ -172,7 +182,6 @@ impl Master {
             }
             self.take_messages();
             self.take_changes();
-            self.come_back();
             self.shared.app_log.tick(self.desk.now);
             self.pass_deadlines();
             self.accept();
@@ -195,13 +204,7 @@ impl Master {
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
-        let own = [
-            self.desk.deadlines.next(),
-            self.accept_after,
-            self.control.next_deadline(),
-            self.watch.next_deadline(),
-            self.late.next_deadline(),
-        ];
+        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), self.watch.next_deadline()];
         own.into_iter().chain([queue, stopping]).flatten().min()
     }
 
@@ -232,8 +235,6 @@ impl Master {
             self.take_signals();
         } else if token == WATCH {
             self.watch.wake();
-        } else if token == LATE {
-            self.late.wake(self.desk.now);
         } else if token == WAKER {
             // Its messages are taken after the events.
         } else if (CONTROL..CONTROL + CONTROL_TOKENS).contains(&token.0) {
@@ -291,6 +292,12 @@ impl Master {
                     self.operations.sampled(ticket, samples);
                     changed = true;
                 }
+                ToMaster::Listens(number, listener) => self.listens(number, listener),
+                ToMaster::Control(listener) => {
+                    if let Err(error) = self.control.replace(listener, self.poll.registry()) {
+                        log::error!("server.control: epoll: {error}");
+                    }
+                }
                 ToMaster::Changed => changed = true,
             }
         }
@@ -298,6 +305,31 @@ impl Master {
             self.control.changed(self.poll.registry(), &mut self.operations, self.desk.now);
         }
         self.control.tick(self.poll.registry(), &mut self.operations, self.desk.now);
+    }
+
+    /// The porter has opened something.
+    fn listens(&mut self, number: usize, mut listener: Listener) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if let Err(error) = listener.register(self.poll.registry(), Token(LISTENERS + number)) {
+            log::error!("server.listen {}: epoll: {error}", listener.config);
+        }
+        if number < self.listeners.len() {
+            // Whoever has connected already is served.
+            while let Ok((socket, peer)) = self.listeners[number].accept() {
+                self.accepted(number, socket, peer);
+            }
+            self.listeners[number] = listener;
+        } else {
+            self.listeners.push(listener);
+        }
+    }
+
+    fn tell_porter(&self, message: ToPorter) {
+        if let Ok(wake) = self.porter.send(message) {
+            wake.wake();
+        }
     }
 
     /// Accepts in batches; what is left waits for the next turn.
@@ -321,7 +353,7 @@ impl Master {
                         if self.failed_after.is_none_or(|at| at <= self.desk.now) {
                             log::warn!(
                                 "accept on {}: {error}; {} connections are open; trying again every {ACCEPT_PAUSE:?}",
-                                self.listeners[i].at,
+                                self.listeners[i].config,
                                 self.shared.connections.open()
                             );
                             self.failed_after = Some(self.desk.now + FULL_PAUSE);
@@ -343,7 +375,7 @@ impl Master {
             }
             return self.turn_away(&mut socket, peer);
         }
-        let phase = if self.listeners[listener].proxy_protocol { Phase::ProxyHeader } else { Phase::Head };
+        let phase = if self.listeners[listener].config.proxy_protocol { Phase::ProxyHeader } else { Phase::Head };
         if phase == Phase::ProxyHeader && !self.shared.server.trusted_proxies.contains(peer) {
             return self.stranger(listener, peer);
         }
@@ -395,6 +427,7 @@ impl Master {
             Next::Again => self.todo.push_back(key),
             Next::Body => self.host(key),
             Next::Slot => self.dispatch(key),
+            Next::Look(group) => self.look_there(key, group),
             Next::Introduced(header) => self.introduced(key, header),
             Next::Close => {
                 self.conns.try_remove(key);
@@ -499,6 +532,18 @@ impl Master {
         true
     }
 
+    /// A request for a file that the app's user may read, and we may not; with no thread of the app it goes on here.
+    fn look_there(&mut self, key: usize, group: GroupId) {
+        let host = self.shared.table.lock().pool.group_mut(group).host(None);
+        let Some(process) = host else { return self.todo.push_back(key) };
+        let Some(conn) = self.take_out(key) else { return };
+        let moved = self.shared.table.lock().move_to(conn, process);
+        match moved {
+            Ok(wake) => self.wakes.push(wake),
+            Err(conn) => drop(self.put_back(conn)),
+        }
+    }
+
     /// Takes in a connection that was elsewhere; it gets a turn, in which it looks what there is to read.
     fn put_back(&mut self, mut conn: Box<Conn>) -> usize {
         conn.readable = true;
@@ -558,12 +603,30 @@ impl Master {
     }
 }
 
+/// Tells the porter, however the thread ends.
+struct Ends(Mailbox<ToPorter>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if let Ok(wake) = self.0.send(ToPorter::End) {
+            wake.wake();
+        }
+    }
+}
+
+fn control_group(name: &str) -> Result<rustix::fs::Gid, String> {
+    let group = nix::unistd::Group::from_name(name).map_err(|error| format!("server.control_group {name}: {error}"))?;
+    let group = group.ok_or_else(|| format!("server.control_group {name}: there is no such group"))?;
+    Ok(rustix::fs::Gid::from_raw(group.gid.as_raw()))
+}
+
+/// The deepest frames are the parsers' and the logger's.
+const STACK: usize = 1024 * 1024;
 /// One read of a socket (bytes).
 const BUFFER: usize = 64 * 1024;
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const WATCH: Token = Token(2);
-const LATE: Token = Token(3);
 const CONTROL: usize = 16;
 const CONTROL_TOKENS: usize = 64;
 const LISTENERS: usize = 256;

@@ -1,58 +1,141 @@
 //! What rota should listen on and does not: addresses that come later than rota, and the files of a run directory that somebody has removed.
 //! Looks again now and then while something is missing, and otherwise when inotify(7) says that a file of ours is gone.
+//!
+//! On the main thread, which keeps root's number for that, and for taking the files away at the end: the master has none of root's rights. It
+//! faces nobody, and what it opens it hands to the master.
 
 use std::collections::HashSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
+use rustix::fs::Gid;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 
 use super::listeners::Listener;
-use super::{LISTENERS, Master};
 use crate::config::{Listen, ListenConfig, ServerConfig};
+use crate::control::server;
+use crate::credentials;
+use crate::handoff::{self, Inbox, Mailbox};
 use crate::lock_file::{LockFile, NoLock};
-use crate::table::NotListening;
+use crate::socket_file::SocketFile;
+use crate::table::{NotListening, Shared, ToMaster};
 
-/// What is missing, and how it is found out.
+/// From the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToPorter {
+    /// The server is stopping: what it removes itself is to be gone, and nothing is opened any more.
+    Close,
+    /// No further connection is to begin on the Unix sockets.
+    TurnAway,
+    /// The master has ended.
+    End,
+}
+
+/// What is there, what is missing, and how it is found out.
 #[derive(Debug)]
-pub struct Late {
+pub struct Porter {
+    shared: Arc<Shared>,
+    poll: Poll,
+    inbox: Inbox<ToPorter>,
+    /// By the number that the listener has with the master.
+    doors: Vec<Door>,
+    control: SocketFile,
+    control_group: Option<Gid>,
+    /// On the run directory.
+    lock: LockFile,
     /// Not opened yet.
     waiting: Vec<ListenConfig>,
     try_at: Option<Instant>,
-    /// Tells of files that go. None: it cannot be had.
+    /// Tells of files that go. None: it cannot be had, or the server is stopping.
     inotify: Option<OwnedFd>,
     /// Something may be gone.
     look_at: Option<Instant>,
-    /// On the run directory.
-    lock: LockFile,
     /// What could not be made anew was said.
     told: bool,
 }
 
-impl Late {
-    pub fn new(registry: &Registry, token: Token, server: &ServerConfig, lock: LockFile, waiting: Vec<ListenConfig>) -> Self {
-        let try_at = (!waiting.is_empty()).then(|| Instant::now() + RETRY);
-        let opened = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from).and_then(|inotify| {
-            registry.register(&mut SourceFd(&inotify.as_raw_fd()), token, Interest::READABLE)?;
+/// A listener that is open.
+#[derive(Debug)]
+pub struct Door {
+    pub config: ListenConfig,
+    /// Of a Unix socket.
+    pub file: Option<SocketFile>,
+}
+
+/// What was opened at the start.
+#[derive(Debug)]
+pub struct Opened {
+    pub doors: Vec<Door>,
+    pub waiting: Vec<ListenConfig>,
+    pub control: SocketFile,
+    pub control_group: Option<Gid>,
+    pub lock: LockFile,
+}
+
+impl Porter {
+    pub fn new(shared: Arc<Shared>, opened: Opened) -> io::Result<(Self, Mailbox<ToPorter>)> {
+        let poll = Poll::new()?;
+        let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER)?;
+        let watched = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from).and_then(|inotify| {
+            poll.registry().register(&mut SourceFd(&inotify.as_raw_fd()), REMOVED, Interest::READABLE)?;
             Ok(inotify)
         });
-        let inotify = opened.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
-        let mut late = Self { waiting, try_at, inotify, look_at: None, lock, told: false };
-        late.watch(server);
-        late
+        let inotify =
+            watched.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
+        let Opened { doors, waiting, control, control_group, lock } = opened;
+        let try_at = (!waiting.is_empty()).then(|| Instant::now() + RETRY);
+        let porter =
+            Self { shared, poll, inbox, doors, control, control_group, lock, waiting, try_at, inotify, look_at: None, told: false };
+        porter.watch();
+        Ok((porter, mailbox))
     }
 
-    pub fn next_deadline(&self) -> Option<Instant> {
-        [self.try_at, self.look_at].into_iter().flatten().min()
+    /// Until the master has ended. The files are removed with this value.
+    pub fn run(&mut self) {
+        if let Err(error) = credentials::keep_rights_of_the_porter() {
+            log::warn!("capabilities of the main thread: {error}");
+        }
+        let mut events = Events::with_capacity(4);
+        loop {
+            let due = [self.try_at, self.look_at].into_iter().flatten().min();
+            let due = if self.inbox.before_sleep() { Some(Instant::now()) } else { due };
+            let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                panic!("epoll_wait: {error}");
+            }
+            self.inbox.after_sleep();
+            let now = Instant::now();
+            if events.iter().any(|event| event.token() == REMOVED) {
+                self.something_went(now);
+            }
+            while let Some(message) = self.inbox.take() {
+                match message {
+                    ToPorter::Close => self.close(),
+                    ToPorter::TurnAway => self.doors.iter_mut().for_each(|door| door.file = None),
+                    ToPorter::End => return,
+                }
+            }
+            if self.try_at.is_some_and(|at| at <= now) {
+                self.listen_late(now);
+            }
+            if self.look_at.is_some_and(|at| at <= now) {
+                self.look_at = None;
+                self.make_anew(now);
+            }
+        }
     }
 
     /// Something in a directory of ours was removed; whatever removes it may not be through with it.
-    pub fn wake(&mut self, now: Instant) {
+    fn something_went(&mut self, now: Instant) {
         let Some(inotify) = &self.inotify else { return };
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut reader = Reader::new(inotify, &mut buffer);
@@ -61,115 +144,100 @@ impl Late {
         self.look_at.get_or_insert(now + CALM);
     }
 
-    /// The server is stopping: what it removes itself is to be gone.
-    pub fn close(&mut self, registry: &Registry) {
+    fn close(&mut self) {
         if let Some(inotify) = self.inotify.take() {
-            let _ = registry.deregister(&mut SourceFd(&inotify.as_raw_fd()));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&inotify.as_raw_fd()));
         }
         self.waiting.clear();
         (self.try_at, self.look_at) = (None, None);
     }
 
     /// The directories with files of ours.
-    fn watch(&mut self, server: &ServerConfig) {
+    fn watch(&self) {
         let Some(inotify) = &self.inotify else { return };
-        for directory in directories(server) {
+        for directory in directories(&self.shared.server) {
             if let Err(error) = inotify::add_watch(inotify, &directory, REMOVALS) {
                 log::warn!("{}: that it is removed would not be noticed: inotify_add_watch: {error}", directory.display());
             }
         }
     }
-}
-
-impl Master {
-    /// Opens what has come, and makes anew what is gone.
-    pub(super) fn come_back(&mut self) {
-        let now = self.desk.now;
-        if self.late.try_at.is_some_and(|at| at <= now) {
-            self.listen_late();
-        }
-        if self.late.look_at.is_some_and(|at| at <= now) {
-            self.late.look_at = None;
-            self.make_anew();
-        }
-    }
 
     /// Tries the listeners that are not open.
-    fn listen_late(&mut self) {
+    fn listen_late(&mut self, now: Instant) {
         let mut not_yet = Vec::new();
-        for config in std::mem::take(&mut self.late.waiting) {
-            match self.open(&config) {
-                Ok(()) => log::info!("server.listen {config}: listens now"),
+        for config in std::mem::take(&mut self.waiting) {
+            match Listener::bind(&config) {
+                Ok((listener, file)) => {
+                    log::info!("server.listen {config}: listens now");
+                    self.tell(ToMaster::Listens(self.doors.len(), listener));
+                    self.doors.push(Door { config, file });
+                }
                 Err(error) => not_yet.push((config, error)),
             }
         }
-        self.late.try_at = (!not_yet.is_empty()).then(|| self.desk.now + RETRY);
+        self.try_at = (!not_yet.is_empty()).then(|| now + RETRY);
         self.shared.table.lock().not_listening = not_yet.iter().map(NotListening::of).collect();
-        self.late.waiting = not_yet.into_iter().map(|(config, _)| config).collect();
-    }
-
-    fn open(&mut self, config: &ListenConfig) -> io::Result<()> {
-        let mut listener = Listener::bind(config)?;
-        listener.register(self.poll.registry(), Token(LISTENERS + self.listeners.len()))?;
-        self.listeners.push(listener);
-        Ok(())
+        self.waiting = not_yet.into_iter().map(|(config, _)| config).collect();
     }
 
     /// The control socket, the lock and the sockets of clients, wherever their files are gone.
-    fn make_anew(&mut self) {
+    fn make_anew(&mut self, now: Instant) {
         let mut trouble = Vec::new();
         let mut made = Vec::new();
-        let server = &self.shared.server;
-        if !self.late.lock.is_there() {
+        let shared = self.shared.clone();
+        let server = &shared.server;
+        if !self.lock.is_there() {
             match LockFile::try_take(&server.run_dir) {
-                Ok(lock) => self.late.lock = lock,
+                Ok(lock) => self.lock = lock,
                 Err(error) => trouble.push(not_locked("run_dir", &server.run_dir, &error)),
             }
         }
-        if self.control.is_lost() && trouble.is_empty() {
-            match self.control.rebind(self.poll.registry()) {
-                Ok(()) => made.push(server.control.display().to_string()),
+        if !self.control.is_there() && trouble.is_empty() {
+            match server::open(&server.control, self.control_group) {
+                Ok((listener, file)) => {
+                    self.control = file;
+                    self.tell(ToMaster::Control(listener));
+                    made.push(server.control.display().to_string());
+                }
                 Err(error) => trouble.push(format!("server.control {error}")),
             }
         }
-        for index in 0..self.listeners.len() {
-            if !self.listeners[index].is_lost() {
+        for index in 0..self.doors.len() {
+            let Door { config, file } = &mut self.doors[index];
+            if file.as_ref().is_none_or(SocketFile::is_there) {
                 continue;
             }
-            let listener = &self.listeners[index];
-            let config = ListenConfig { at: listener.at.clone(), proxy_protocol: listener.proxy_protocol };
-            let fresh = Listener::bind(&config).and_then(|mut fresh| {
-                fresh.register(self.poll.registry(), Token(LISTENERS + index))?;
-                Ok(fresh)
-            });
-            match fresh {
-                Ok(fresh) => {
-                    // Whoever has connected already is served.
-                    while let Ok((socket, peer)) = self.listeners[index].accept() {
-                        self.accepted(index, socket, peer);
-                    }
-                    self.listeners[index] = fresh;
+            match Listener::bind(config) {
+                Ok((listener, fresh)) => {
+                    *file = fresh;
                     made.push(config.to_string());
+                    self.tell(ToMaster::Listens(index, listener));
                 }
                 Err(error) => trouble.push(format!("server.listen {config}: {error}")),
             }
         }
-        let server = &self.shared.server;
-        self.late.watch(server);
+        self.watch();
         if !made.is_empty() {
             log::warn!("somebody removed what rota listens on; made anew: {}", made.join(", "));
         }
         if trouble.is_empty() {
-            self.late.told = false;
+            self.told = false;
             return;
         }
-        if !std::mem::replace(&mut self.late.told, true) {
+        if !std::mem::replace(&mut self.told, true) {
             log::error!(
                 "somebody removed files of this rota, and they cannot be made anew: {}; tried again every {RETRY:?}",
                 trouble.join("; ")
             );
         }
-        self.late.look_at = Some(self.desk.now + RETRY);
+        self.look_at = Some(now + RETRY);
+    }
+
+    fn tell(&self, message: ToMaster) {
+        // A master that is gone listens on nothing.
+        if let Ok(wake) = self.shared.master.send(message) {
+            wake.wake();
+        }
     }
 }
 
@@ -191,6 +259,8 @@ fn directories(server: &ServerConfig) -> HashSet<PathBuf> {
     sockets.chain(server.control.parent()).chain([server.run_dir.as_path()]).map(Path::to_owned).collect()
 }
 
+const WAKER: Token = Token(0);
+const REMOVED: Token = Token(1);
 /// How often it is tried while something is missing.
 const RETRY: Duration = Duration::from_secs(2);
 /// Behind the last removal: `rm -r` is through by then.

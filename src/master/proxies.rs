@@ -46,7 +46,7 @@ impl Master {
 
     /// Somebody who is not trusted has connected to a listener of trusted proxies.
     pub(super) fn stranger(&mut self, listener: usize, peer: Option<IpAddr>) {
-        let at = self.listeners[listener].at.clone();
+        let at = self.listeners[listener].config.clone();
         self.say_strange(|| {
             format!("a connection of {} to {at} is closed: it takes the PROXY protocol from server.trusted_proxies only", name(peer))
         });

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Master;
 use super::listeners::Listener;
+use super::porter::ToPorter;
 use crate::table::ToThread;
 
 /// How far it is.
@@ -50,12 +51,14 @@ impl Master {
             stopping.now = true;
             (stopping.turn_away_at, stopping.close_at, stopping.stop_at, stopping.sweep_at) = (None, None, None, None);
             self.listeners.clear();
+            self.tell_porter(ToPorter::TurnAway);
             self.shared.table.lock().pool.stop_now(self.desk.now);
             self.shared.table.notify();
         }
         let nobody = self.shared.connections.open() == 0;
         if stopping.turn_away_at.is_some_and(|at| nobody || self.desk.now >= at) {
             self.listeners.iter().for_each(Listener::turn_away);
+            self.tell_porter(ToPorter::TurnAway);
             stopping.turn_away_at = None;
             stopping.close_at = Some(self.desk.now + HANDSHAKE);
         }
@@ -95,7 +98,7 @@ impl Master {
             drain.as_secs()
         );
         self.watch.close(self.poll.registry());
-        self.late.close(self.poll.registry());
+        self.tell_porter(ToPorter::Close);
         self.shared.stopping.store(true, Ordering::Relaxed);
         let turn_away_at = self.desk.now + GRACE;
         let close_at = turn_away_at + HANDSHAKE;

@@ -164,6 +164,7 @@ mod tests {
             env: vec![("RAILS_ENV".into(), "staging".into())],
             is_next: false,
             user: None,
+            credentials: None,
             attributes: SpawnAttributes::default(),
         }
     }

@@ -85,6 +85,8 @@ pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io:
 enum Work {
     Step(Step<Box<Conn>>),
     Reap,
+    /// It need not stand aside any more.
+    StepUp(ProcessId),
     /// Leaders are gone; is anything left of their groups?
     Look(Vec<(ProcessId, u32)>),
     /// A generation has proved itself after its walk had ended: it was overtaken.
@@ -106,6 +108,7 @@ impl Restart {
             match self.next() {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
+                Work::StepUp(id) => self.step_up(id),
                 Work::Look(lingering) => self.look(&lingering),
                 Work::Accept(group, generation) => self.accept(group, generation),
                 Work::WriteAgain(group) => self.write_again(group),
@@ -131,6 +134,10 @@ impl Restart {
             }
             if std::mem::take(&mut state.child_ended) {
                 return Work::Reap;
+            }
+            // Before the step that lets it serve.
+            if let Some(id) = state.through_boot.pop() {
+                return Work::StepUp(id);
             }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);
@@ -264,9 +271,9 @@ impl Restart {
             self.keep();
         }
         self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, _dir: dir });
-        let slots = release.concurrency;
+        let (slots, credentials) = (release.concurrency, release.credentials.clone());
         self.shared.uploads[id.group.index()].has_slots(slots, self.shared.app(id.group).processes.min);
-        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, slots, stdout, stderr, report, aside, nice })
+        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, slots, stdout, stderr, report, aside, credentials })
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
@@ -389,6 +396,13 @@ impl Restart {
         drop(state);
         if let Some(wake) = told {
             wake.wake();
+        }
+    }
+
+    /// A nice value can be made smaller by root alone.
+    fn step_up(&self, id: ProcessId) {
+        if let Some(living) = self.living.get(&id) {
+            sys::step_up(living.pid, living.nice);
         }
     }
 

@@ -9,6 +9,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::env_file;
 use crate::config::{Bind, CONCURRENCY, SpawnAttributes, StartConfig, StopSignal};
+use crate::credentials::Credentials;
 use crate::detect::{self, Detected, disk};
 use crate::pool::{Failure, FailureKind};
 use crate::release_watch;
@@ -37,6 +38,8 @@ pub struct Release {
     pub is_next: bool,
     /// None: the user that rota runs as.
     pub user: Option<Identity>,
+    /// Of that user.
+    pub credentials: Option<Credentials>,
     pub attributes: SpawnAttributes,
 }
 
@@ -92,6 +95,7 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
         concurrency: start.concurrency.or(of_detected.map(|found| found.concurrency)).unwrap_or(CONCURRENCY),
         env_of_files,
         env: start.env.clone(),
+        credentials: user.as_ref().map(Credentials::of),
         user,
         attributes: start.attributes.clone(),
         command,
@@ -115,6 +119,15 @@ pub fn groups<'a>(starts: impl Iterator<Item = &'a StartConfig>) -> Vec<u32> {
     groups.sort_unstable();
     groups.dedup();
     groups
+}
+
+/// Of the users that some apps run as and rota does not, as far as they can be looked up.
+pub fn credentials<'a>(starts: impl Iterator<Item = &'a StartConfig>) -> Vec<Credentials> {
+    let own = nix::unistd::geteuid().as_raw();
+    let mut users: Vec<Identity> = starts.filter_map(|start| user(start).ok().flatten()).filter(|user| user.uid != own).collect();
+    users.sort_by_key(|user| user.uid);
+    users.dedup_by_key(|user| user.uid);
+    users.iter().map(Credentials::of).collect()
 }
 
 fn own_name() -> Result<String, String> {

@@ -45,6 +45,7 @@ mod operate;
 mod pool;
 mod pool_life;
 mod ports;
+mod privileges;
 mod proxies;
 mod proxy;
 mod quiet;

@@ -4,8 +4,25 @@
 use std::fs;
 use std::path::Path;
 
-use super::Problem;
-use crate::config::{Listen, ServerConfig, Severity};
+use super::{Problem, group_problem};
+use crate::config::{Listen, ListenConfig, ServerConfig, Severity, SocketAccess};
+
+/// Unix sockets that lets in whom they should not, or a group that there is not.
+pub fn door_problems(server: &ServerConfig) -> Vec<Problem> {
+    let problem = |listen: &ListenConfig| {
+        let Listen::Unix(_) = listen.at else { return None };
+        let SocketAccess { mode, group } = &listen.door;
+        let missing = group.as_deref().and_then(group_problem).map(|(severity, text)| (severity, format!("listen {listen}: {text}")));
+        let is_open = mode.map_or(group.is_none(), |mode| mode & 0o002 != 0);
+        let open = (is_open && server.trusted_proxies.unix).then(|| {
+            let text = "everybody on this machine may connect, and is believed, as trusted_proxies has \"unix\": add mode = \"0660\" and group = \
+                        the proxy's";
+            (Severity::Warning, format!("listen {listen}: {text}"))
+        });
+        missing.or(open)
+    };
+    server.listen.iter().filter_map(problem).collect()
+}
 
 /// `proc`: /proc, or what looks like it.
 pub fn proxy_problem(server: &ServerConfig, proc: &Path) -> Option<Problem> {

@@ -7,7 +7,11 @@ use crate::http::trust::{Network, TrustedProxies};
 fn an_empty_file_is_a_server_with_defaults_and_no_app() {
     let expected = Config {
         server: ServerConfig {
-            listen: vec![ListenConfig { at: Listen::Tcp("[::]:80".parse().unwrap()), proxy_protocol: false }],
+            listen: vec![ListenConfig {
+                at: Listen::Tcp("[::]:80".parse().unwrap()),
+                proxy_protocol: false,
+                door: SocketAccess::default(),
+            }],
             trusted_proxies: TrustedProxies::default(),
             control: "/run/rota/control.sock".into(),
             control_group: None,
@@ -318,6 +322,18 @@ fn the_longest_socket_path_that_fits_is_taken() {
     assert_eq!(message, "the sockets of app a would have paths of up to 108 bytes; Linux takes 107");
     // An app on a port has no socket.
     good(&text.replace("/r", "/rr").replace("$SOCKET", "$PORT"));
+}
+
+#[test]
+fn a_unix_socket_may_say_who_connects() {
+    let door = |keys: &str| good(&format!("[server]\nlisten = {{ address = \"unix:/run/http.sock\"{keys} }}")).server.listen.remove(0).door;
+    assert_eq!(door(""), SocketAccess::default());
+    let expected = SocketAccess { mode: Some(0o660), group: Some("www-data".to_owned()) };
+    assert_eq!(door(", mode = \"0660\", group = \"www-data\""), expected);
+    let wrong = |listen: &str| message(&format!("[server]\nlisten = {{ {listen} }}"));
+    assert_eq!(wrong("address = \"unix:/run/http.sock\", mode = \"0888\""), "server.listen.mode cannot be \"0888\"");
+    assert_eq!(wrong("address = \"unix:/run/http.sock\", mode = 660"), "server.listen.mode is a text in quotes");
+    assert_eq!(wrong("address = \":80\", group = \"adm\""), "[::]:80 is no file: mode and group are of a Unix socket");
 }
 
 #[test]

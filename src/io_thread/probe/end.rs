@@ -3,14 +3,13 @@
 use super::IoThread;
 use crate::obstacle;
 use crate::pool::{Failure, FailureKind, Obstacle};
-use crate::sys;
 
 impl IoThread {
     pub(super) fn is_ready(&mut self) {
         let Some(probe) = self.probe.take() else { return };
         self.pipes.forget_kinds();
         if probe.aside.is_some() {
-            sys::step_up(self.pid, self.nice);
+            self.step_up();
         }
         let mut state = self.shared.table.lock();
         let group = state.pool.group_mut(self.id.group);
@@ -21,6 +20,12 @@ impl IoThread {
         drop(state);
         self.shared.table.notify();
         log::info!("{} pid {}: ready after {:.2} s", self.name, self.pid, (self.desk.now - probe.began).as_secs_f64());
+    }
+
+    /// The process goes beside those that serve: the restart thread may let it.
+    pub(super) fn step_up(&self) {
+        self.shared.table.lock().through_boot.push(self.id);
+        self.shared.table.notify();
     }
 
     pub(in crate::io_thread) fn start_failed(&mut self, kind: FailureKind) {

@@ -167,7 +167,7 @@ impl Server {
                     open.send(answer.as_bytes(), &[], Some(&self.shared.spool)).expect("an open socket");
                     answering::request_done(open, turn.spare, keep, turn.now);
                 }
-                Next::Again => {}
+                Next::Again | Next::Look(_) => {}
                 Next::Introduced(_) => panic!("no listener of proxies: {open:?}"),
                 Next::Wait | Next::Body if is_shut => panic!("it waits on a client that has ended: {open:?}"),
                 Next::Wait | Next::Body if bytes.is_empty() => {
