@@ -76,6 +76,13 @@
 //! thread may not open is looked for by a thread that acts for its app ([`conn::intake::Next::Look`]). Where rota is not root nothing of this is
 //! needed, and nothing is done.
 //!
+//! # What belongs to a process
+//!
+//! Everything that descends from it, in whatever session it is ([`sys::Unit`]): by its control group where rota may make them
+//! (`sys::cgroup`), else by descent (`sys::descent`; rota is the subreaper of its apps). When a process has ended it is held as a zombie until
+//! nothing of it is left (`restart::ending`, `restart::owned`), so that no signal goes to a number that has become another's; every other
+//! process is signalled by a pidfd. When rota itself is killed the keeper does the same ([`restart::keeper`]).
+//!
 //! # What always holds
 //!
 //! - A slot is a [`pool::Claim`]: it cannot be copied, and whoever has it gives it back.

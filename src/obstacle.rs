@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use crate::config::AppConfig;
 use crate::credentials;
+use crate::detect::background;
 use crate::detect::complaint::{self, Complaint};
 use crate::ids::{ProcessId, ProcessName};
-use crate::pool::{FailureKind, Obstacle};
-use crate::sys;
+use crate::pool::{Exit, FailureKind, Obstacle};
+use crate::sys::{self, Look, Unit};
 use crate::table::Shared;
 
 /// The process that failed.
@@ -21,7 +23,7 @@ pub struct Failed<'a> {
     pub app: &'a AppConfig,
     /// It was to listen there.
     pub port: Option<u16>,
-    pub pid: u32,
+    pub unit: &'a Unit,
 }
 
 /// A process that has something.
@@ -52,6 +54,21 @@ impl Failed<'_> {
         }
     }
 
+    /// It has ended; what it left behind listens in its place, or it meant to leave it. None: it left nothing of that kind.
+    pub fn background(&self, exit: Exit, command: &[String]) -> Option<Obstacle> {
+        // Whoever is there at first may be gone in a moment, with another in its place.
+        (0..LOOKS).find_map(|_| self.left_behind(exit, command))
+    }
+
+    fn left_behind(&self, exit: Exit, command: &[String]) -> Option<Obstacle> {
+        let members = Look::now().of(self.unit);
+        let listens = || self.port.and_then(sys::listener).filter(|pid| members.iter().any(|one| one.pid == *pid));
+        let left = || members.iter().find(|one| one.session != self.unit.leader).or(members.first()).map(|one| one.pid);
+        let pid = listens().or_else(|| left().filter(|_| exit == Exit::Status(0)))?;
+        let program = sys::program_of(pid)?;
+        Some(Obstacle::Background { program, pid, helps: background::advice(command) })
+    }
+
     /// Another process answers where this one should listen.
     pub fn stranger(&self, port: u16) -> FailureKind {
         let Some(holder) = self.listener(port) else {
@@ -63,14 +80,15 @@ impl Failed<'_> {
         let by = self.called(&holder);
         // Its own, put into the background, would do the same again.
         match holder.name.is_none() && sys::descends_from(holder.pid, std::process::id()) {
-            true => FailureKind::WrongListener(format!("port {port} is answered by {by}, which is none of its session")),
+            true => FailureKind::WrongListener(format!("port {port} is answered by {by}, of which nothing says whose it is")),
             false => FailureKind::PortTaken { port, by: Some(by) },
         }
     }
 
     fn lock(&self, paths: &[String], pids: &[u32]) -> Option<Obstacle> {
         let locks = sys::file_locks();
-        let others = |pid: u32| pid != self.pid && sys::session_of(pid) != Some(self.pid);
+        let own = self.own();
+        let others = |pid: u32| !own.contains(&pid);
         for path in paths {
             let Some(inode) = fs::metadata(path).ok().filter(|found| found.is_file()).map(|found| found.ino()) else { continue };
             let held = locks.iter().find(|(of, pid)| *of == inode && others(*pid)).map(|(_, pid)| *pid);
@@ -91,29 +109,39 @@ impl Failed<'_> {
 
     /// A port that another process of this app has beside the one it was given.
     fn second_port(&self) -> Option<(u16, Holder)> {
-        let (pids, own) = {
+        let others: Vec<Arc<Unit>> = {
             let state = self.shared.table.lock();
-            let view = state.pool.group(self.id.group).view(std::time::Instant::now());
-            (view.processes.iter().filter_map(|process| process.pid).filter(|pid| *pid != self.pid).collect::<Vec<_>>(), self.port)
+            let of_app = state.units.iter().filter(|(id, _)| id.group == self.id.group && **id != self.id);
+            of_app.map(|(_, unit)| unit.clone()).collect()
         };
-        pids.into_iter().find_map(|pid| {
-            let given = sys::variable_of(pid, "PORT").and_then(|port| port.parse::<u16>().ok());
-            let mut others = sys::listening_ports(pid).into_iter().map(|addr| addr.port());
-            let port = others.find(|port| Some(*port) != given && Some(*port) != own)?;
-            Some((port, self.holder(pid)))
+        others.into_iter().find_map(|unit| {
+            let given = sys::variable_of(unit.leader, "PORT").and_then(|port| port.parse::<u16>().ok());
+            let mut others = sys::listening_ports(&unit).into_iter().map(|addr| addr.port());
+            let port = others.find(|port| Some(*port) != given && Some(*port) != self.port)?;
+            Some((port, self.holder(unit.leader)))
         })
     }
 
     fn listener(&self, port: u16) -> Option<Holder> {
-        sys::listener(port).filter(|pid| sys::session_of(*pid) != Some(self.pid)).map(|pid| self.holder(pid))
+        let own = self.own();
+        sys::listener(port).filter(|pid| !own.contains(pid)).map(|pid| self.holder(pid))
+    }
+
+    /// Who belongs to the process itself, which may have ended.
+    fn own(&self) -> Vec<u32> {
+        let members = Look::now().of(self.unit).into_iter().map(|one| one.pid);
+        members.chain([self.unit.leader]).collect()
     }
 
     fn holder(&self, pid: u32) -> Holder {
-        let session = sys::session_of(pid);
+        let units: Vec<(ProcessId, Arc<Unit>)> = {
+            let state = self.shared.table.lock();
+            state.units.iter().map(|(id, unit)| (*id, unit.clone())).collect()
+        };
+        let look = Look::now();
+        let owner = units.into_iter().find(|(_, unit)| look.of(unit).iter().any(|one| one.pid == pid)).map(|(id, _)| id);
         let state = self.shared.table.lock();
-        let name =
-            session.and_then(|session| state.pool.groups().find_map(|group| group.find_pid(session).and_then(|id| group.name_of(id))));
-        Holder { pid, name }
+        Holder { pid, name: owner.and_then(|id| state.pool.group(id.group).name_of(id)) }
     }
 
     fn held(&self, what: &str, holder: &Holder) -> Obstacle {
@@ -148,3 +176,6 @@ fn another_user(port: u16) -> Option<String> {
     let users = sys::listening_users(port);
     (!users.is_empty() && !users.contains(&app)).then(|| format!("a program of uid {}", users[0]))
 }
+
+/// For a program that puts itself into the background in two steps.
+const LOOKS: usize = 3;

@@ -1,11 +1,11 @@
 //! What the processes take, read from /proc by a thread of its own: memory of those that have a limit, again and again; processor, memory and
-//! children of all when somebody looks at the status. Without limits and without anybody who looks it sleeps.
+//! children of all when somebody looks at the status. Where the kernel counts the processes and nothing else has a limit it sleeps until then.
 //!
 //! The share of a process in memory (PSS) is found by a walk through its page tables, which takes tens of milliseconds where gigabytes are
 //! resident: too long for an event loop, and for the thread that repairs crashes. Here too it is read only when what is resident, whose number
 //! is there at once and never less, is beyond a limit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::control::server::Ticket;
 use crate::ids::ProcessId;
 use crate::pool::{Living, ToWeigh};
-use crate::sys::{self, Member};
+use crate::sys::{self, Look, Seen, Unit};
 use crate::table::{Shared, ToMaster};
 
-/// What one process of an app takes, with its children: all that is in its session.
+/// What one process of an app takes, with all that comes of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// Percent of one core, since an earlier look.
@@ -32,26 +32,28 @@ pub struct Sample {
 pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Ticket>> {
     let (asks, asked) = crossbeam_channel::unbounded();
     let thread = std::thread::Builder::new().name("rota-samples".to_owned()).stack_size(STACK);
-    thread.spawn(move || Sampler { shared, asked, seen: HashMap::new(), rests: HashMap::new() }.run())?;
+    thread.spawn(move || Sampler { shared, asked, seen: HashMap::new(), orphans: Vec::new(), rests: HashMap::new() }.run())?;
     Ok(asks)
 }
 
 struct Sampler {
     shared: Arc<Shared>,
     asked: Receiver<Ticket>,
-    seen: HashMap<ProcessId, Seen>,
+    seen: HashMap<ProcessId, Ticks>,
+    /// Children of rota that are no leaders, as they were told: number and start.
+    orphans: Vec<(u32, u64)>,
     /// Processes whose share is not read again before this.
     rests: HashMap<ProcessId, Instant>,
 }
 
 /// Processor time at two earlier looks, and when.
 #[derive(Clone, Copy)]
-struct Seen {
+struct Ticks {
     before: (u64, Instant),
     last: (u64, Instant),
 }
 
-impl Seen {
+impl Ticks {
     /// The younger one that is old enough to say something.
     fn base(&self, now: Instant) -> (u64, Instant) {
         if now.saturating_duration_since(self.last.1) >= WINDOW { self.last } else { self.before }
@@ -64,12 +66,10 @@ impl Seen {
 
 impl Sampler {
     fn run(&mut self) {
-        let has_limits = self.shared.apps.iter().any(|app| app.lifespan.least_memory().is_some());
-        let mut look = has_limits.then(|| Instant::now() + NEAR);
+        let mut look = Some(Instant::now() + self.first());
         loop {
             if look.is_some_and(|at| at <= Instant::now()) {
-                let pause = if self.weigh() { NEAR } else { FAR };
-                look = Some(Instant::now() + pause);
+                look = self.weigh().map(|pause| Instant::now() + pause);
             }
             let asked = match look {
                 Some(at) => self.asked.recv_deadline(at),
@@ -83,27 +83,59 @@ impl Sampler {
         }
     }
 
-    /// Compares processes with their limits. True: one of them is not far from its own.
-    fn weigh(&mut self) -> bool {
-        let targets: Vec<ToWeigh> = self.shared.table.lock().pool.groups().flat_map(|group| group.to_weigh()).collect();
-        let members = sys::members_of(&targets.iter().map(|target| target.pid).collect::<Vec<_>>());
+    fn first(&self) -> Duration {
+        if self.has_limits() { NEAR } else { FAR }
+    }
+
+    fn has_limits(&self) -> bool {
+        self.shared.apps.iter().any(|app| app.lifespan.least_memory().is_some())
+    }
+
+    /// Compares processes with their limits; gives the time until the next look. None: the kernel sees to all of them.
+    fn weigh(&mut self) -> Option<Duration> {
+        let state = self.shared.table.lock();
+        let targets: Vec<ToWeigh> = state.pool.groups().flat_map(|group| group.to_weigh()).collect();
+        let kernel_counts = state.controllers.as_ref().is_some_and(|controllers| controllers.iter().any(|one| one == "pids"));
+        drop(state);
+        if kernel_counts && !self.has_limits() {
+            return None;
+        }
+        let members = self.members(targets.iter().map(|target| target.id));
         self.rests.retain(|id, _| targets.iter().any(|target| target.id == *id));
         let mut near = false;
         for target in targets {
-            let own = || members.iter().filter(|member| member.session == target.pid);
-            let resident: u64 = own().map(|member| member.resident).sum();
-            near |= resident >= target.limit / 2;
+            let Some(own) = members.get(&target.id) else { continue };
+            let resident: u64 = own.iter().map(|one| one.resident).sum();
+            let (count, most) = (own.len() as u64, target.processes.unwrap_or(u64::MAX));
+            near |= count >= most / 2;
+            if count > most {
+                self.tell_count(&target, count);
+            }
+            let Some(limit) = target.limit else { continue };
+            near |= resident >= limit / 2;
             let begun = Instant::now();
-            if resident < target.limit || self.rests.get(&target.id).is_some_and(|until| begun < *until) {
+            if resident < limit || self.rests.get(&target.id).is_some_and(|until| begun < *until) {
                 continue;
             }
-            let memory = own().map(share).sum();
+            let memory = own.iter().map(share).sum();
             // The walk holds up the process too: a hundredth of the time at most.
             let done = Instant::now();
             self.rests.insert(target.id, done + 100 * (done - begun));
             self.tell_weight(&target, memory, done);
         }
-        near
+        Some(if near { NEAR } else { FAR })
+    }
+
+    fn tell_count(&self, target: &ToWeigh, count: u64) {
+        let mut state = self.shared.table.lock();
+        let group = state.pool.group_mut(target.id.group);
+        let too_many = group.has_processes(target.id, count, Instant::now());
+        let name = group.name_of(target.id);
+        drop(state);
+        self.shared.table.notify();
+        if let (Some(failure), Some(name)) = (too_many, name) {
+            log::error!("{name} pid {}: {failure}", target.pid);
+        }
     }
 
     fn tell_weight(&self, target: &ToWeigh, memory: u64, now: Instant) {
@@ -131,10 +163,10 @@ impl Sampler {
         let (members, shares) = self.look(&processes);
         let begun = Instant::now();
         let sample = |(process, cpu): (&Living, f64)| {
-            let own = || members.iter().filter(|member| member.session == process.pid);
+            let own = members.get(&process.id)?;
             // Whoever waits for the status has its numbers in time, if need be too large ones.
-            let memory = own().map(|member| if begun.elapsed() < PATIENCE { share(member) } else { member.resident }).sum();
-            Some((process.pid, Sample { cpu, memory, children: own().count().checked_sub(1)? }))
+            let memory = own.iter().map(|one| if begun.elapsed() < PATIENCE { share(one) } else { one.resident }).sum();
+            Some((process.pid, Sample { cpu, memory, children: own.len().checked_sub(1)? }))
         };
         let samples: Arc<HashMap<u32, Sample>> = Arc::new(processes.iter().zip(shares).filter_map(sample).collect());
         for ticket in std::iter::once(ticket).chain(self.asked.try_iter()) {
@@ -144,15 +176,41 @@ impl Sampler {
         }
     }
 
-    /// The members of all sessions, and the share of a core that each process has had since it was looked at before.
-    fn look(&mut self, processes: &[Living]) -> (Vec<Member>, Vec<f64>) {
-        let members = sys::members_of(&processes.iter().map(|process| process.pid).collect::<Vec<_>>());
+    /// Who belongs to each process, in one look.
+    fn members(&mut self, of: impl Iterator<Item = ProcessId>) -> HashMap<ProcessId, Vec<Seen>> {
+        let (units, has_groups): (Vec<(ProcessId, Arc<Unit>)>, bool) = {
+            let state = self.shared.table.lock();
+            (of.filter_map(|id| Some((id, state.units.get(&id)?.clone()))).collect(), state.controllers.is_some())
+        };
+        if units.is_empty() {
+            return HashMap::new();
+        }
+        let look = Look::now();
+        if !has_groups {
+            // Of whom the keeper would know nothing when rota is killed.
+            self.tell_orphans(&look, &units.iter().map(|(_, unit)| unit.leader).collect());
+        }
+        units.into_iter().map(|(id, unit)| (id, look.of(&unit))).collect()
+    }
+
+    fn tell_orphans(&mut self, look: &Look, leaders: &HashSet<u32>) {
+        let orphans: Vec<(u32, u64)> = look.orphans(leaders).iter().map(|one| (one.pid, one.start)).collect();
+        if orphans != self.orphans {
+            self.shared.table.lock().orphans = Some(orphans.clone());
+            self.shared.table.notify();
+            self.orphans = orphans;
+        }
+    }
+
+    /// Who belongs to each process, and the share of a core that each process has had since it was looked at before.
+    fn look(&mut self, processes: &[Living]) -> (HashMap<ProcessId, Vec<Seen>>, Vec<f64>) {
+        let members = self.members(processes.iter().map(|process| process.id));
         let now = Instant::now();
         let mut shares = Vec::new();
         for process in processes {
-            let ticks = members.iter().filter(|member| member.session == process.pid).map(|member| member.ticks).sum();
+            let ticks = members.get(&process.id).into_iter().flatten().map(|one| one.ticks).sum();
             let born = (0, process.created);
-            let seen = self.recent(process.id, now).unwrap_or(Seen { before: born, last: born });
+            let seen = self.recent(process.id, now).unwrap_or(Ticks { before: born, last: born });
             let (before, since) = seen.base(now);
             let used = u64::saturating_sub(ticks, before) as f64 / sys::TICKS_PER_SECOND;
             let time = now.saturating_duration_since(since).as_secs_f64();
@@ -162,13 +220,13 @@ impl Sampler {
         (members, shares)
     }
 
-    fn recent(&self, id: ProcessId, now: Instant) -> Option<Seen> {
+    fn recent(&self, id: ProcessId, now: Instant) -> Option<Ticks> {
         self.seen.get(&id).copied().filter(|seen| now.saturating_duration_since(seen.last.1) <= LATELY)
     }
 }
 
-fn share(member: &Member) -> u64 {
-    sys::process_share(member.pid).unwrap_or(member.resident)
+fn share(one: &Seen) -> u64 {
+    sys::process_share(one.pid).unwrap_or(one.resident)
 }
 
 /// Between two looks at processes with a limit, when one has half of it, and when none has.

@@ -31,6 +31,7 @@ use crate::records::Record;
 use crate::restart::release::{self, Release};
 use crate::router::Router;
 use crate::samples::Sample;
+use crate::sys::Unit;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -118,6 +119,14 @@ pub struct State {
     pub pool: Pool<Box<Conn>>,
     /// The I/O threads that take connections.
     pub threads: HashMap<ProcessId, Mailbox<ToThread>>,
+    /// What each process is with all that comes of it, until nothing is left; the restart thread alone changes it.
+    pub units: HashMap<ProcessId, Arc<Unit>>,
+    /// What the kernel limits of each process's control group. None: there are no such groups.
+    pub controllers: Option<Vec<String>>,
+    /// Of apps where something may outlive its process: how much does.
+    pub survivors: HashMap<GroupId, usize>,
+    /// Number and start of orphans that have come to rota, as the sampler saw them last; the restart thread takes them.
+    pub orphans: Option<Vec<(u32, u64)>>,
     /// Set by the master on SIGCHLD.
     pub child_ended: bool,
     /// Processes that were started aside of those that serve, and need not stand there any more; the restart thread takes them out.

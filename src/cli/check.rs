@@ -101,6 +101,7 @@ fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
     problems.extend(starts::env_file_problem(app));
     problems.extend(world::unwritable(app));
     problems.extend(world::host_problem(app));
+    problems.extend(world::cpu_problem(app));
     problems.extend(app.log.as_deref().and_then(|path| log_problem("log", path, groups)));
     problems.extend(app.access_log.as_ref().and_then(log_file).and_then(|path| log_problem("access_log", path, groups)));
     let sendfile_root = app.files.sendfile_root.as_deref();

@@ -67,6 +67,7 @@ pub const APP: Keys = Keys {
         "max_age",
         "memory_limit",
         "memory_limit_hard",
+        "survivors",
         "restart_file",
         "watch",
         "log",
@@ -94,7 +95,8 @@ pub const APP_BAKE: Keys = Keys { table: "app.bake", keys: &["time", "max_5xx", 
 pub const APP_ACCESS_LOG: Keys = Keys { table: "app.access_log", keys: &["format", "file"] };
 pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tunnel", "pooled"] };
 pub const APP_BUFFER: Keys = Keys { table: "app.buffer", keys: &["request", "response"] };
-pub const APP_LIMITS: Keys = Keys { table: "app.limits", keys: &["body", "nofile", "nproc", "core", "fsize", "memlock", "stack"] };
+pub const APP_LIMITS: Keys =
+    Keys { table: "app.limits", keys: &["body", "processes", "cpu", "nofile", "nproc", "core", "fsize", "memlock", "stack"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
 pub const ALL: [&Keys; 18] = [

@@ -225,6 +225,10 @@ pub struct AppConfig {
     pub bake: Option<BakeConfig>,
     /// After what a process is replaced by another of the same release.
     pub lifespan: Lifespan,
+    /// Percent of one processor that a process may take, with all that comes of it. None: as much as there is.
+    pub cpu: Option<u32>,
+    /// What has left the session of its process may outlive it.
+    pub survivors: bool,
     /// A change of this file asks for a rolling restart; absolute, or seen from `root`. None: no file does.
     pub restart_file: Option<PathBuf>,
     /// So does a symlink on the way to `root` that leads elsewhere.
@@ -465,6 +469,8 @@ pub struct Lifespan {
     pub memory: Option<u64>,
     /// With so many, more than `memory`, it is killed at once.
     pub memory_hard: Option<u64>,
+    /// So is one that has so many processes, itself and all that comes of it.
+    pub processes: Option<u64>,
 }
 
 impl Lifespan {

@@ -403,6 +403,9 @@ pub struct AppStatus {
     /// Why what serves could not be started anew, so that its processes are kept. None: it could.
     #[serde(default)]
     pub lost: Option<String>,
+    /// Processes of it that have outlived theirs, where the key `survivors` lets them.
+    #[serde(default)]
+    pub survivors: usize,
     /// Requests are held.
     pub pause: Option<Pause>,
     /// What the release that serves answers worse than the one before it: "GET / is answered 404 where g3 answered 200".
@@ -457,6 +460,7 @@ pub struct ProcessStatus {
     pub cpu: Option<f64>,
     /// Bytes, with its children, shared ones by their share (PSS).
     pub memory: Option<u64>,
+    /// Processes that come of it.
     #[serde(default)]
     pub children: Option<usize>,
 }

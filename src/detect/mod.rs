@@ -4,6 +4,7 @@
 //! the command lines of others (Procfile, package.json). A kind that recognises the app and cannot start it says what is missing; nothing
 //! that comes later is then tried, for it would be a guess.
 
+pub mod background;
 mod binary;
 pub mod complaint;
 pub mod disk;

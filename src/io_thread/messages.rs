@@ -52,7 +52,7 @@ impl IoThread {
         self.exit = Some(exit);
         self.pass_verdict();
         let output = self.pipes.tail();
-        let obstacle = starting.and_then(|_| self.obstacle(&output));
+        let obstacle = starting.and_then(|_| self.background(exit).or_else(|| self.obstacle(&output)));
         self.ended(exit, out_of_memory, output, obstacle);
     }
 

@@ -44,6 +44,7 @@ use crate::ids::{ProcessId, ProcessName};
 use crate::logging::panic_text;
 use crate::pool::{Exit, FailureKind, Hand};
 use crate::restart::spawn::Endpoint;
+use crate::sys::Unit;
 use crate::table::{Shared, ToThread};
 use death::Fate;
 use exchange::Exchange;
@@ -57,7 +58,7 @@ use upstream::Upstreams;
 pub struct Process {
     pub id: ProcessId,
     pub name: ProcessName,
-    pub pid: u32,
+    pub unit: Arc<Unit>,
     pub endpoint: Endpoint,
     /// How many requests it takes at a time.
     pub slots: u32,
@@ -116,6 +117,8 @@ struct IoThread {
     id: ProcessId,
     name: ProcessName,
     pid: u32,
+    /// The process with all that comes of it.
+    unit: Arc<Unit>,
     poll: Poll,
     inbox: Inbox<ToThread>,
     clients: Slab<Client>,
@@ -158,7 +161,7 @@ impl IoThread {
     fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
         let app = shared.app(process.id.group).clone();
         let desk = Desk::new(BUFFER);
-        let printed = Printed::new(shared.clone(), process.id.group, process.name.clone(), process.pid);
+        let printed = Printed::new(shared.clone(), process.id.group, process.name.clone(), process.unit.leader);
         let pipes = Pipes::new(printed, process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
         Ok(Self {
@@ -167,7 +170,8 @@ impl IoThread {
             app,
             id: process.id,
             name: process.name,
-            pid: process.pid,
+            pid: process.unit.leader,
+            unit: process.unit,
             poll,
             inbox,
             clients: Slab::new(),

@@ -22,7 +22,7 @@ use crate::http::answer::AnswerReader;
 use crate::pool::FailureKind;
 use crate::restart::shim::ShimError;
 use crate::restart::spawn::Endpoint;
-use crate::sys::{self, ListenerOwner};
+use crate::sys::{self, ListenerOwner, Look};
 use address::{chosen, elsewhere};
 use seen::{Saw, Seen};
 
@@ -179,7 +179,7 @@ impl IoThread {
         if self.desk.now >= probe.until {
             let (mut last, after) = (probe.seen.summary(false), probe.timeout);
             if !probe.was_answered {
-                last = elsewhere(last, probe.port, self.pid);
+                last = elsewhere(last, probe.port, &self.unit);
             }
             return self.not_ready(last, after);
         }
@@ -289,7 +289,7 @@ impl IoThread {
         }
         let Some(probe) = &mut self.probe else { return };
         if probe.seen.wants_ticks(now) {
-            probe.seen.took(sys::members_of(&[self.pid]).iter().map(|member| member.ticks).sum(), now);
+            probe.seen.took(Look::now().of(&self.unit).iter().map(|one| one.ticks).sum(), now);
         }
         if let Some(said) = probe.seen.say_once(now) {
             log::warn!("{} pid {}: not ready yet: {said}; ready.timeout is {} s", self.name, self.pid, probe.timeout.as_secs_f64());
@@ -347,7 +347,7 @@ impl IoThread {
     fn answered(&mut self, upstream_key: usize) {
         let Some(probe) = &self.probe else { return };
         if let Some(port) = probe.port {
-            match sys::listener_owner(port, self.pid) {
+            match sys::listener_owner(port, &self.unit) {
                 ListenerOwner::Ours(addresses) => {
                     let Some(own) = chosen(probe.address, &addresses) else { return self.ask_elsewhere(port, &addresses, upstream_key) };
                     self.note_address(port, own);

@@ -153,9 +153,10 @@ impl Operations {
         let releases = state.releases.clone();
         let recorded = |(group, _): &(GroupId, GroupView)| {
             let not_written = state.not_written.get(group).map(|(why, _)| why.clone());
-            (state.records[group.index()].passed_over.clone(), not_written, state.say_lost(*group))
+            let survivors = state.survivors.get(group).copied().unwrap_or_default();
+            Recorded { passed_over: state.records[group.index()].passed_over.clone(), not_written, lost: state.say_lost(*group), survivors }
         };
-        let recorded: Vec<(Option<PathBuf>, Option<String>, Option<String>)> = views.iter().map(recorded).collect();
+        let recorded: Vec<Recorded> = views.iter().map(recorded).collect();
         let not_listening = state.not_listening.clone();
         drop(state);
         let directory = |group, generation| releases.get(&(group, generation)).map(|release| release.root.display().to_string());
@@ -171,10 +172,11 @@ impl Operations {
             app.command = release.as_ref().map(|release| shell_words::join(&release.command));
             app.detected = release.and_then(|release| release.detected.clone());
         }
-        for (app, (passed_over, not_written, lost)) in apps.iter_mut().zip(recorded) {
+        for (app, Recorded { passed_over, not_written, lost, survivors }) in apps.iter_mut().zip(recorded) {
             app.passed_over = passed_over.map(|path| path.display().to_string());
             app.not_written = not_written;
             app.lost = lost;
+            app.survivors = survivors;
         }
         for process in apps.iter_mut().flat_map(|app| &mut app.processes) {
             let sample = process.pid.and_then(|pid| samples.get(&pid));
@@ -201,6 +203,14 @@ impl Operations {
             apps,
         }
     }
+}
+
+/// What the table knows of an app besides its group.
+struct Recorded {
+    passed_over: Option<PathBuf>,
+    not_written: Option<String>,
+    lost: Option<String>,
+    survivors: usize,
 }
 
 fn pausing<W>(group: &Group<W>, now: Instant) -> Option<Pausing> {

@@ -101,11 +101,6 @@ impl<W> Group<W> {
         self.processes.iter().filter(lingering).filter_map(|process| Some((process.id, process.pid?)))
     }
 
-    /// The process whose leader this is. A leader that is gone has no pid any more: the system may have given it to another.
-    pub fn find_pid(&self, pid: u32) -> Option<ProcessId> {
-        self.processes.iter().find(|process| process.pid == Some(pid) && !process.leader_gone()).map(|process| process.id)
-    }
-
     /// rota did not run from `from` on (it was stopped, or the machine was). What happened meanwhile is still to be heard: limits of processes
     /// that were reached then are reached at `until`.
     pub fn put_off(&mut self, from: Instant, until: Instant) {

@@ -185,8 +185,12 @@ pub enum FailureKind {
     NotReady { after: Duration, last: String },
     /// It was in service and refuses connections.
     Refused(String),
+    /// Killed for the processes that it had.
+    Processes { count: u64, limit: u64 },
     /// Killed for the bytes that it took.
     Memory { used: u64, limit: u64 },
+    /// The program that was started has ended, and another that it started lives on: which, and what helps.
+    Background { program: String, pid: u32, helps: String },
     /// Something else listens where it should.
     WrongListener(String),
     /// Its port was taken between its reservation and the app's bind; by whom, if that can be seen.
@@ -206,6 +210,8 @@ pub enum Obstacle {
     OwnPort { port: u16, by: Option<String> },
     /// What, who has it, and what helps: one sentence.
     Held(String),
+    /// A program that it started lives on without it, and what helps.
+    Background { program: String, pid: u32, helps: String },
 }
 
 impl FailureKind {
@@ -214,6 +220,7 @@ impl FailureKind {
         match obstacle {
             Some(Obstacle::Held(by)) => FailureKind::Held { kind: Box::new(self), by },
             Some(Obstacle::OwnPort { port, by }) => FailureKind::PortTaken { port, by },
+            Some(Obstacle::Background { program, pid, helps }) => FailureKind::Background { program, pid, helps },
             None => self,
         }
     }

@@ -23,13 +23,14 @@ pub enum Worn {
 /// The limits of one process: what the configuration says less up to a tenth, each process by another share, so that those that were started
 /// together do not go together. What is configured is never exceeded for it.
 pub fn of_process(lifespan: Lifespan, serial: u32) -> Lifespan {
-    let Lifespan { requests, age, memory, memory_hard } = lifespan;
+    let Lifespan { requests, age, memory, memory_hard, processes } = lifespan;
     let nanoseconds = |age: Duration| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     Lifespan {
         requests: requests.map(|most| spread(most, serial)),
         age: age.map(|most| Duration::from_nanos(spread(nanoseconds(most), serial))),
         memory: memory.map(|most| spread(most, serial)),
         memory_hard,
+        processes,
     }
 }
 
@@ -74,13 +75,15 @@ impl Process {
     }
 }
 
-/// A process whose memory is to be compared with a limit.
+/// A process that is to be compared with its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToWeigh {
     pub id: ProcessId,
     pub pid: u32,
     /// Bytes, the lowest limit that is still of interest.
-    pub limit: u64,
+    pub limit: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
 }
 
 /// A process that is there.
@@ -112,12 +115,12 @@ impl<W> Group<W> {
         self.checked();
     }
 
-    /// Those that have a limit on their memory.
+    /// Those whose leader lives, and what they may take.
     pub fn to_weigh(&self) -> impl Iterator<Item = ToWeigh> {
         self.processes.iter().filter(|process| !process.leader_gone()).filter_map(|process| {
-            let Lifespan { memory, memory_hard, .. } = process.lifespan;
-            let limit = memory.filter(|_| process.worn.is_none() && !process.is_leaving()).or(memory_hard)?;
-            Some(ToWeigh { id: process.id, pid: process.pid?, limit })
+            let Lifespan { memory, memory_hard, processes, .. } = process.lifespan;
+            let limit = memory.filter(|_| process.worn.is_none() && !process.is_leaving()).or(memory_hard);
+            Some(ToWeigh { id: process.id, pid: process.pid?, limit, processes })
         })
     }
 
@@ -133,6 +136,15 @@ impl<W> Group<W> {
         process.memory = Some(memory);
         let limit = process.lifespan.memory_hard.filter(|most| memory >= *most && !process.is_killed())?;
         let failure = Failure { kind: FailureKind::Memory { used: memory, limit }, output: Vec::new() };
+        self.lost(id, now, |_| failure.clone(), Process::kill);
+        Some(failure)
+    }
+
+    /// It has so many processes. Some: that is more than it may have, and it is killed at once.
+    pub fn has_processes(&mut self, id: ProcessId, count: u64, now: Instant) -> Option<Failure> {
+        let process = self.find_mut(id)?;
+        let limit = process.lifespan.processes.filter(|most| count > *most && !process.is_killed())?;
+        let failure = Failure { kind: FailureKind::Processes { count, limit }, output: Vec::new() };
         self.lost(id, now, |_| failure.clone(), Process::kill);
         Some(failure)
     }

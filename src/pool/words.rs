@@ -39,9 +39,13 @@ impl fmt::Display for FailureKind {
             FailureKind::NotReady { after, last } if last.is_empty() => write!(f, "not ready after {} s", seconds(after)),
             FailureKind::NotReady { after, last } => write!(f, "not ready after {} s ({last})", seconds(after)),
             FailureKind::Refused(text) => f.write_str(text),
+            FailureKind::Processes { count, limit } => {
+                write!(f, "killed for its {} processes: limits.processes is {}", thousands(*count), thousands(*limit))
+            }
             FailureKind::Memory { used, limit } => {
                 write!(f, "killed for its memory: {} MiB, memory_limit_hard is {} MiB", mib(*used), mib(*limit))
             }
+            FailureKind::Background { program, pid, helps } => write!(f, "{program} went into the background (pid {pid}): {helps}"),
             FailureKind::WrongListener(what) => write!(f, "another process listens where it should: {what}"),
             FailureKind::PortTaken { port, by: Some(by) } => write!(f, "its port {port} was taken by {by} before it listened there"),
             FailureKind::PortTaken { port, by: None } => write!(f, "its port {port} was in use before it listened there"),

@@ -4,21 +4,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::sys::{self, Member};
+use crate::sys::{self, Look, Seen, Unit};
 
-/// Too little for one more process like the largest of these (by their leaders): what was found. None: enough, or nothing to compare.
-pub fn shortage(leaders: &[u32]) -> Option<String> {
-    let members = sys::members_of(leaders);
-    let largest = |size: fn(&Member) -> u64| {
-        let of = |leader: &u32| members.iter().filter(|member| member.session == *leader).map(size).sum::<u64>();
-        leaders.iter().map(of).max().filter(|largest| *largest > 0)
+/// Too little for one more process like the largest of these: what was found. None: enough, or nothing to compare.
+pub fn shortage(units: &[&Unit]) -> Option<String> {
+    let look = Look::now();
+    let members: Vec<Vec<Seen>> = units.iter().map(|unit| look.of(unit)).collect();
+    let largest = |size: fn(&Seen) -> u64| {
+        let of = members.iter().map(|members| members.iter().map(size).sum::<u64>());
+        of.max().filter(|largest| *largest > 0)
     };
     let (available, of) = available()?;
     // What is resident is never less, and its number is there at once.
-    if available >= largest(|member| member.resident)? {
+    if available >= largest(|one| one.resident)? {
         return None;
     }
-    let largest = largest(|member| sys::process_share(member.pid).unwrap_or(member.resident))?;
+    let largest = largest(|one| sys::process_share(one.pid).unwrap_or(one.resident))?;
     (available < largest).then(|| format!("{} MiB of memory are left {of}, the largest process takes {} MiB", mib(available), mib(largest)))
 }
 

@@ -5,12 +5,15 @@
 //! (prctl(2), PR_SET_PDEATHSIG).
 
 mod deployments;
+mod ending;
 pub mod env_file;
 pub mod environment;
 mod folders;
+mod groups;
 pub mod interpreter;
 pub mod keeper;
 pub mod memory;
+mod owned;
 pub mod release;
 pub mod shim;
 pub mod spawn;
@@ -26,11 +29,13 @@ use crate::dispatch;
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
-use crate::pool::{Claim, Exit, Failure, FailureKind, Signal, SignalTo, Step, WhyCut, span};
+use crate::pool::{Claim, Failure, FailureKind, Step, WhyCut, span};
 use crate::records::disk::Store;
-use crate::sys;
+use crate::sys::cgroup::Tree;
+use crate::sys::{self, Unit};
 use crate::table::{Shared, ToMaster, ToThread};
 use keeper::Keeper;
+use owned::{Owned, Survivors};
 use spawn::{LaunchRequest, Launched, PrivateDir};
 
 /// The thread's own books.
@@ -41,6 +46,10 @@ struct Restart {
     /// Soft limit of descriptors that rota was started with; the apps get it back.
     nofile: u64,
     keeper: Option<Keeper>,
+    /// None: rota may make no control groups here.
+    tree: Option<Tree>,
+    /// What has outlived its process and may.
+    survivors: Vec<Survivors>,
     /// None: nothing can be written down.
     store: Option<Store>,
     living: HashMap<ProcessId, Living>,
@@ -50,6 +59,12 @@ struct Restart {
     kills_for_memory: Option<u64>,
     /// By when it meant to look at the table again.
     due_back: Option<Instant>,
+    /// Orphans that the keeper knows of.
+    told: Vec<(u32, u64)>,
+    /// When orphans are looked for that have ended behind a process that is held.
+    orphans_due: Option<Instant>,
+    /// When that was done last.
+    orphans_seen: Option<Instant>,
 }
 
 /// What this thread keeps of a process that is not gone.
@@ -58,6 +73,7 @@ struct Living {
     name: ProcessName,
     stop: StopSignal,
     nice: i32,
+    owned: Owned,
     /// Its socket's directory, removed with this.
     _dir: PrivateDir,
 }
@@ -71,11 +87,16 @@ pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io:
             program,
             nofile,
             keeper: None,
+            tree: None,
+            survivors: Vec::new(),
             store,
             living: HashMap::new(),
             written: HashMap::new(),
             kills_for_memory: sys::kills_for_memory(),
             due_back: None,
+            told: Vec::new(),
+            orphans_due: None,
+            orphans_seen: None,
         };
         restart.run();
     })
@@ -88,9 +109,11 @@ enum Work {
     /// It need not stand aside any more.
     StepUp(ProcessId),
     /// Leaders are gone; is anything left of their groups?
-    Look(Vec<(ProcessId, u32)>),
+    Look(Vec<ProcessId>),
     /// A generation has proved itself after its walk had ended: it was overtaken.
     Accept(GroupId, Generation),
+    /// The sampler has seen orphans.
+    Orphans(Vec<(u32, u64)>),
     /// A record is not on the disk, and some time has passed.
     WriteAgain(GroupId),
     /// It comes this much later than it meant to.
@@ -103,6 +126,7 @@ impl Restart {
         if let Err(error) = sys::become_subreaper() {
             log::warn!("PR_SET_CHILD_SUBREAPER: {error}; orphans of apps will not come back to rota");
         }
+        self.plant();
         self.keep();
         loop {
             match self.next() {
@@ -110,6 +134,7 @@ impl Restart {
                 Work::Reap => self.reap(),
                 Work::StepUp(id) => self.step_up(id),
                 Work::Look(lingering) => self.look(&lingering),
+                Work::Orphans(orphans) => self.tell_orphans(orphans),
                 Work::Accept(group, generation) => self.accept(group, generation),
                 Work::WriteAgain(group) => self.write_again(group),
                 Work::Late(by) => {
@@ -117,6 +142,9 @@ impl Restart {
                 }
                 Work::End => break,
             }
+        }
+        if let Some(tree) = &self.tree {
+            tree.fell();
         }
         self.shared.table.lock().finished = true;
         self.shared.tell_master();
@@ -132,7 +160,7 @@ impl Restart {
                 state.pool.groups_mut().for_each(|group| group.put_off(due, now + AFTER_SLEEP));
                 return Work::Late(now - due);
             }
-            if std::mem::take(&mut state.child_ended) {
+            if std::mem::take(&mut state.child_ended) || self.orphans_due.take_if(|at| *at <= now).is_some() {
                 return Work::Reap;
             }
             // Before the step that lets it serve.
@@ -141,6 +169,9 @@ impl Restart {
             }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);
+            }
+            if let Some(orphans) = state.orphans.take() {
+                return Work::Orphans(orphans);
             }
             // A walk that was done has been told by now, and its release written down.
             let good = state.pool.groups().filter_map(|group| Some((group.id(), group.good()?)));
@@ -154,12 +185,12 @@ impl Restart {
             if state.pool.is_stopped() {
                 return Work::End;
             }
-            let lingering: Vec<_> = state.pool.groups().flat_map(|group| group.lingering()).collect();
+            let lingering: Vec<_> = state.pool.groups().flat_map(|group| group.lingering()).map(|(id, _)| id).collect();
             if !lingering.is_empty() && looked {
                 return Work::Look(lingering);
             }
             looked = true;
-            let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).min();
+            let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).chain(self.orphans_due).min();
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }
@@ -199,12 +230,13 @@ impl Restart {
             Ok(launched) => launched,
             Err(failure) => return self.not_started(id, &name, failure),
         };
-        let (pid, slots) = (process.pid, process.slots);
+        let (pid, slots, unit) = (process.unit.leader, process.slots, process.unit.clone());
         // Before its thread runs: what that reports is of a process that the table knows.
         let mut state = self.shared.table.lock();
         let group = state.pool.group_mut(id.group);
         group.has_slots(id, slots);
         group.spawned(id, pid, Instant::now());
+        state.units.insert(id, unit);
         drop(state);
         match io_thread::start(self.shared.clone(), process) {
             Ok(thread) => {
@@ -222,8 +254,8 @@ impl Restart {
     /// False: there is not enough for one more process beside those that are there. The old one goes first, or nothing is started that could
     /// be done without.
     fn has_memory(&self, id: ProcessId, name: &ProcessName) -> bool {
-        let pids: Vec<u32> = self.living.iter().filter(|(of, _)| of.group == id.group).map(|(_, living)| living.pid).collect();
-        let Some(found) = memory::shortage(&pids) else { return true };
+        let units: Vec<&Unit> = self.living.iter().filter(|(of, _)| of.group == id.group).map(|(_, living)| living.owned.unit()).collect();
+        let Some(found) = memory::shortage(&units) else { return true };
         let mut state = self.shared.table.lock();
         let group = state.pool.group_mut(id.group);
         let (postponed, one_more) = (group.postpone(id, found.clone()), group.is_one_more(id));
@@ -253,6 +285,7 @@ impl Restart {
         let Some(release) = release else {
             return Err(Failure { kind: FailureKind::Release(format!("{} has no release", name.generation)), output: Vec::new() });
         };
+        let cgroup = self.branch(id, name);
         let request = LaunchRequest {
             program: &self.program,
             name: name.clone(),
@@ -261,19 +294,24 @@ impl Restart {
             serial: id.serial,
             nofile: self.nofile,
             aside,
+            survivors: self.shared.app(id.group).survivors,
+            cgroup: cgroup.as_deref(),
         };
         let nice = release.attributes.nice.unwrap_or_else(sys::own_nice);
-        let Launched { pid, endpoint, stdout, stderr, report, dir } = spawn::launch(&request)?;
+        let Launched { unit, endpoint, stdout, stderr, report, dir } = spawn::launch(&request)?;
+        let pid = unit.leader;
+        let unit = Arc::new(unit);
+        let owned = Owned::new(unit.clone());
+        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, owned, _dir: dir });
         if let Some(keeper) = &mut self.keeper
-            && let Err(error) = keeper.born(pid)
+            && let Err(error) = keeper.born(&unit)
         {
             log::error!("keeper: {error}; starting another");
             self.keep();
         }
-        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, _dir: dir });
         let (slots, credentials) = (release.concurrency, release.credentials.clone());
         self.shared.uploads[id.group.index()].has_slots(slots, self.shared.app(id.group).processes.min);
-        Ok(io_thread::Process { id, name: name.clone(), pid, endpoint, slots, stdout, stderr, report, aside, credentials })
+        Ok(io_thread::Process { id, name: name.clone(), unit, endpoint, slots, stdout, stderr, report, aside, credentials })
     }
 
     fn serve(&mut self, id: ProcessId, granted: Vec<(Claim, Box<Conn>)>, drains: Option<ProcessId>) {
@@ -326,79 +364,6 @@ impl Restart {
         }
     }
 
-    fn signal(&mut self, id: ProcessId, pid: u32, to: SignalTo, what: Signal) {
-        let signal = match what {
-            Signal::Stop => stop_signal(self.living.get(&id).map_or(StopSignal::Term, |living| living.stop)),
-            Signal::Kill => sys::KILL,
-        };
-        if what == Signal::Stop && to == SignalTo::Leader {
-            let nice = self.living.get(&id).map_or_else(sys::own_nice, |living| living.nice);
-            sys::step_back(pid, nice);
-        }
-        let sent = match to {
-            SignalTo::Leader => sys::signal_process(pid, signal),
-            SignalTo::Group => sys::signal_group(pid, signal),
-        };
-        let whom = match to {
-            SignalTo::Leader => "",
-            SignalTo::Group => " and its group",
-        };
-        match (what, sent) {
-            (Signal::Stop, Ok(())) => log::info!("{} pid {pid}: told to stop{whom}", self.name(id)),
-            (Signal::Kill, Ok(())) => log::warn!("{} pid {pid}: killed{whom}", self.name(id)),
-            // It has ended in this very moment; its exit follows.
-            (Signal::Stop | Signal::Kill, Err(error)) => log::debug!("{} pid {pid}: signal: {error}", self.name(id)),
-        }
-    }
-
-    fn gone(&mut self, id: ProcessId, name: &ProcessName) {
-        let thread = self.shared.table.lock().threads.remove(&id);
-        if let Some(Ok(wake)) = thread.map(|thread| thread.send(ToThread::Gone)) {
-            wake.wake();
-        }
-        if let Some(living) = self.living.remove(&id) {
-            if let Some(keeper) = &mut self.keeper
-                && let Err(error) = keeper.gone(living.pid)
-            {
-                log::error!("keeper: {error}; starting another");
-                self.keep();
-            }
-            log::info!("{name} pid {}: gone", living.pid);
-        }
-        self.close_folders(id.group);
-    }
-
-    /// Takes the ends of all children that have ended, ours and the orphans that came to us.
-    fn reap(&mut self) {
-        while let Some((pid, exit)) = sys::reap_any() {
-            let id = self.living.iter().find(|(_, living)| living.pid == pid).map(|(id, _)| *id);
-            match id {
-                Some(id) => self.ended(id, pid, exit),
-                None if self.keeper.as_ref().is_some_and(|keeper| keeper.pid() == pid) => {
-                    log::error!("keeper: it ended with {exit}; starting another");
-                    self.keep();
-                }
-                None => log::debug!("pid {pid}, an orphan of an app: {exit}"),
-            }
-        }
-    }
-
-    fn ended(&mut self, id: ProcessId, pid: u32, exit: Exit) {
-        let known = std::mem::replace(&mut self.kills_for_memory, sys::kills_for_memory());
-        let out_of_memory = matches!(exit, Exit::Signal { signal: 9, .. }) && self.kills_for_memory > known;
-        let mut state = self.shared.table.lock();
-        // Its thread reads what it printed last, and reports the end with what it had in hand.
-        let told = state.tell(id, ToThread::Exited(exit, out_of_memory));
-        if told.is_none() {
-            log::info!("{} pid {pid}: {exit}", self.name(id));
-            state.pool.group_mut(id.group).exited(id, exit, Vec::new(), Instant::now());
-        }
-        drop(state);
-        if let Some(wake) = told {
-            wake.wake();
-        }
-    }
-
     /// A nice value can be made smaller by root alone.
     fn step_up(&self, id: ProcessId) {
         if let Some(living) = self.living.get(&id) {
@@ -406,17 +371,9 @@ impl Restart {
         }
     }
 
-    fn look(&mut self, lingering: &[(ProcessId, u32)]) {
-        for (id, pgid) in lingering {
-            if sys::group_is_empty(*pgid) {
-                self.shared.table.lock().pool.group_mut(id.group).group_empty(*id, Instant::now());
-            }
-        }
-    }
-
     /// Starts the process that ends the apps when rota is killed.
     fn keep(&mut self) {
-        self.keeper = match Keeper::start(&self.program, self.living.values().map(|living| living.pid)) {
+        self.keeper = match Keeper::start(&self.program, self.tree.as_ref(), self.living.values().map(|living| living.owned.unit())) {
             Ok(keeper) => Some(keeper),
             Err(error) => {
                 log::error!("keeper: {error}; if rota is killed, children of its apps may stay");
@@ -444,17 +401,6 @@ fn cut_of(why: WhyCut) -> Cut {
         WhyCut::Longest => Cut::DrainLongest,
         WhyCut::Room | WhyCut::Younger => Cut::DrainRoom,
         WhyCut::Now => Cut::Stopped,
-    }
-}
-
-fn stop_signal(signal: StopSignal) -> sys::Signal {
-    match signal {
-        StopSignal::Term => sys::Signal::TERM,
-        StopSignal::Int => sys::Signal::INT,
-        StopSignal::Quit => sys::Signal::QUIT,
-        StopSignal::Hup => sys::Signal::HUP,
-        StopSignal::Usr1 => sys::Signal::USR1,
-        StopSignal::Usr2 => sys::Signal::USR2,
     }
 }
 

@@ -94,6 +94,9 @@ fn become_app(parent: &UnixStream) -> ShimError {
 /// Everything but the execution. What it gives back must live until then.
 fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimError> {
     let (mut order, socket) = receive_order(parent).map_err(|error| other("orders", &error))?;
+    if let Some(group) = &order.cgroup {
+        sys::cgroup::join(group).map_err(|error| other(&format!("control group {}", group.display()), &error))?;
+    }
     rustix::process::setsid().map_err(|error| other("setsid", &error.into()))?;
     let attributes = order.attributes.clone();
     if let Some(nice) = attributes.nice {

@@ -25,6 +25,7 @@ use crate::config::{Bind, SpawnAttributes};
 use crate::ids::ProcessName;
 use crate::pool::{Failure, FailureKind};
 use crate::socket_file;
+use crate::sys::{self, Unit};
 
 /// Where a process can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +47,15 @@ pub struct LaunchRequest<'a> {
     pub nofile: u64,
     /// Others serve meanwhile, and go before it on the processor.
     pub aside: bool,
+    pub survivors: bool,
+    /// The control group that it is to join.
+    pub cgroup: Option<&'a Path>,
 }
 
-/// A process that has been started. Nobody waits for it but [`crate::sys::reap_any`].
+/// A process that has been started. Nobody waits for it but the restart thread.
 #[derive(Debug)]
 pub struct Launched {
-    pub pid: u32,
+    pub unit: Unit,
     pub endpoint: Endpoint,
     /// Both non-blocking.
     pub stdout: OwnedFd,
@@ -83,6 +87,7 @@ pub(super) struct ShimOrder {
     /// A socket comes with the order; the app gets it as descriptor 3. Else it is only held until the app is executed.
     pub pass_socket: bool,
     pub aside: bool,
+    pub cgroup: Option<PathBuf>,
 }
 
 /// Starts a process; returns when the shim has its orders.
@@ -116,6 +121,7 @@ fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
         attributes: release.attributes.clone(),
         pass_socket: release.bind == Bind::Fd,
         aside: request.aside,
+        cgroup: request.cgroup.map(Path::to_owned),
     };
     let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let (report, childs) = UnixStream::pair().map_err(step("socketpair"))?;
@@ -130,16 +136,21 @@ fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
     command.stdin(Stdio::from(OwnedFd::from(childs))).stdout(childs_stdout).stderr(childs_stderr);
     let child = command.spawn().map_err(step("fork"))?;
     let pid = child.id();
+    // It is there, if need be as a zombie. Without its orders it ends.
+    let start = sys::start_of(pid).ok_or_else(|| format!("/proc/{pid}/stat cannot be read"))?;
     // The shim reads at once; the limit is for one that was killed or stopped before it did.
     report.set_write_timeout(Some(ORDER_TIMEOUT)).map_err(step("socketpair"))?;
     let sent = send_order(&report, &order, socket.as_ref());
     // Our copy would take connections that nobody accepts.
     drop(socket);
     if let Err(error) = sent.and_then(|()| report.set_nonblocking(true)) {
-        let _ = crate::sys::signal_process(pid, crate::sys::KILL);
+        let _ = sys::signal_child(pid, sys::KILL);
         return Err(format!("orders to the shim: {error}"));
     }
-    Ok(Launched { pid, endpoint, stdout, stderr, report, dir })
+    let uid = release.user.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+    let unit =
+        Unit { leader: pid, start, dir: dir.path.clone(), uid, survivors: request.survivors, cgroup: request.cgroup.map(Path::to_owned) };
+    Ok(Launched { unit, endpoint, stdout, stderr, report, dir })
 }
 
 /// rota's own variables, those that are text.

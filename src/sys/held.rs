@@ -6,7 +6,8 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::{SESSION, Stat, listening, numbers_in};
+use super::listeners::listening;
+use super::stat::{PARENT, Stat, numbers_in};
 use crate::printable::clean;
 
 /// The process that listens on a port; None: nobody does, or that may not be seen.
@@ -41,11 +42,7 @@ pub fn open_file(pid: u32, inode: u64) -> Option<PathBuf> {
 
 /// It is there, and no zombie.
 pub fn is_alive(pid: u32) -> bool {
-    Stat::read(pid).is_some_and(|stat| !stat.text[stat.from..stat.to].trim_ascii_start().starts_with(b"Z"))
-}
-
-pub fn session_of(pid: u32) -> Option<u32> {
-    Stat::read(pid)?.field(SESSION)?.try_into().ok()
+    Stat::read(pid).is_some_and(|stat| stat.lives())
 }
 
 /// `ancestor` started it, or one that did.
@@ -71,8 +68,6 @@ fn descriptors(pid: u32) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().map(|entry| entry.path()).take(DESCRIPTORS)
 }
 
-/// Field of /proc/PID/stat (proc(5)).
-const PARENT: usize = 4;
 /// Looked at: of ancestors, of descriptors of one process.
 const GENERATIONS: usize = 64;
 const DESCRIPTORS: usize = 10_000;

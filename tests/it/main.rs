@@ -42,6 +42,7 @@ mod logs;
 mod looking;
 mod matrix;
 mod operate;
+mod owned;
 mod pool;
 mod pool_life;
 mod ports;

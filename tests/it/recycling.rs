@@ -113,6 +113,7 @@ fn what_its_children_take_counts_for_a_process() {
     assert!(site.rota(&["status"]).expect(0).out.contains(" ch "));
 }
 
+/// But for one look in 15 s that counts the processes.
 #[test]
 fn without_limits_nobody_looks_at_memory() {
     let site = Site::start(APP);
@@ -122,9 +123,13 @@ fn without_limits_nobody_looks_at_memory() {
         tasks.map(status).find(|status| status.contains("rota-samples")).expect("there is a sampler")
     };
     wait::until("it sleeps after the last status", secs(10), || sampler().contains("State:\tS"));
-    let switches = || sampler().lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
+    let switches = || -> u32 {
+        let status = sampler();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    };
     let before = switches();
-    // Longer than between two looks.
-    std::thread::sleep(secs(6));
-    assert_eq!(switches(), before);
+    // Longer than between two looks at memory that is near a limit.
+    std::thread::sleep(secs(11));
+    assert!(switches() <= before + 1, "{before} {}", switches());
 }

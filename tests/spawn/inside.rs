@@ -232,7 +232,7 @@ fn the_death_of_its_parent_kills_the_leader() {
     let mut parent = Parent::start("", &["sleep", "1000"], "unix");
     let keeper = parent.keeper;
     // Without the keeper it is the parent-death signal alone.
-    rota::sys::signal_process(keeper, rota::sys::KILL).unwrap();
+    rota::sys::signal_child(keeper, rota::sys::KILL).unwrap();
     parent.kill();
     until("the app has ended", secs(20), || !is_alive(parent.app));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rota::config::Bind;
 use rota::restart::keeper::Keeper;
-use rota::sys;
+use rota::sys::{self, Look, Unit};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::inside::is_alive;
@@ -16,8 +16,8 @@ use crate::wait::{found, secs, until};
 fn nothing_is_left_of(app: &[&str], size: usize) {
     let mut parent = Parent::start("", app, "unix");
     let members = found("the app has its children", secs(20), || {
-        let members = sys::session_members(parent.app);
-        (members.len() == size).then_some(members)
+        let members = Look::now().of(&Unit::of_leader(parent.app)?);
+        (members.len() == size).then(|| members.iter().map(|one| one.pid).collect::<Vec<_>>())
     });
     parent.kill();
     until("all members of the session have ended", secs(20), || !members.iter().any(|pid| is_alive(*pid)));
@@ -41,7 +41,7 @@ fn a_group_that_is_gone_is_not_killed() {
     let (mut one, mut two) = (stage.start(&release), stage.start(&release));
     one.runs("sleep");
     two.runs("sleep");
-    let mut keeper = Keeper::start(Path::new(ROTA), [one.pid(), two.pid()].into_iter()).unwrap();
+    let mut keeper = Keeper::start(Path::new(ROTA), None, [one.unit(), two.unit()].into_iter()).unwrap();
     keeper.gone(one.pid()).unwrap();
     let pid = keeper.pid();
     drop(keeper);
@@ -57,15 +57,15 @@ fn a_keeper_that_is_stuck_ends_no_app_when_another_replaces_it() {
     let stage = Stage::new();
     let mut app = stage.start(&stage.release(&["sleep", "1000"], Bind::Unix));
     app.runs("sleep");
-    let mut stuck = Keeper::start(Path::new(ROTA), [app.pid()].into_iter()).unwrap();
+    let mut stuck = Keeper::start(Path::new(ROTA), None, [app.unit()].into_iter()).unwrap();
     let pid = stuck.pid();
     until("the keeper waits for its pipe", secs(20), || state(pid) == Some('S'));
-    sys::signal_process(pid, Signal::STOP).unwrap();
+    sys::signal_child(pid, Signal::STOP).unwrap();
     // Its pipe holds 64 KiB.
-    assert!((0..64 * 1024).any(|_| stuck.born(app.pid()).is_err()));
-    let replaced = Keeper::start(Path::new(ROTA), [app.pid()].into_iter()).unwrap();
+    assert!((0..64 * 1024).any(|_| stuck.born(app.unit()).is_err()));
+    let replaced = Keeper::start(Path::new(ROTA), None, [app.unit()].into_iter()).unwrap();
     drop(stuck);
-    let _ = sys::signal_process(pid, Signal::CONT);
+    let _ = sys::signal_child(pid, Signal::CONT);
     wait_for(pid);
     assert!(is_alive(app.pid()));
     let pid = replaced.pid();

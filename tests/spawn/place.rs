@@ -123,8 +123,8 @@ fn the_port_is_reserved_until_the_program_is_executed_and_then_the_app_s_own() {
     fs::write(stage.path("gate.open"), "").unwrap();
     let stream = found("the app listens", secs(20), || TcpStream::connect(addr).ok());
     assert_eq!(hello(stream), "hello");
-    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::Ours(vec![Ipv4Addr::LOCALHOST.into()]));
-    assert_eq!(sys::listening_ports(app.pid()), [addr]);
+    assert_eq!(sys::listener_owner(addr.port(), app.unit()), ListenerOwner::Ours(vec![Ipv4Addr::LOCALHOST.into()]));
+    assert_eq!(sys::listening_ports(app.unit()), [addr]);
     assert_eq!(app.variable("PORT"), Some(addr.port().to_string()));
     app.launched.report.set_nonblocking(true).unwrap();
     assert_eq!(app.launched.report.read(&mut [0]).unwrap(), 0, "end of file says that the program runs");
@@ -137,7 +137,7 @@ fn an_app_that_listens_everywhere_is_found_out() {
     let app = listening(&stage, Bind::Port);
     let addr = port(&app);
     found("the app listens", secs(20), || TcpStream::connect(addr).ok());
-    assert_eq!(sys::listener_owner(addr.port(), app.pid()), ListenerOwner::Ours(vec![Ipv4Addr::UNSPECIFIED.into()]));
+    assert_eq!(sys::listener_owner(addr.port(), app.unit()), ListenerOwner::Ours(vec![Ipv4Addr::UNSPECIFIED.into()]));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn an_inherited_socket_takes_connections_before_the_app_runs_and_none_after_it()
     assert_eq!(hello(UnixStream::connect(&path).unwrap()), "hello");
     assert_eq!((app.variable("LISTEN_FDS"), app.variable("LISTEN_PID")), (Some("1".to_owned()), Some(app.pid().to_string())));
     // rota has no copy of it: without the app nobody listens.
-    sys::signal_process(app.pid(), sys::KILL).unwrap();
+    sys::signal_child(app.pid(), sys::KILL).unwrap();
     found("connections are refused", secs(20), || UnixStream::connect(&path).err());
 }
 

@@ -72,11 +72,11 @@ fn parent() {
     blocked.thread_block().unwrap();
     // Not every place allows it.
     let _ = fs::write("/proc/self/oom_score_adj", "-10");
-    let mut keeper = Keeper::start(Path::new(ROTA), std::iter::empty()).unwrap();
+    let mut keeper = Keeper::start(Path::new(ROTA), None, std::iter::empty()).unwrap();
     let stage = Stage::new();
     let words: Vec<&str> = app.iter().map(String::as_str).collect();
     let mut app = stage.start(&stage.release(&words, bind));
-    keeper.born(app.pid()).unwrap();
+    keeper.born(app.unit()).unwrap();
     app.runs(words[0]);
     println!("started {} {}", app.pid(), keeper.pid());
     let _ = std::io::stdin().read(&mut [0]);

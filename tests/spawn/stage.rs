@@ -12,7 +12,7 @@ use rota::pool::{Failure, FailureKind};
 use rota::restart::release::{self, Release};
 use rota::restart::shim::ShimError;
 use rota::restart::spawn::{LaunchRequest, Launched, launch};
-use rota::sys;
+use rota::sys::{self, Handle, Look, Unit};
 use rustix::process::{Pid, WaitOptions};
 
 use crate::wait::{secs, until};
@@ -79,6 +79,8 @@ impl Stage {
             serial: self.serial.get(),
             nofile: NOFILE,
             aside: false,
+            survivors: false,
+            cgroup: None,
         })
     }
 }
@@ -91,7 +93,11 @@ pub struct App {
 
 impl App {
     pub fn pid(&self) -> u32 {
-        self.launched.pid
+        self.launched.unit.leader
+    }
+
+    pub fn unit(&self) -> &Unit {
+        &self.launched.unit
     }
 
     /// Waits until the program runs, and has settled down to wait for something.
@@ -139,7 +145,7 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        let _ = sys::signal_process(self.pid(), sys::KILL);
+        let _ = sys::signal_child(self.pid(), sys::KILL);
         end_session(self.pid());
         // Other tests have children too: only this one is waited for.
         let _ = rustix::process::waitpid(Pid::from_raw(self.pid() as i32), WaitOptions::empty());
@@ -148,8 +154,10 @@ impl Drop for App {
 
 /// Kills the members of a session.
 pub fn end_session(session: u32) {
-    for pid in sys::session_members(session) {
-        let _ = sys::signal_process(pid, sys::KILL);
+    let gone = Unit { leader: session, start: 0, dir: PathBuf::new(), uid: 0, survivors: false, cgroup: None };
+    let unit = Unit::of_leader(session).unwrap_or(gone);
+    for handle in Look::now().of(&unit).iter().filter_map(Handle::of) {
+        handle.signal(sys::KILL);
     }
 }
 

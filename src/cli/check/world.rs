@@ -13,6 +13,7 @@ use crate::detect::{THRUSTER, without_thruster};
 use crate::restart::interpreter;
 use crate::restart::release::{self, Identity};
 use crate::safe_open;
+use crate::sys;
 
 /// Why a command that is there cannot be executed, seen with the rights of the app's user.
 pub(super) fn interpreter_problem(app: &AppConfig, command: &[String]) -> Option<Problem> {
@@ -40,6 +41,12 @@ pub(super) fn host_problem(app: &AppConfig) -> Option<Problem> {
         HostPattern::Suffix(_) | HostPattern::Any => None,
     })?;
     Some((Severity::Warning, format!("hosts: {name:?} is a place to fill in, which no visitor asks for: write the names of the site")))
+}
+
+/// A limit that no kernel of this kind holds it to.
+pub(super) fn cpu_problem(app: &AppConfig) -> Option<Problem> {
+    let text = "limits.cpu has no effect: this machine has no control groups of version 2 with the controller cpu";
+    (app.cpu.is_some() && !sys::cgroup::machine_has("cpu")).then(|| (Severity::Warning, text.to_owned()))
 }
 
 /// Directories that its user should be able to write to and may not.

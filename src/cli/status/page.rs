@@ -92,6 +92,11 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
         };
         line(&format!("{}/{number} {generation} {what}: rota status --blocking {}", app.app, app.app), None);
     }
+    match app.survivors {
+        0 => {}
+        1 => line("1 process has outlived the one that it came of (survivors)", None),
+        count => line(&format!("{count} processes have outlived those that they came of (survivors)"), None),
+    }
     for process in &app.processes {
         let ProcessStatus { number, generation, replaced: Some(why), .. } = process else { continue };
         line(&format!("{}/{number} {generation} is replaced {why}", app.app), None);
@@ -236,6 +241,7 @@ mod tests {
             detected: None,
             not_written: None,
             lost: None,
+            survivors: 0,
             pause: None,
             processes_min: 2,
             processes_max: 2,
@@ -463,6 +469,7 @@ NOT SERVED: shop: /etc/rota/apps.d/shop.toml:3:1: unknown key \"comand\"; its
             detected: Some("config.ru, puma in Gemfile.lock".to_owned()),
             not_written: Some("/state/blog.json.new: write: No space left".to_owned()),
             lost: Some("the directory /srv/blog/7 of g7 is gone".to_owned()),
+            survivors: 0,
             processes_wanted: 2,
             processes_min: 0,
             processes_max: 4,

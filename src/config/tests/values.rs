@@ -62,7 +62,9 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         leader: LeaderPolicy::Overlap,
         sticky: None,
         bake: None,
-        lifespan: Lifespan::default(),
+        lifespan: Lifespan { processes: Some(512), ..Lifespan::default() },
+        cpu: None,
+        survivors: false,
         restart_file: None,
         watch: false,
         log: None,
@@ -145,7 +147,8 @@ log_rate = 7
 access_log = { file = "/srv/blog/access.log" }
 timeouts = { app = "1s", tunnel = "2s", pooled = "0s" }
 buffer = { request = false, response = false }
-limits = { body = "64K", nofile = 4096, nproc = 50, core = 0, fsize = "1G", memlock = "unlimited", stack = "16M" }
+survivors = true
+limits = { body = "64K", processes = 40, cpu = "150%", nofile = 4096, nproc = 50, core = 0, fsize = "1G", memlock = "unlimited", stack = "16M" }
 friendly_errors = true
 public = "/srv/static"
 public_links = true
@@ -224,7 +227,15 @@ sendfile_root = "/srv/files"
         leader: LeaderPolicy::Exclusive,
         sticky: Some("route".into()),
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_refused: 100, max_slowdown: 2 }),
-        lifespan: Lifespan { requests: Some(1), age: Some(seconds(6 * 3600)), memory: Some(300 << 20), memory_hard: Some(1 << 30) },
+        lifespan: Lifespan {
+            requests: Some(1),
+            age: Some(seconds(6 * 3600)),
+            memory: Some(300 << 20),
+            memory_hard: Some(1 << 30),
+            processes: Some(40),
+        },
+        cpu: Some(150),
+        survivors: true,
         restart_file: Some("tmp/restart.txt".into()),
         watch: true,
         log: Some("/srv/blog/app.log".into()),
@@ -367,6 +378,11 @@ fn what_a_process_is_held_to_is_read_as_a_shell_writes_it() {
         ("no_new_privs = 1", "no_new_privs is true or false, not a whole number"),
         ("limits.nofile = 15", "limits.nofile must be from 16 to 1073741824, not 15"),
         ("limits.nofile = \"unlimited\"", "limits.nofile is a whole number, not a text"),
+        ("limits.processes = 1", "limits.processes must be from 2 to 4194304, not 1"),
+        ("limits.cpu = \"1.5\"", "limits.cpu cannot be \"1.5\""),
+        ("limits.cpu = \"0%\"", "limits.cpu cannot be \"0%\""),
+        ("limits.cpu = 150", "limits.cpu is a text in quotes, not a whole number"),
+        ("survivors = \"yes\"", "survivors is true or false, not a text"),
         ("limits.nproc = \"many\"", "limits.nproc is a whole number, not a text"),
         ("limits.core = \"unlimitd\"", "limits.core is no size: \"unlimitd\""),
         ("limits.cores = 5", "unknown key \"cores\""),

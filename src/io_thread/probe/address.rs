@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::IoThread;
-use crate::sys::{self, ListenerOwner};
+use crate::sys::{self, ListenerOwner, Unit};
 
 impl IoThread {
     /// Another process answers where the app was asked, and the app listens on another address of the port.
@@ -19,7 +19,7 @@ impl IoThread {
 
     /// Where the app's own processes listen on its port, if not where it was asked.
     pub(super) fn look_for_listener(&mut self, port: u16) {
-        if let ListenerOwner::Ours(addresses) = sys::listener_owner(port, self.pid) {
+        if let ListenerOwner::Ours(addresses) = sys::listener_owner(port, &self.unit) {
             self.move_to(port, &addresses);
         }
     }
@@ -63,15 +63,15 @@ pub(super) fn chosen(asked: IpAddr, addresses: &[IpAddr]) -> Option<IpAddr> {
 }
 
 /// Where the process listens instead, if anywhere: the usual cause is a port written into the code.
-pub(super) fn elsewhere(last: String, port: Option<u16>, pid: u32) -> String {
-    let own = sys::listening_ports(pid);
+pub(super) fn elsewhere(last: String, port: Option<u16>, unit: &Unit) -> String {
+    let own = sys::listening_ports(unit);
     let others: Vec<String> = own.iter().filter(|addr| Some(addr.port()) != port).map(SocketAddr::to_string).collect();
     if !others.is_empty() {
         let help = if port.is_some() { "the variable PORT says where it should" } else { "the variable SOCKET says where it should" };
         return format!("{last}; it listens on {}: {help}", others.join(", "));
     }
     let Some(port) = port else { return last };
-    match sys::listener_owner(port, pid) {
+    match sys::listener_owner(port, unit) {
         ListenerOwner::Foreign(addresses) => {
             let others: Vec<String> = addresses.iter().map(|address| SocketAddr::new(*address, port).to_string()).collect();
             format!("{last}; on {} another process does, which is not the app's", others.join(", "))

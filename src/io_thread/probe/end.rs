@@ -2,7 +2,7 @@
 
 use super::IoThread;
 use crate::obstacle;
-use crate::pool::{Failure, FailureKind, Obstacle};
+use crate::pool::{Exit, Failure, FailureKind, Obstacle};
 
 impl IoThread {
     pub(super) fn is_ready(&mut self) {
@@ -42,7 +42,23 @@ impl IoThread {
 
 impl IoThread {
     pub(super) fn failed(&self) -> obstacle::Failed<'_> {
-        obstacle::Failed { shared: &self.shared, id: self.id, name: &self.name, app: &self.app, port: self.upstreams.port(), pid: self.pid }
+        obstacle::Failed {
+            shared: &self.shared,
+            id: self.id,
+            name: &self.name,
+            app: &self.app,
+            port: self.upstreams.port(),
+            unit: &self.unit,
+        }
+    }
+
+    /// The program that was started has ended before it was ready, and something that it started lives on.
+    pub(in crate::io_thread) fn background(&self, exit: Exit) -> Option<Obstacle> {
+        let command = self.shared.table.lock().releases.get(&(self.id.group, self.name.generation)).map(|release| release.command.clone());
+        let left = self.failed().background(exit, &command.unwrap_or_default())?;
+        let kind = FailureKind::Exited { exit, after: std::time::Duration::ZERO, in_probation: false, had: String::new() };
+        log::error!("{} pid {}: {}", self.name, self.pid, kind.with(Some(left.clone())));
+        Some(left)
     }
 
     /// What stood in the way of its start, by what it printed.

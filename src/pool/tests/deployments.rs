@@ -451,7 +451,13 @@ fn fails_in_place(settings: Settings) -> Rig {
 #[test]
 fn what_serves_out_of_a_directory_that_is_broken_now_is_kept_by_every_rule() {
     let sizes = Sizes { min: 1, max: 2, idle: Duration::from_secs(5) };
-    let lifespan = Lifespan { age: Some(Duration::from_secs(100)), memory: Some(1 << 30), requests: Some(1), memory_hard: Some(1 << 31) };
+    let lifespan = Lifespan {
+        age: Some(Duration::from_secs(100)),
+        memory: Some(1 << 30),
+        requests: Some(1),
+        memory_hard: Some(1 << 31),
+        processes: None,
+    };
     for on_failure in [OnFailure::Resist, OnFailure::Rollback] {
         let mut rig = fails_in_place(Settings { on_failure, processes: sizes, lifespan, ..SETTINGS });
         assert_eq!(rig.group().loss(), Some(Lost::InPlace(Generation(2))));

@@ -50,7 +50,7 @@ const SETTINGS: Settings = Settings {
     lifespan: UNLIMITED,
 };
 
-const UNLIMITED: Lifespan = Lifespan { requests: None, age: None, memory: None, memory_hard: None };
+const UNLIMITED: Lifespan = Lifespan { requests: None, age: None, memory: None, memory_hard: None, processes: None };
 
 impl Rig {
     fn new(settings: Settings) -> Self {

@@ -164,7 +164,7 @@ fn heavy() -> Rig {
 #[test]
 fn a_process_with_too_much_memory_is_replaced_and_with_far_too_much_killed() {
     let mut rig = heavy();
-    let limit = rig.group().to_weigh().next().unwrap().limit;
+    let limit = rig.group().to_weigh().next().unwrap().limit.unwrap();
     assert!((90 * MIB..=100 * MIB).contains(&limit));
     assert_eq!(weighed(&mut rig, 89), None);
     assert_eq!(rig.steps(), [""; 0]);
@@ -172,7 +172,7 @@ fn a_process_with_too_much_memory_is_replaced_and_with_far_too_much_killed() {
     assert_eq!(rig.steps(), ["spawn 1 g1"]);
     let old = rig.ids[0].1;
     assert_eq!(rig.group().worn(old).unwrap().to_string(), "for its memory, 101 MiB");
-    assert_eq!(rig.group().to_weigh().next().unwrap().limit, 150 * MIB, "only what kills is of interest now");
+    assert_eq!(rig.group().to_weigh().next().unwrap().limit, Some(150 * MIB), "only what kills is of interest now");
     assert_eq!(weighed(&mut rig, 151).as_deref(), Some("killed for its memory: 151 MiB, memory_limit_hard is 150 MiB"));
     assert_eq!(rig.steps(), ["kill group 1 g1"]);
     assert_eq!(weighed(&mut rig, 152), None, "once");
@@ -180,6 +180,18 @@ fn a_process_with_too_much_memory_is_replaced_and_with_far_too_much_killed() {
     assert_eq!(rig.steps(), ["serve 1 g1"]);
     let (_, failure, _) = rig.view().last_failure.unwrap();
     assert!(matches!(failure.kind, FailureKind::Memory { .. }));
+}
+
+#[test]
+fn a_process_with_more_processes_than_it_may_have_is_killed_once() {
+    let lifespan = Lifespan { processes: Some(20), ..UNLIMITED };
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), lifespan, ..SETTINGS });
+    let (id, now) = (rig.ids[0].1, rig.now);
+    assert_eq!(rig.group().has_processes(id, 20, now), None);
+    let failure = rig.group().has_processes(id, 1_021, now).unwrap();
+    assert_eq!(failure.to_string(), "killed for its 1,021 processes: limits.processes is 20");
+    assert_eq!(rig.steps(), ["kill group 1 g1", "spawn 1 g1"]);
+    assert_eq!(rig.group().has_processes(id, 1_022, now), None);
 }
 
 #[test]

@@ -158,6 +158,7 @@ impl Plan {
     }
 }
 
-const GOOD: [&str; 5] = ["", "boot_delay 100", "boot_delay 400\nnoise 300", "ignores_term", "leaves_children"];
-const NEVER: [&str; 5] = ["exit_at_boot 1", "hang_at_boot", "answers 500", "wrong_port", "noise 500\nexit_at_boot 3"];
+const GOOD: [&str; 6] = ["", "boot_delay 100", "boot_delay 400\nnoise 300", "ignores_term", "leaves_children", "leaves_sessions"];
+const NEVER: [&str; 6] =
+    ["leaves_sessions\nexit_at_boot 0", "exit_at_boot 1", "hang_at_boot", "answers 500", "wrong_port", "noise 500\nexit_at_boot 3"];
 const SOMETIMES: [&str; 3] = ["process=2 exit_at_boot 1", "dies_after 50", "dies_after 300"];

@@ -76,6 +76,7 @@ fn lifespan(rng: &mut Rng) -> Lifespan {
     Lifespan {
         memory,
         memory_hard,
+        processes: None,
         requests: rng.percent(20).then(|| rng.within(1, 30)),
         age: rng.percent(5).then(|| Duration::from_secs(rng.within(5, 600))),
     }

@@ -116,7 +116,6 @@ impl World {
         let it = &mut self.apps[app].procs[proc];
         (it.pid, it.leader, it.children, it.deaf) = (Some(self.pids), true, children, deaf);
         self.pool.group_mut(id.group).spawned(id, self.pids, self.now);
-        ensure!(self.pool.group(id.group).find_pid(self.pids) == Some(id), "{name} is not found by its pid");
         self.plan_life(app, proc, fate);
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::world::World;
 impl World {
     /// One of those with a limit is weighed.
     pub fn weigh(&mut self, app: usize) -> Check {
-        let targets: Vec<_> = self.pool.group(self.apps[app].id).to_weigh().collect();
+        let targets: Vec<_> = self.pool.group(self.apps[app].id).to_weigh().filter(|target| target.limit.is_some()).collect();
         let Some(target) = self.rng.pick(&targets) else { return Ok(()) };
         let proc = self.apps[app].index(target.id)?;
         let most = if self.rng.percent(10) { 2 * MOST } else { MOST };
