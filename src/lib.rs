@@ -138,6 +138,7 @@ pub mod restart;
 pub mod router;
 mod safe_open;
 pub mod samples;
+mod seccomp;
 pub mod signals;
 pub mod socket_file;
 pub mod sys;

@@ -44,6 +44,7 @@ use crate::ids::{ProcessId, ProcessName};
 use crate::logging::panic_text;
 use crate::pool::{Exit, FailureKind, Hand};
 use crate::restart::spawn::Endpoint;
+use crate::seccomp;
 use crate::sys::Unit;
 use crate::table::{Shared, ToThread};
 use death::Fate;
@@ -85,6 +86,7 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
             if let Some(Err(error)) = credentials.map(|credentials| credentials.assume()) {
                 panic!("it cannot act for the app's user: {error}");
             }
+            seccomp::restrict();
             io_thread.run();
         };
         // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.

@@ -209,6 +209,7 @@ fn a_thread_that_acts_for_an_app_has_its_user_for_files_and_no_rights() {
     assert_eq!(io["Uid"].split(' ').nth(3), Some("1"));
     assert_eq!(io["Gid"].split(' ').nth(3), Some("1"));
     assert_eq!((io["Groups"].as_str(), io["NoNewPrivs"].as_str()), ("1", "1"));
+    assert!(io["Seccomp"] == "2" || site.log().contains("seccomp: "), "{}", io["Seccomp"]);
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(io[set], "0000000000000000", "{set}");
     }
