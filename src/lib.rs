@@ -46,6 +46,11 @@
 //! What a process has had, its age, its memory ([`samples`]) and a request that it does not come back from (`io_thread::overdue`) are books of the
 //! table; the step that replaces it is the one of a restart, from the release that serves, one at a time and never during a walk.
 //!
+//! # A fault of rota's own
+//!
+//! A panic costs as little as can be mended: reading a client's bytes its connection, an I/O thread its process. Any other thread that ends takes
+//! the server with it, with a last word on the log ([`last_word`]); what stands still is ended by systemd ([`watchdog`]).
+//!
 //! # What is missing or wrong
 //!
 //! It costs itself alone. An app whose description has a mistake is left out, and keeps what would be its requests from the others
@@ -123,6 +128,7 @@ pub mod handoff;
 pub mod http;
 pub mod ids;
 pub mod io_thread;
+pub mod last_word;
 pub mod lock_file;
 pub mod log_files;
 pub mod logging;
@@ -143,3 +149,4 @@ pub mod signals;
 pub mod socket_file;
 pub mod sys;
 pub mod table;
+pub mod watchdog;

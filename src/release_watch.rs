@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{Generation, GroupId};
+use crate::last_word;
 use crate::pool::Lost;
 use crate::table::{Shared, State};
 
@@ -17,12 +18,13 @@ pub type Identity = (u64, u64);
 
 /// Starts the thread. It ends with rota.
 pub fn start(shared: Arc<Shared>) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name("rota-releases".to_owned()).stack_size(STACK);
-    thread.spawn(move || {
+    last_word::start(NAME, STACK, move || {
         while !shared.table.lock().finished {
+            last_word::fault(NAME);
             look(&shared);
             std::thread::sleep(EVERY);
         }
+        true
     })?;
     Ok(())
 }
@@ -81,6 +83,7 @@ fn seen(root: &Path, identity: Identity) -> io::Result<Option<Lost>> {
 }
 
 const EVERY: Duration = Duration::from_secs(2);
+const NAME: &str = "rota-releases";
 const STACK: usize = 128 * 1024;
 
 #[cfg(test)]

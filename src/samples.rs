@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::control::server::Ticket;
 use crate::ids::ProcessId;
+use crate::last_word;
 use crate::pool::{Living, ToWeigh};
 use crate::sys::{self, Look, Seen, Unit};
 use crate::table::{Shared, ToMaster};
@@ -31,8 +32,10 @@ pub struct Sample {
 /// Starts the thread. Each ticket is answered by [`ToMaster::Samples`]; it ends when nobody can ask any more.
 pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Ticket>> {
     let (asks, asked) = crossbeam_channel::unbounded();
-    let thread = std::thread::Builder::new().name("rota-samples".to_owned()).stack_size(STACK);
-    thread.spawn(move || Sampler { shared, asked, seen: HashMap::new(), orphans: Vec::new(), rests: HashMap::new() }.run())?;
+    last_word::start(NAME, STACK, move || {
+        Sampler { shared, asked, seen: HashMap::new(), orphans: Vec::new(), rests: HashMap::new() }.run();
+        true
+    })?;
     Ok(asks)
 }
 
@@ -76,7 +79,10 @@ impl Sampler {
                 None => self.asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match asked {
-                Ok(ticket) => self.survey(ticket),
+                Ok(ticket) => {
+                    last_word::fault(NAME);
+                    self.survey(ticket);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -238,4 +244,5 @@ const WINDOW: Duration = Duration::from_millis(200);
 const LATELY: Duration = Duration::from_secs(60);
 /// For all shares of one survey.
 const PATIENCE: Duration = Duration::from_secs(1);
+const NAME: &str = "rota-samples";
 const STACK: usize = 128 * 1024;

@@ -23,6 +23,7 @@ use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
 use crate::ids::{Generation, GroupId, ProcessId};
+use crate::last_word::fatal;
 use crate::log_files::{LogFiles, Sinks};
 use crate::master::listeners::Listener;
 use crate::once::Once;
@@ -32,6 +33,7 @@ use crate::restart::release::{self, Release};
 use crate::router::Router;
 use crate::samples::Sample;
 use crate::sys::Unit;
+use crate::watchdog::Turns;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -60,7 +62,8 @@ pub struct Shared {
     pub master: Mailbox<ToMaster>,
     /// The master's poll watches the clients that wait in a queue.
     pub watch: mio::Registry,
-    /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`.
+    /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`; other threads:
+    /// [`crate::last_word::fault`].
     pub fault_panic: bool,
     /// By [`GroupId`]: requests are known that ended processes of the app ([`crate::pool::Group::may_risk`]).
     suspects: Vec<AtomicBool>,
@@ -131,6 +134,7 @@ pub struct State {
     pub child_ended: bool,
     /// Processes that were started aside of those that serve, and need not stand there any more; the restart thread takes them out.
     pub through_boot: Vec<ProcessId>,
+    pub turns: Turns,
     /// The restart thread has nothing left to do and ends.
     pub finished: bool,
     /// What the processes of each generation are started from.
@@ -274,9 +278,7 @@ impl Shared {
 impl Table {
     /// A thread that panicked with the lock held may have left half a change behind: there is no going on from that.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|_| fatal("the pool table was left half changed by a panic; ending so that the supervisor starts anew"))
+        self.state.lock().unwrap_or_else(|_| fatal("the pool table was left half changed by a panic"))
     }
 
     /// Wakes the restart thread.
@@ -341,11 +343,4 @@ impl State {
     pub fn tell(&self, process: ProcessId, message: ToThread) -> Option<Wake> {
         self.threads.get(&process).and_then(|thread| thread.send(message).ok())
     }
-}
-
-/// A clear last word. Nothing of rota can go on; its processes end with it.
-fn fatal(why: &str) -> ! {
-    log::error!("{why}");
-    eprintln!("rota: {why}");
-    std::process::abort()
 }

@@ -10,7 +10,7 @@ use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
 use crate::records::Record;
 use crate::records::disk::Store;
-use crate::{release_watch, restart, safe_open, sys};
+use crate::{last_word, release_watch, restart, safe_open, sys};
 
 use super::Exit;
 use super::check::{self, Privileges, right_findings, user_findings};
@@ -103,7 +103,10 @@ pub fn serve(config: Config) -> Result<(), String> {
     log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at, apps.len());
     let shared = master.shared().clone();
     let thread = master.start().map_err(|error| format!("master thread: {error}"))?;
-    porter.run();
+    last_word::watch_over("main", || {
+        porter.run();
+        true
+    });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     drop(porter);
     shared.app_log.finish();

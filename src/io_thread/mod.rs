@@ -41,6 +41,7 @@ use crate::credentials::Credentials;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::cut::Cut;
 use crate::ids::{ProcessId, ProcessName};
+use crate::last_word::watch_over;
 use crate::logging::panic_text;
 use crate::pool::{Exit, FailureKind, Hand};
 use crate::restart::spawn::Endpoint;
@@ -78,10 +79,11 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
     let poll = Poll::new()?;
     let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER)?;
     let (id, name) = (process.id, process.name.clone());
-    let thread = std::thread::Builder::new().name(format!("io {}/{}", name.app, name.number)).stack_size(STACK);
+    let thread_name = format!("io {}/{}", name.app, name.number);
+    let thread = std::thread::Builder::new().name(thread_name.clone()).stack_size(STACK);
     let credentials = process.credentials.clone();
     let mut io_thread = IoThread::new(shared.clone(), process, poll, inbox)?;
-    thread.spawn(move || {
+    let work = move || {
         let run = || {
             if let Some(Err(error)) = credentials.map(|credentials| credentials.assume()) {
                 panic!("it cannot act for the app's user: {error}");
@@ -101,7 +103,9 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
             drop(state);
             shared.table.notify();
         }
-    })?;
+        true
+    };
+    thread.spawn(move || watch_over(&thread_name, work))?;
     Ok(mailbox)
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::credentials;
+use crate::last_word;
 use writer::{Message, Sink, Writer};
 
 /// Files that are open and have no writer yet.
@@ -88,12 +89,13 @@ impl LogFiles {
         let rooms: Arc<[Room]> = sinks.iter().map(|_| Room::default()).collect();
         let has_files = sinks.iter().any(|sink| sink.path().is_some());
         let writer = Writer::new(inbox, rooms.clone(), sinks);
-        let thread = std::thread::Builder::new().name("rota-log".to_owned()).stack_size(STACK).spawn(move || {
+        let thread = last_word::start(writer::THREAD, STACK, move || {
             // Its files are root's, in directories of root's (`safe_open`).
             if let Err(error) = credentials::keep_the_number_alone() {
                 log::warn!("capabilities of the log thread: {error}");
             }
             writer.run();
+            true
         })?;
         Ok(Self { queue: Some(Queue { messages, rooms, writer: thread.thread().clone(), has_files }) })
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::Room;
+use crate::last_word;
 use crate::logging::{self, PATIENCE, PIPE_BUF};
 use crate::safe_open;
 
@@ -85,6 +86,7 @@ impl Writer {
             let mut came = first.is_some();
             let mut next = first;
             loop {
+                last_word::fault(THREAD);
                 while let Some(message) = next.take().or_else(|| self.messages.try_recv().ok()) {
                     came = true;
                     if self.take(message) {
@@ -258,6 +260,7 @@ impl Sink {
     }
 }
 
+pub const THREAD: &str = "rota-log";
 /// How long lines are gathered for one write: nobody who follows a log sees less than that.
 const GATHER: Duration = Duration::from_millis(100);
 /// More than this is written at once, however much more there is (bytes).

@@ -36,6 +36,7 @@ use crate::http::accept::Form;
 use crate::http::head;
 use crate::http::refusal::{Answer, Refusal};
 use crate::ids::GroupId;
+use crate::last_word;
 use crate::lock_file::LockFile;
 use crate::plight;
 use crate::pool::Trigger;
@@ -43,6 +44,7 @@ use crate::restart::release;
 use crate::safe_open;
 use crate::signals::{self, Signals};
 use crate::table::{Logs, NotListening, Shared, ToMaster};
+use crate::watchdog::Watchdog;
 use clients::Clients;
 use listeners::Listener;
 use operator::Operations;
@@ -78,6 +80,7 @@ pub struct Master {
     /// Threads to wake when this batch of events is through.
     wakes: Vec<Wake>,
     stopping: Option<Stopping>,
+    watchdog: Option<Watchdog>,
 }
 
 /// A connection here. A fresh one is in no poll: its head is nearly always there already.
@@ -140,6 +143,7 @@ impl Master {
             todo: VecDeque::new(),
             wakes: Vec::new(),
             stopping: None,
+            watchdog: Watchdog::of_environment(Instant::now()),
         };
         Ok((master, porter))
     }
@@ -155,10 +159,10 @@ impl Master {
 
     /// Starts the thread. It ends when everything has, and tells the porter.
     pub fn start(mut self) -> io::Result<JoinHandle<()>> {
-        let thread = std::thread::Builder::new().name("rota-master".to_owned()).stack_size(STACK);
-        thread.spawn(move || {
+        last_word::start(THREAD, STACK, move || {
             let _ends = Ends(self.porter.clone());
             self.run();
+            true
         })
     }
 
@@ -174,6 +178,7 @@ impl Master {
                 panic!("epoll_wait: {error}");
             }
             self.inbox.after_sleep();
+            last_word::fault(THREAD);
             if let Some(by) = self.desk.begin(due_back) {
                 self.put_off(by);
             }
@@ -187,6 +192,9 @@ impl Master {
             self.accept();
             self.catch_up();
             self.queues();
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.turn(&self.shared, self.desk.now);
+            }
             if self.go_on_stopping() {
                 return;
             }
@@ -204,8 +212,9 @@ impl Master {
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
+        let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
         let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), self.watch.next_deadline()];
-        own.into_iter().chain([queue, stopping]).flatten().min()
+        own.into_iter().chain([queue, stopping, watchdog]).flatten().min()
     }
 
     /// rota did not run for so long: clients that send and requests that wait had no chance meanwhile.
@@ -624,6 +633,7 @@ fn control_group(name: &str) -> Result<rustix::fs::Gid, String> {
 const STACK: usize = 1024 * 1024;
 /// One read of a socket (bytes).
 const BUFFER: usize = 64 * 1024;
+const THREAD: &str = "rota-master";
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const WATCH: Token = Token(2);

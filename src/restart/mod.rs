@@ -29,6 +29,7 @@ use crate::dispatch;
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
+use crate::last_word;
 use crate::pool::{Claim, Failure, FailureKind, Step, WhyCut, span};
 use crate::records::disk::Store;
 use crate::sys::cgroup::Tree;
@@ -80,7 +81,7 @@ struct Living {
 
 /// Starts the thread. It ends when the pool is stopped.
 pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name("rota-restart".to_owned()).stack_size(STACK).spawn(move || {
+    last_word::start(NAME, STACK, move || {
         let program = PathBuf::from("/proc/self/exe");
         let mut restart = Restart {
             shared,
@@ -99,6 +100,7 @@ pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io:
             orphans_seen: None,
         };
         restart.run();
+        restart.shared.table.lock().pool.is_stopped()
     })
 }
 
@@ -129,6 +131,7 @@ impl Restart {
         self.plant();
         self.keep();
         loop {
+            last_word::fault(NAME);
             match self.next() {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
@@ -155,6 +158,7 @@ impl Restart {
         let mut state = shared.table.lock();
         let mut looked = false;
         loop {
+            state.turns.take();
             let now = Instant::now();
             if let Some(due) = self.due_back.replace(now).filter(|due| now > *due + LATE) {
                 state.pool.groups_mut().for_each(|group| group.put_off(due, now + AFTER_SLEEP));
@@ -410,4 +414,5 @@ const LATE: Duration = Duration::from_secs(1);
 const AFTER_SLEEP: Duration = Duration::from_secs(1);
 /// How often a group whose leader is gone is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+const NAME: &str = "rota-restart";
 const STACK: usize = 512 * 1024;

@@ -60,6 +60,7 @@ mod sticky;
 mod stopping;
 mod storm;
 mod streams;
+mod threads;
 mod timeouts;
 mod users;
 mod walk;

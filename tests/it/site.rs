@@ -115,7 +115,7 @@ impl Site {
 
     /// As [`Site::launch_into`], by a command of the test's choice.
     pub fn launch_by(&mut self, mut command: Command, stdout: Stdio, stderr: Stdio) {
-        command.env("ROTA_FAULT_PANIC", "1").env("ROTA_FAULT_MEMORY", self.path("memory"));
+        command.env("ROTA_FAULT_PANIC", self.path("panic")).env("ROTA_FAULT_MEMORY", self.path("memory"));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         self.server = Some(command.spawn().unwrap());
     }

@@ -1,0 +1,118 @@
+//! systemd's watchdog (WatchdogSec=, sd_notify(3)): fed by the master, which shows that it turns, while the restart thread turns too: what waits
+//! or works its way through a step takes notice of each feeding before the next one. Without it nothing is done.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use crate::table::Shared;
+
+#[derive(Debug)]
+pub struct Watchdog {
+    socket: UnixDatagram,
+    to: SocketAddr,
+    every: Duration,
+    due: Instant,
+    /// The last turn that the restart thread was asked for.
+    asked: u64,
+    /// That it does not turn was said.
+    is_told: bool,
+}
+
+/// The restart thread's word that it turns.
+#[derive(Debug, Default)]
+pub struct Turns {
+    asked: u64,
+    taken: u64,
+}
+
+impl Turns {
+    /// The restart thread has come by.
+    pub fn take(&mut self) {
+        self.taken = self.asked;
+    }
+}
+
+impl Watchdog {
+    /// None: nobody wants to be told.
+    pub fn of_environment(now: Instant) -> Option<Self> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let limit = limit(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id())?;
+        let path = variable("NOTIFY_SOCKET")?;
+        let opened = address(&path).and_then(|to| {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_nonblocking(true)?;
+            Ok((socket, to))
+        });
+        match opened {
+            Ok((socket, to)) => Some(Self { socket, to, every: limit / FEEDINGS, due: now, asked: 0, is_told: false }),
+            Err(error) => {
+                log::warn!("NOTIFY_SOCKET {path}: {error}; the watchdog is not fed");
+                None
+            }
+        }
+    }
+
+    pub fn next_deadline(&self) -> Instant {
+        self.due
+    }
+
+    /// Feeds it if that is due and the restart thread has turned since the last time.
+    pub fn turn(&mut self, shared: &Shared, now: Instant) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + self.every;
+        let mut state = shared.table.lock();
+        let turns = state.finished || state.turns.taken == self.asked;
+        if turns {
+            self.asked += 1;
+            state.turns.asked = self.asked;
+        }
+        drop(state);
+        shared.table.notify();
+        if !turns {
+            if !std::mem::replace(&mut self.is_told, true) {
+                log::error!("the restart thread has done nothing for {:?}; systemd's watchdog is not fed until it does", self.every);
+            }
+            return;
+        }
+        self.is_told = false;
+        if let Err(error) = self.socket.send_to_addr(b"WATCHDOG=1", &self.to) {
+            log::debug!("NOTIFY_SOCKET: {error}");
+        }
+    }
+}
+
+/// `@name` is one of no file.
+fn address(path: &str) -> io::Result<SocketAddr> {
+    match path.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(path),
+    }
+}
+
+/// What WATCHDOG_USEC says, if it is said to this process.
+fn limit(micros: Option<String>, pid: Option<String>, own: u32) -> Option<Duration> {
+    if pid.is_some_and(|pid| pid != own.to_string()) {
+        return None;
+    }
+    micros?.parse().ok().filter(|micros| *micros > 0).map(Duration::from_micros)
+}
+
+/// Within the limit: one may be late for the sake of a step of the restart thread that takes half of it.
+const FEEDINGS: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_fed_where_it_was_asked_of_this_very_process() {
+        let of = |micros: &str, pid: Option<&str>| limit(Some(micros.to_owned()), pid.map(str::to_owned), 7);
+        assert_eq!(of("2000000", Some("7")), Some(Duration::from_secs(2)));
+        assert_eq!(of("2000000", None), Some(Duration::from_secs(2)));
+        assert_eq!([of("2000000", Some("8")), of("0", None), of("2s", None), limit(None, None, 7)], [None; 4]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Faults of rota's own, and what others make large or strange: a thread that ends takes the server with it, one that stands still is not fed as
+//! if it turned, and neither names nor output forge lines or fill the disk.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::site::{Site, kill};
+use crate::wait::{self, millis, secs};
+use crate::wire;
+
+const APP: &str = "concurrency = 4\nbind = \"unix\"\nprobation = \"1ms\"\nlog = \"AT/app.log\"\n";
+
+fn prepare(keys: &str) -> Site {
+    let site = Site::prepare(&format!("{APP}{keys}"));
+    let config = site.path("rota.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("AT/", &format!("{}/", site.path("").display()));
+    fs::write(&config, text).unwrap();
+    // Not all threads have root's rights, and each looks for what it is to do wrong.
+    fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    site.release("1", "");
+    site.flip("1");
+    site
+}
+
+#[test]
+fn a_thread_that_panics_takes_the_server_with_it_and_says_so() {
+    for name in ["rota-restart", "rota-log", "rota-samples", "rota-releases", "rota-master"] {
+        let mut site = prepare("").serve();
+        fs::write(site.path("panic"), name).unwrap();
+        match name {
+            "rota-restart" => kill(site.serving(1)[0], Signal::KILL),
+            "rota-log" | "rota-master" => drop(wire::get(site.addr, "/print?text=a")),
+            "rota-samples" => drop(site.rota(&["status"])),
+            _ => {}
+        }
+        assert_eq!(site.wait_end(secs(20)), None, "{name}: ended by a signal");
+        let last = format!("the thread {name} panicked: asked for by a test; rota ends, so that its supervisor starts it anew");
+        let log = site.log();
+        assert!(log.lines().last().is_some_and(|line| line.ends_with(&last)), "{name}: {log}");
+        wait::until("its apps have ended with it", secs(20), || site.left().is_empty());
+    }
+}
+
+/// What the server says to its supervisor within a time.
+fn is_fed(supervisor: &UnixDatagram, within: Duration) -> bool {
+    let mut word = [0; 64];
+    supervisor.set_read_timeout(Some(within)).unwrap();
+    match supervisor.recv(&mut word) {
+        Ok(count) => word[..count] == *b"WATCHDOG=1",
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn the_watchdog_is_fed_while_master_and_restart_thread_turn() {
+    let mut site = prepare("processes = 2\n");
+    // Of no file, which the master's user might not get to.
+    let name = format!("rota-it-notify-{}", std::process::id());
+    let supervisor = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let mut command = site.command(&["serve"]);
+    // Every 100 ms.
+    command.env("NOTIFY_SOCKET", format!("@{name}")).env("WATCHDOG_USEC", "400000").env_remove("WATCHDOG_PID");
+    let log = fs::File::create(site.path("log")).unwrap();
+    site.launch_by(command, Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
+    site.wait_served();
+    for feeding in 0..5 {
+        assert!(is_fed(&supervisor, secs(20)), "nothing happens, which is no standing still: {feeding}");
+    }
+    fs::write(site.path("panic"), "hang rota-restart").unwrap();
+    // Something to do, on the way to which it stops.
+    kill(site.serving(1)[0], Signal::KILL);
+    wait::until("it is not fed while the restart thread stands still", secs(20), || !is_fed(&supervisor, millis(500)));
+    wait::until("that is said", secs(20), || site.log().contains("the restart thread has done nothing for 100ms"));
+    assert_eq!(wire::get(site.addr, "/").unwrap().status, 200, "the other process answers");
+    fs::remove_file(site.path("panic")).unwrap();
+    assert!(is_fed(&supervisor, secs(20)), "it turns again");
+    site.signal(Signal::TERM);
+    assert_eq!(site.wait_end(secs(20)), Some(0));
+}
