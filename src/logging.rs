@@ -12,6 +12,8 @@ use env_logger::{Target, WriteStyle};
 use log::{Level, LevelFilter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::printable;
+
 /// Starts the log. RUST_LOG (`debug`, `rota=debug`) overrides the level.
 pub fn start(level: LevelFilter) {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
@@ -29,17 +31,22 @@ pub fn start(level: LevelFilter) {
                 Level::Info => 6,
                 Level::Debug | Level::Trace => 7,
             };
-            writeln!(out, "<{priority}>{}", record.args())
+            writeln!(out, "<{priority}>{}", one_line(record))
         });
     } else {
         builder.format(|out, record| {
             let (time, level) = (out.timestamp_millis(), record.level());
             let style = out.default_level_style(level);
-            writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
+            writeln!(out, "{time} {style}{level:<5}{style:#} {}", one_line(record))
         });
     }
     // A second start (tests in one process) keeps the first.
     let _ = builder.try_init();
+}
+
+/// A directory of somebody's may have a line end in its name, and behind it what looks like a line of ours with a priority of its own.
+fn one_line(record: &log::Record<'_>) -> String {
+    printable::clean(record.args().to_string().as_bytes())
 }
 
 /// What a panic that was caught said.

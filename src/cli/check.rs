@@ -19,6 +19,7 @@ use super::table::harmless;
 use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
 use crate::detect::{Detected, disk};
 use crate::ids::AppName;
+use crate::printable;
 use crate::restart::release;
 use crate::safe_open;
 use files::{public_line, public_problems};
@@ -49,9 +50,11 @@ impl fmt::Display for Finding {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
+        // It may name what others have named.
+        let text = printable::clean(self.text.as_bytes());
         match &self.app {
-            Some(app) => write!(f, "{severity}: app {app}: {}", self.text),
-            None => write!(f, "{severity}: {}", self.text),
+            Some(app) => write!(f, "{severity}: app {app}: {text}"),
+            None => write!(f, "{severity}: {text}"),
         }
     }
 }
@@ -159,7 +162,8 @@ fn check(path: &Path, colour: bool) -> Outcome {
         Some(_) | None => format!("{}, {}", count(errors.len(), "error"), count(warnings.len(), "warning")),
     };
     let about = |app| [detected_line(app), public_line(app)].into_iter().flatten();
-    let detected = config.map_or_else(String::new, |config| config.apps.iter().flat_map(about).collect());
+    let lines = config.into_iter().flat_map(|config| config.apps.iter().flat_map(about));
+    let detected = lines.map(|line| printable::clean(line.trim_end_matches('\n').as_bytes()) + "\n").collect();
     Outcome { complaints, detected, summary, errors: errors.len() }
 }
 

@@ -26,11 +26,8 @@ pub fn run(config: &Path) -> Exit {
         }
     };
     crate::logging::start(log::LevelFilter::Info);
-    if loaded.warnings.has_errors() {
-        log::error!("{}", loaded.warnings);
-    } else if !loaded.warnings.is_empty() {
-        log::warn!("{}", loaded.warnings);
-    }
+    let level = if loaded.warnings.has_errors() { log::Level::Error } else { log::Level::Warn };
+    loaded.warnings.to_string().lines().for_each(|line| log::log!(level, "{line}"));
     leave_out(&mut loaded.config, config);
     for app in &loaded.config.broken {
         log::error!("{} is not served, its requests are answered 503, and the other apps are served: {}", app.name, app.why);

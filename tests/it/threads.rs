@@ -85,3 +85,30 @@ fn the_watchdog_is_fed_while_master_and_restart_thread_turn() {
     site.signal(Signal::TERM);
     assert_eq!(site.wait_end(secs(20)), Some(0));
 }
+
+#[test]
+fn no_name_of_a_directory_makes_a_line_of_its_own() {
+    let mut site = prepare("");
+    let name = "2\n<0>forged: \x1b[2J";
+    site.release(name, "");
+    fs::write(site.path("releases").join(name).join("VERSION"), "2").unwrap();
+    site.flip(name);
+    let mut command = site.command(&["serve"]);
+    command.env("JOURNAL_STREAM", "1:2");
+    let log = fs::File::create(site.path("log")).unwrap();
+    site.launch_by(command, Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
+    site.wait_served();
+    let log = site.log();
+    assert!(log.contains("2\\n<0>forged: \\u{1b}[2J"), "{log}");
+    for line in log.lines() {
+        assert!(["<3>", "<4>", "<6>"].iter().any(|priority| line.starts_with(priority)), "{line:?}");
+    }
+    let config = fs::read_to_string(site.path("rota.toml")).unwrap();
+    let odd = config.replace("/current\"", "/gone\\nok: all is well\\u001b[2J\"");
+    assert_ne!(odd, config);
+    fs::write(site.path("rota.toml"), odd).unwrap();
+    let checked = site.rota(&["check"]);
+    let said = checked.err + &checked.out;
+    assert!(said.contains("gone\\nok: all is well\\u{1b}[2J"), "{said}");
+    assert!(!said.contains('\x1b') && !said.lines().any(|line| line.starts_with("ok: all")), "{said}");
+}
