@@ -66,6 +66,24 @@ pub fn is_harmless(c: char) -> bool {
     !(c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
+/// The last of these lines, as many as have so many bytes together; a line that has too many alone ends with how many are missing.
+pub fn last_of(mut lines: Vec<String>, most: usize) -> Vec<String> {
+    lines.iter_mut().for_each(|line| shorten(line, most / 4));
+    let mut left = most;
+    let fits = |line: &&String| left.checked_sub(line.len()).map(|rest| left = rest).is_some();
+    let kept = lines.iter().rev().take_while(fits).count();
+    lines.split_off(lines.len() - kept)
+}
+
+/// A text of more than so many bytes ends with how many are missing.
+pub fn shorten(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let missing = text.len() - end;
+        *text = format!("{} ... ({missing} bytes more)", &text[..end]);
+    }
+}
+
 /// Lines of one kind differ in numbers only: times, pids, durations, addresses.
 pub fn kind_of(line: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -163,6 +181,21 @@ mod tests {
         let of = |time: &str, pid: u32| kind_of(&format!("127.0.0.1 - - [30/Nov/2026 {time}] \"GET / HTTP/1.1\" 500 - {pid}"));
         assert_eq!(of("02:33:11", 7), of("12:01:44", 70001));
         assert_ne!(kind_of("loaded users"), kind_of("loaded orders"));
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_a_long_one_says_what_is_missing() {
+        let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(last_of(lines("a bb ccc"), 100), ["a", "bb", "ccc"]);
+        assert_eq!(last_of(lines("aaaa bbbb cccc dddd"), 16), ["aaaa", "bbbb", "cccc", "dddd"]);
+        assert_eq!(last_of(lines("aaaa bbbb cccc dddd d"), 16), ["bbbb", "cccc", "dddd", "d"]);
+        assert_eq!(
+            last_of(lines(&format!("a {}", "x".repeat(40))), 100),
+            ["a".to_owned(), format!("{} ... (15 bytes more)", "x".repeat(25))]
+        );
+        let mut text = "a\u{20ac}\u{20ac}".to_owned();
+        shorten(&mut text, 5);
+        assert_eq!(text, "a\u{20ac} ... (3 bytes more)");
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub struct State {
     /// What the processes of each generation are started from.
     pub releases: HashMap<(GroupId, Generation), Arc<Release>>,
     /// What is written down of each app, by [`GroupId`]; the restart thread alone changes it.
-    pub records: Vec<Record>,
+    pub records: Vec<Arc<Record>>,
     /// Records that could not be put on the disk: why, and when it is tried again.
     pub not_written: HashMap<GroupId, (String, Instant)>,
     /// Where rota is to listen and cannot yet; the porter alone changes it.

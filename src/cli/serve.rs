@@ -1,6 +1,7 @@
 //! `rota serve`: the server, in the foreground.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, Severity};
@@ -91,7 +92,7 @@ pub fn serve(config: Config) -> Result<(), String> {
         let mut state = master.shared().table.lock();
         let group = state.pool.add(app.name.clone(), settings(app), record.generation.next(), now);
         state.pool.group_mut(group).remember(record.answered.clone());
-        state.records.push(record);
+        state.records.push(Arc::new(record));
     }
     release_watch::start(master.shared().clone()).map_err(|error| format!("release thread: {error}"))?;
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;

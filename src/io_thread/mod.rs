@@ -17,6 +17,7 @@ pub mod output;
 mod overdue;
 mod probe;
 mod slots;
+mod tail;
 mod tunnel;
 mod upload;
 mod upstream;

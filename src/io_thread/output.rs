@@ -1,6 +1,5 @@
 //! What a process prints: by line into its log ([`crate::app_log`]), and the last lines kept for error reports. On the process's I/O thread; never blocks.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -8,9 +7,10 @@ use std::sync::Arc;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::tail::Tail;
 use crate::app_log::{Line, Stream};
 use crate::ids::{GroupId, ProcessName};
-use crate::printable::{clean, fold, kind_of, without_looks};
+use crate::printable::{clean, kind_of, without_looks};
 use crate::table::Shared;
 
 /// Standard output and standard error of one process.
@@ -29,8 +29,8 @@ pub struct Printed {
     app: GroupId,
     name: ProcessName,
     pid: u32,
-    /// Of both streams, oldest first.
-    tail: VecDeque<String>,
+    /// Of both streams.
+    tail: Tail,
     /// Of the lines since somebody asked ([`kind_of`]); None: nobody asks any more.
     kinds: Option<Vec<u64>>,
 }
@@ -45,7 +45,7 @@ struct Pipe {
 
 impl Printed {
     pub fn new(shared: Arc<Shared>, app: GroupId, name: ProcessName, pid: u32) -> Self {
-        Self { shared, app, name, pid, tail: VecDeque::new(), kinds: Some(Vec::new()) }
+        Self { shared, app, name, pid, tail: Tail::default(), kinds: Some(Vec::new()) }
     }
 
     fn line(&mut self, stream: Stream, line: &[u8], continues: bool) {
@@ -57,10 +57,7 @@ impl Printed {
         if let Some(kinds) = self.kinds.as_mut().filter(|kinds| kinds.len() < KINDS) {
             kinds.push(kind_of(&text));
         }
-        if self.tail.len() == TAIL {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(text);
+        self.tail.push(text);
     }
 }
 
@@ -96,7 +93,7 @@ impl Pipes {
 
     /// The last lines, oldest first; what repeats itself is there once.
     pub fn tail(&self) -> Vec<String> {
-        fold(&Vec::from(self.printed.tail.clone()))
+        self.printed.tail.lines()
     }
 
     /// The kinds of the lines that were printed since this was asked last.
@@ -207,8 +204,6 @@ const DRAIN_TURNS: usize = 16;
 const MAX_LINE: usize = 8 * 1024;
 /// A colour is shorter (bytes).
 const SEQUENCE: usize = 32;
-/// Lines kept for error reports: a traceback of the usual length.
-const TAIL: usize = 40;
 /// Lines between two tries of a probe that are told apart.
 const KINDS: usize = 1000;
 

@@ -281,14 +281,13 @@ impl Operator for Operations {
         let state = self.shared.table.lock();
         let only = app.map(|app| self.find(&state, app)).transpose()?;
         let wanted = state.pool.groups().filter(|group| only.is_none_or(|only| only == group.id()));
-        let histories = wanted.map(|group| {
-            let record = &state.records[group.id().index()];
-            AppHistory {
-                app: group.app().clone(),
-                good: record.good.clone(),
-                earlier: record.earlier.clone(),
-                entries: record.history.iter().cloned().collect(),
-            }
+        let records: Vec<_> = wanted.map(|group| (group.app().clone(), state.records[group.id().index()].clone())).collect();
+        drop(state);
+        let histories = records.into_iter().map(|(app, record)| AppHistory {
+            app,
+            good: record.good.clone(),
+            earlier: record.earlier.clone(),
+            entries: record.history.iter().cloned().collect(),
         });
         Ok(histories.collect())
     }

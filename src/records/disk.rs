@@ -1,7 +1,7 @@
 //! A file for each app, `STATE_DIR/NAME.json`: whole at every moment, whatever ends rota or the machine.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -25,14 +25,16 @@ impl Store {
     /// None: nothing was ever written. A file that cannot be understood is moved aside, so that it is there to be looked at.
     pub fn load(&self, app: &AppName) -> Result<Option<Record>, String> {
         let path = self.path(app);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{}: read: {error}", path.display())),
         };
-        let why = match serde_json::from_slice::<Record>(&bytes) {
+        // Not as a whole: one that an older version has written may be large.
+        let why = match serde_json::from_reader::<_, Record>(BufReader::new(file.take(LARGEST))) {
             Ok(record) if record.format == FORMAT => return Ok(Some(record)),
             Ok(record) => format!("format {} is not understood, {FORMAT} is", record.format),
+            Err(error) if error.is_io() => return Err(format!("{}: read: {error}", path.display())),
             Err(error) => error.to_string(),
         };
         let aside = self.directory.join(format!("{app}.json.bad"));
@@ -67,3 +69,6 @@ impl Store {
         self.directory.join(format!("{app}.json"))
     }
 }
+
+/// No version ever wrote that much (bytes).
+const LARGEST: u64 = 1 << 30;

@@ -3,6 +3,7 @@
 //! The rules here say which release a start or a restart means; they are core. [`disk`] reads and writes a file for each app.
 
 pub mod disk;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ pub struct Record {
     #[serde(default)]
     pub answered: Option<Answered>,
     /// The newest last.
+    #[serde(deserialize_with = "size::read_bounded")]
     pub history: VecDeque<Entry>,
 }
 
@@ -67,10 +69,12 @@ impl Record {
     /// For an app with this root. Under another one the releases that are known were another app's.
     pub fn of_root(self, root: &Path) -> Self {
         let root = root.to_owned();
-        if self.root == root {
-            return Self { format: FORMAT, ..self };
-        }
-        Self { format: FORMAT, root, generation: self.generation, history: self.history, ..Self::default() }
+        let mut own = match self.root == root {
+            true => Self { format: FORMAT, ..self },
+            false => Self { format: FORMAT, root, generation: self.generation, history: self.history, ..Self::default() },
+        };
+        own.fit();
+        own
     }
 
     /// Which directory a walk goes to. `named`: what root names now, without symlinks. `first`: the start of rota, which brings back what
@@ -128,6 +132,7 @@ impl Record {
         }
         self.generation = self.generation.max(entry.generation);
         self.history.push_back(entry);
+        self.fit();
     }
 }
 
@@ -137,7 +142,7 @@ impl Entry {
             Outcome::Failed { failure, .. } | Outcome::RolledBack { failure, .. } => failure.output.clone(),
             Outcome::Done | Outcome::Turned(_) | Outcome::Superseded { .. } | Outcome::Aborted { .. } | Outcome::Stopped => Vec::new(),
         };
-        Self {
+        let mut entry = Self {
             at,
             generation: ask.generation,
             kind: ask.kind().to_owned(),
@@ -148,10 +153,14 @@ impl Entry {
             but: outcome.but(),
             seconds,
             output,
-        }
+        };
+        entry.bound();
+        entry
     }
 }
 
+/// What an entry keeps of what a process printed (bytes).
+pub const OUTPUT: usize = 16 * 1024;
 pub const FORMAT: u32 = 1;
 /// Releases that a rollback can go to; who keeps more directories than this names one.
 const EARLIER_KEPT: usize = 20;

@@ -51,11 +51,10 @@ impl Restart {
 
     /// Changes what is known of an app, and puts it on the disk. Where that fails rota goes on: what is lost is the next start's knowledge.
     fn write_down(&self, group: GroupId, change: impl FnOnce(&mut Record)) {
-        let mut state = self.shared.table.lock();
-        let record = &mut state.records[group.index()];
-        change(record);
-        let record = record.clone();
-        drop(state);
+        let mut record = self.shared.table.lock().records[group.index()].clone();
+        change(Arc::make_mut(&mut record));
+        let older = std::mem::replace(&mut self.shared.table.lock().records[group.index()], record.clone());
+        drop(older);
         let Some(store) = &self.store else { return };
         let saved = store.save(&self.shared.app(group).name, &record);
         let not_written = &mut self.shared.table.lock().not_written;

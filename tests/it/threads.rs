@@ -112,3 +112,21 @@ fn no_name_of_a_directory_makes_a_line_of_its_own() {
     assert!(said.contains("gone\\nok: all is well\\u{1b}[2J"), "{said}");
     assert!(!said.contains('\x1b') && !said.lines().any(|line| line.starts_with("ok: all")), "{said}");
 }
+
+#[test]
+fn what_failing_processes_print_does_not_fill_the_record() {
+    let line = "head -c 8190 /dev/zero | tr '\\\\0' '\\\\033'; echo";
+    let mut site = Site::with_app(&format!("command = [\"sh\", \"-c\", \"for i in $(seq 45); do {line}; done; exit 1\"]"), "");
+    site.release("1", "");
+    site.flip("1");
+    site.launch();
+    wait::until("the first start has failed", secs(60), || site.log().contains("exit status 1"));
+    for _ in 0..3 {
+        site.rota(&["restart", "app"]);
+    }
+    let written = fs::read_to_string(site.path("state/app.json")).unwrap();
+    let entries = written.matches("\"generation\":").count();
+    assert!(entries >= 3, "{entries} entries");
+    assert!(written.len() < entries * 40 * 1024, "{} bytes of {entries} entries", written.len());
+    assert!(written.contains("bytes more)"), "a line that was cut says so");
+}
