@@ -20,6 +20,7 @@ pub struct Desk {
     pub deadlines: Deadlines,
     pub scratch: Vec<u8>,
     pub out: Vec<u8>,
+    pub gathered: Vec<u8>,
     pub spare: Spare,
     pub folders: Folders,
 }
@@ -34,6 +35,7 @@ impl Desk {
             deadlines: Deadlines::default(),
             scratch: vec![0; buffer],
             out: Vec::with_capacity(OUT),
+            gathered: Vec::new(),
             spare: Spare::default(),
             folders: Folders::default(),
         }
@@ -65,6 +67,7 @@ impl Desk {
             token,
             buffer: &mut self.scratch,
             out: &mut self.out,
+            gathered: &mut self.gathered,
             spare: &mut self.spare,
             folders: &self.folders,
         }
@@ -85,6 +88,8 @@ pub struct Turn<'a> {
     pub buffer: &'a mut [u8],
     /// Written into; cleared by whoever uses it.
     pub out: &'a mut Vec<u8>,
+    /// The data of small chunks; cleared by whoever uses it.
+    pub gathered: &'a mut Vec<u8>,
     pub spare: &'a mut Spare,
     pub folders: &'a Folders,
 }

@@ -387,7 +387,7 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'
     }
 }
 
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 /// Bytes. The longest registered method has 17; one longer than any that is known: 501 (RFC 9112 3).
 const METHOD_MAX: usize = 32;
 /// Fields that Connection may name: each field of the head is looked up among them.
