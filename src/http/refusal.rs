@@ -20,12 +20,14 @@ pub enum Refusal {
     HeadTimeout,
     BodyTimeout,
     BodyTooSlow,
+    BodyHeldRoom,
     NoApp,
     BrokenApp,
     QueueFull,
     QueueTimeout,
     TooManyConnections,
-    NoProcess,
+    /// For a connection to the app.
+    NoDescriptor,
     Stopping,
     BadGateway(&'static str),
     /// An exchange with an app ended before it began to answer.
@@ -67,13 +69,13 @@ impl Refusal {
             Refusal::BadRequest(_) => 400,
             Refusal::NoApp => 404,
             Refusal::MethodNotAllowed => 405,
-            Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow => 408,
+            Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow | Refusal::BodyHeldRoom => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::TargetTooLong => 414,
             Refusal::HeadTooLarge | Refusal::TooManyHeaders => 431,
             Refusal::NotImplemented(_) => 501,
             Refusal::BadGateway(_) => 502,
-            Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoProcess | Refusal::Stopping | Refusal::BrokenApp => 503,
+            Refusal::QueueFull | Refusal::TooManyConnections | Refusal::NoDescriptor | Refusal::Stopping | Refusal::BrokenApp => 503,
             Refusal::QueueTimeout => 504,
             Refusal::Cut(cut) => cut.status(),
             Refusal::VersionNotSupported => 505,
@@ -94,12 +96,13 @@ impl Refusal {
             Refusal::HeadTimeout => "the head was not whole within timeouts.head",
             Refusal::BodyTimeout => "the body stood still for timeouts.body",
             Refusal::BodyTooSlow => "the body came slower than limits.body_rate",
+            Refusal::BodyHeldRoom => "the body came too slowly, and others needed its room of server.spool_max",
             Refusal::NoApp => "no app serves this host and path",
             Refusal::BrokenApp => "the app is not served, because its description has a mistake (rota check)",
             Refusal::QueueFull => "the app's queue is full",
             Refusal::QueueTimeout => "waited in the app's queue for queue.timeout",
             Refusal::TooManyConnections => "limits.connections is reached",
-            Refusal::NoProcess => "no process of the app can be reached",
+            Refusal::NoDescriptor => "rota has no descriptor left for a connection to the app (RLIMIT_NOFILE)",
             Refusal::Stopping => "the server is stopping",
             Refusal::Cut(cut) => cut.reason(),
             Refusal::InsufficientStorage => "there is no room to keep the request body",
@@ -119,10 +122,13 @@ impl Refusal {
             | Refusal::HeadTimeout
             | Refusal::BodyTimeout
             | Refusal::BodyTooSlow
+            | Refusal::BodyHeldRoom
             | Refusal::NoApp => Blame::Client,
-            Refusal::QueueFull | Refusal::QueueTimeout | Refusal::BadGateway(_) | Refusal::NoProcess => Blame::App,
+            Refusal::QueueFull | Refusal::QueueTimeout | Refusal::BadGateway(_) => Blame::App,
             Refusal::Cut(cut) => cut.blame(),
-            Refusal::TooManyConnections | Refusal::Stopping | Refusal::InsufficientStorage | Refusal::BrokenApp => Blame::Server,
+            Refusal::TooManyConnections | Refusal::NoDescriptor | Refusal::Stopping | Refusal::InsufficientStorage | Refusal::BrokenApp => {
+                Blame::Server
+            }
         }
     }
 
@@ -133,7 +139,7 @@ impl Refusal {
             | Refusal::BrokenApp
             | Refusal::QueueFull
             | Refusal::QueueTimeout
-            | Refusal::NoProcess
+            | Refusal::NoDescriptor
             | Refusal::BadGateway(_)
             | Refusal::Cut(_) => false,
             Refusal::BadRequest(_)
@@ -147,6 +153,7 @@ impl Refusal {
             | Refusal::HeadTimeout
             | Refusal::BodyTimeout
             | Refusal::BodyTooSlow
+            | Refusal::BodyHeldRoom
             | Refusal::TooManyConnections
             | Refusal::Stopping
             | Refusal::InsufficientStorage => true,
@@ -173,14 +180,14 @@ impl Refusal {
             Refusal::VersionNotSupported => {
                 ("This kind of request is not possible here", "It is in a version of HTTP that is not spoken here.")
             }
-            Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow => {
+            Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow | Refusal::BodyHeldRoom => {
                 ("The request took too long", "It did not arrive in time. Please check the connection and try again.")
             }
             Refusal::NoApp => ("There is nothing here", "No site is at this address. Please check the link that led here."),
             Refusal::QueueFull | Refusal::TooManyConnections => {
                 ("This site is very busy", "It cannot take more visitors right now. Please try again in a moment.")
             }
-            Refusal::NoProcess | Refusal::Stopping | Refusal::BrokenApp => {
+            Refusal::NoDescriptor | Refusal::Stopping | Refusal::BrokenApp => {
                 ("This site is not available right now", "Please try again in a moment.")
             }
             Refusal::BadGateway(_) => ("This site is having a problem", "It gave no proper answer. Please try again in a moment."),
@@ -261,7 +268,7 @@ mod tests {
     const ANSWER: Answer<'static, 'static> =
         Answer { date: "now", head_only: false, keep: true, request_id: None, form: Form::Plain, page: None, plight: None };
 
-    const ALL: [Refusal; 20] = [
+    const ALL: [Refusal; 21] = [
         Refusal::BadRequest("secret"),
         Refusal::HeadTooLarge,
         Refusal::TooManyHeaders,
@@ -273,12 +280,13 @@ mod tests {
         Refusal::HeadTimeout,
         Refusal::BodyTimeout,
         Refusal::BodyTooSlow,
+        Refusal::BodyHeldRoom,
         Refusal::NoApp,
         Refusal::BrokenApp,
         Refusal::QueueFull,
         Refusal::QueueTimeout,
         Refusal::TooManyConnections,
-        Refusal::NoProcess,
+        Refusal::NoDescriptor,
         Refusal::Stopping,
         Refusal::BadGateway("secret"),
         Refusal::InsufficientStorage,

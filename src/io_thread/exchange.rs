@@ -206,30 +206,6 @@ impl IoThread {
         }
     }
 
-    fn attach(&mut self, key: usize, upstream: usize) {
-        if let Some(exchange) = &mut self.clients[key].exchange {
-            exchange.upstream = Some(upstream);
-        }
-    }
-
-    /// Opens a connection for a client whose exchange has none.
-    pub(super) fn connect(&mut self, key: usize) {
-        let waits =
-            |client: &Client| client.exchange.as_ref().is_some_and(|exchange| exchange.upstream.is_none() && exchange.closed.is_none());
-        if !self.clients.get(key).is_some_and(waits) {
-            return;
-        }
-        match self.upstreams.open(Owner::Client(key), self.poll.registry(), Name::upstream) {
-            Ok(upstream) => {
-                self.attach(key, upstream);
-                self.send_request(key);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.backlog.push(key),
-            Err(error) if is_refusal(&error) => self.app_failed(key, Fault::Refused(error)),
-            Err(error) => self.app_failed(key, Fault::Local(error)),
-        }
-    }
-
     /// Writes what the app's socket takes of the request.
     pub(super) fn send_request(&mut self, key: usize) {
         for _ in 0..WRITES {

@@ -14,7 +14,7 @@ use crate::pool::{Ended, Exit};
 /// What an app can do wrong.
 #[derive(Debug)]
 pub enum Fault {
-    /// Nobody listens (any more): nothing of the request reached it.
+    /// Nobody listens (any more), or something that is no server: nothing of the request reached it.
     Refused(io::Error),
     /// We could not open a connection (no descriptors, no memory): nothing of the request reached it, and it is not to blame.
     Local(io::Error),
@@ -80,7 +80,7 @@ impl IoThread {
         };
         let refusal = match &fault {
             Fault::Bad(malformed) => Refusal::BadGateway(malformed.reason),
-            Fault::Local(_) => Refusal::NoProcess,
+            Fault::Local(_) => Refusal::NoDescriptor,
             Fault::Refused(_) => Refusal::Cut(Cut::AppRefuses),
             Fault::Ended | Fault::Broken(_) if verdict == Verdict::Lives => Refusal::Cut(Cut::AppClosed),
             Fault::Ended | Fault::Broken(_) => Refusal::Cut(Cut::AppDied),

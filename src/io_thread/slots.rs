@@ -47,7 +47,7 @@ impl IoThread {
     fn place(&mut self, conn: Box<Conn>, group: GroupId) {
         match dispatch::place(&self.shared, conn, group, self.desk.now) {
             Place::Queued | Place::Lost => {}
-            Place::Slot(conn, claim) => self.take_granted(conn, claim),
+            Place::Slot(conn, claim) => self.granted.push_back((conn, claim)),
             Place::Full(conn) => {
                 if let Some(key) = self.insert(conn) {
                     self.refuse(key, &Refusal::QueueFull);
@@ -56,7 +56,7 @@ impl IoThread {
         }
     }
 
-    /// Gives a slot back; if something waits, it comes here.
+    /// Gives a slot back; if something waits, it comes here, and begins later: what fails at once gives its slot to the next, which may fail too.
     pub(super) fn give_back(&mut self, claim: Claim, ended: Ended) {
         let group = claim.process().group;
         let mut state = self.shared.table.lock();
@@ -71,13 +71,19 @@ impl IoThread {
         if wakes_restart || self.draining || self.shared.stopping.load(Ordering::Relaxed) {
             self.shared.table.notify();
         }
-        if let Some((claim, conn)) = granted {
+        self.granted.extend(granted.map(|(claim, conn)| (conn, claim)));
+    }
+
+    /// Those that have got a slot begin. What they free meanwhile is for the next turn.
+    pub(super) fn begin_granted(&mut self) {
+        for _ in 0..self.granted.len() {
+            let Some((conn, claim)) = self.granted.pop_front() else { break };
             self.take_granted(conn, claim);
         }
     }
 
     /// A connection has got its slot, perhaps after waiting for it.
-    pub(super) fn take_granted(&mut self, conn: Box<Conn>, claim: Claim) {
+    fn take_granted(&mut self, conn: Box<Conn>, claim: Claim) {
         let Some(conn) = dispatch::unwatch(&self.shared, conn) else {
             return self.give_back(claim, Ended::Cut);
         };
