@@ -84,6 +84,7 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
             .map(|(severity, text)| server_finding((severity, format!("control_group: {text}")))),
     );
     findings.extend(front::door_problems(&config.server).into_iter().map(server_finding));
+    findings.extend(limits::problems(config).into_iter().map(server_finding));
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
     findings.extend(log_file(&config.server.access_log).and_then(|path| log_problem("access_log", path, &groups)).map(server_finding));
     findings
@@ -343,6 +344,7 @@ const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
 
 mod files;
 mod front;
+mod limits;
 mod starts;
 #[cfg(test)]
 mod tests;

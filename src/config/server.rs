@@ -32,7 +32,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         control_group: section.get("control_group").and_then(|value| value.text()).map(str::to_owned),
         spool_dir: section.get("spool_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/tmp")),
         state_dir: section.get("state_dir").and_then(|value| value.absolute_path()).unwrap_or_else(|| PathBuf::from("/var/lib/rota")),
-        spool_max: section.size("spool_max", 0..=1024 * GIB, GIB),
+        spool_max: section.size("spool_max", 0..=1024 * GIB, 2 * GIB),
         trusted_proxies,
         access_log: section.get("access_log").map_or(AccessLogConfig::Off, |value| access_log(&value, &SERVER_ACCESS_LOG)),
         timeouts: timeouts(&section.table("timeouts", &SERVER_TIMEOUTS)),

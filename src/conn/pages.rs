@@ -3,6 +3,8 @@
 //! What the allocator is given back it keeps as long as anything that lives lies above it: after a peak of a thousand half-sent bodies it kept
 //! all of their memory. So all but the smallest are in pages of their own (mmap(2)).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use memmap2::MmapMut;
 
 #[derive(Debug)]
@@ -10,7 +12,33 @@ pub enum Pages {
     /// At most `SMALL`; or more, where the kernel has no more maps to give.
     Heap(Vec<u8>),
     /// The first so many bytes of the map are used.
-    Map(MmapMut, usize),
+    Map(Map, usize),
+}
+
+/// A map that counts.
+#[derive(Debug)]
+pub struct Map(MmapMut);
+
+/// Bytes in maps of all of rota.
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// How much is in maps now (bytes).
+pub fn mapped() -> usize {
+    MAPPED.load(Ordering::Relaxed)
+}
+
+impl Map {
+    fn of(bytes: usize) -> std::io::Result<Self> {
+        let map = MmapMut::map_anon(bytes)?;
+        MAPPED.fetch_add(map.len(), Ordering::Relaxed);
+        Ok(Self(map))
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        MAPPED.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
 }
 
 impl Default for Pages {
@@ -23,7 +51,7 @@ impl Pages {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Pages::Heap(bytes) => bytes,
-            Pages::Map(map, len) => &map[..*len],
+            Pages::Map(map, len) => &map.0[..*len],
         }
     }
 
@@ -38,22 +66,22 @@ impl Pages {
         let (old, new) = (self.len(), self.len() + bytes.len());
         let room = match self {
             Pages::Heap(_) => SMALL,
-            Pages::Map(map, _) => map.len(),
+            Pages::Map(map, _) => map.0.len(),
         };
         // A map of untouched pages costs nothing: it has room for what a body may have in memory.
         if new > room
-            && let Ok(mut map) = MmapMut::map_anon(new.next_multiple_of(STEP))
+            && let Ok(mut map) = Map::of(new.next_multiple_of(STEP))
         {
-            map[..old].copy_from_slice(self.bytes());
+            map.0[..old].copy_from_slice(self.bytes());
             *self = Pages::Map(map, old);
         }
         match self {
             Pages::Heap(heap) => heap.extend_from_slice(bytes),
-            Pages::Map(map, len) if new <= map.len() => {
-                map[old..new].copy_from_slice(bytes);
+            Pages::Map(map, len) if new <= map.0.len() => {
+                map.0[old..new].copy_from_slice(bytes);
                 *len = new;
             }
-            Pages::Map(map, len) => *self = Pages::Heap([&map[..*len], bytes].concat()),
+            Pages::Map(map, len) => *self = Pages::Heap([&map.0[..*len], bytes].concat()),
         }
     }
 

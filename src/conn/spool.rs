@@ -7,31 +7,20 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use super::pages::Pages;
-use super::spool_place::SpoolPlace;
+use super::pages::{self, Pages};
+use super::room::{Claimant, Holding, Kind, SpoolSpace};
 
 /// What one spool keeps in memory before it takes a file (bytes).
 pub const MEMORY: usize = 64 * 1024;
 
-/// Where the files go, and how many bytes they may hold together.
-#[derive(Debug)]
-pub struct SpoolSpace {
-    place: SpoolPlace,
-    max: u64,
-    used: AtomicU64,
-    since: Instant,
-    /// When the lack of room was last spoken of: in seconds after `since`, plus one; 0: never.
-    told: AtomicU64,
-}
-
 /// Why bytes could not be kept.
 #[derive(Debug)]
 pub enum SpoolError {
-    /// All spools together are at `server.spool_max`.
+    /// All spools together are at `server.spool_max`, or so near that the rest is for others. It may have room soon.
     Full,
+    /// It alone would leave no room for others.
+    TooLarge,
     /// The disk is full, its directory is gone, there are no descriptors, or worse.
     Disk(io::Error),
 }
@@ -56,48 +45,14 @@ pub enum Piece<'a> {
 struct SpoolFile {
     file: File,
     len: u64,
-    space: Arc<SpoolSpace>,
-}
-
-impl SpoolSpace {
-    pub fn new(place: impl Into<SpoolPlace>, max: u64) -> Self {
-        Self { place: place.into(), max, used: AtomicU64::new(0), since: Instant::now(), told: AtomicU64::new(0) }
-    }
-
-    /// Takes away what it made on the disk.
-    pub fn remove(&self) {
-        self.place.remove();
-    }
-
-    /// Bytes in files now.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Whether what one read brings can still be kept.
-    pub fn has_room(&self) -> bool {
-        self.used() + ONE_READ <= self.max
-    }
-
-    fn reserve(&self, bytes: u64) -> bool {
-        let reserve = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
-    }
-
-    /// Says that there is no room: once, and again when it has been so for a while.
-    fn tell(&self, error: &SpoolError) {
-        let (now, told) = (self.since.elapsed().as_secs() + 1, self.told.load(Ordering::Relaxed));
-        let is_due = told == 0 || now >= told + TOLD_PAUSE.as_secs();
-        if is_due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            log::warn!("large bodies: {error}; request bodies are answered 507, responses wait for their clients");
-        }
-    }
+    holding: Holding,
 }
 
 impl std::fmt::Display for SpoolError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             SpoolError::Full => f.write_str("server.spool_max is reached"),
+            SpoolError::TooLarge => f.write_str("server.spool_max is reached by one body alone"),
             SpoolError::Disk(error) => write!(f, "temporary file in server.spool_dir: {error}"),
         }
     }
@@ -124,50 +79,97 @@ impl Spool {
 
     /// More is in memory than belongs there: nothing should be added before it is read.
     pub fn is_strained(&self) -> bool {
-        self.memory.len() > MEMORY || (self.file.is_some() && self.memory.len() > 0)
+        self.memory.len() > self.most_in_memory()
+    }
+
+    /// Behind a file little is gathered, so that a client that sends byte by byte costs no system call for each. When all spools together have
+    /// much in memory none has more.
+    fn most_in_memory(&self) -> usize {
+        if self.file.is_some() || pages::mapped() > MEMORY_OF_ALL { GATHERED } else { MEMORY }
     }
 
     /// Writes at the end. On an error nothing of `bytes` counts as written.
-    pub fn append(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
-        if self.file.is_none() && self.memory.len() + bytes.len() <= MEMORY {
+    pub fn append(&mut self, bytes: &[u8], claimant: &Claimant, space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
+        if let Some(SpoolFile { holding, .. }) = &self.file
+            && claimant.kind == Kind::Request
+        {
+            holding.moved(bytes.len());
+        }
+        if self.memory.len() + bytes.len() <= self.most_in_memory() {
             self.memory.add(bytes);
             return Ok(());
         }
-        self.spill(bytes, space).inspect_err(|error| space.tell(error))
+        self.spill(bytes, claimant, space)
     }
 
-    /// Writes at the end whatever happens: what finds no room in a file, or shall go into none, stays in memory.
-    pub fn keep(&mut self, bytes: &[u8], space: Option<&Arc<SpoolSpace>>) {
-        if space.is_none_or(|space| self.append(bytes, space).is_err()) {
+    /// Writes at the end whatever happens: what finds no room in a file stays in memory.
+    pub fn keep(&mut self, bytes: &[u8], claimant: &Claimant, space: &Arc<SpoolSpace>) {
+        if self.append(bytes, claimant, space).is_err() {
             self.memory.add(bytes);
         }
     }
 
-    /// Moves what is in memory to the file, and `bytes` behind it.
-    fn spill(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
-        let count = (self.memory.len() + bytes.len()) as u64;
-        if !space.reserve(count) {
-            return Err(SpoolError::Full);
-        }
-        let written = self.write_file(bytes, space);
-        match written {
-            Ok(()) => self.memory = Pages::default(),
-            Err(_) => {
-                space.used.fetch_sub(count, Ordering::Relaxed);
-            }
-        }
-        written.map_err(SpoolError::Disk)
+    /// Writes at the end, in memory, however much it is.
+    pub fn keep_in_memory(&mut self, bytes: &[u8]) {
+        self.memory.add(bytes);
     }
 
-    fn write_file(&mut self, bytes: &[u8], space: &Arc<SpoolSpace>) -> io::Result<()> {
-        if self.file.is_none() {
-            self.file = Some(SpoolFile { file: space.place.open()?, len: 0, space: space.clone() });
+    /// Moves what is in memory beyond what belongs there to the file, if there is room by now.
+    pub fn find_room(&mut self, claimant: &Claimant, space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
+        if self.is_strained() { self.spill(&[], claimant, space) } else { Ok(()) }
+    }
+
+    /// Whether what one read brings can still be kept; if not, others are asked to make room.
+    pub fn has_room(&self, claimant: impl FnOnce() -> Claimant, space: &SpoolSpace) -> bool {
+        let has_room = match &self.file {
+            Some(file) => file.holding.has_room(),
+            None => space.has_room(Kind::Answer),
+        };
+        match &self.file {
+            _ if has_room => {}
+            Some(file) => file.holding.ask_for_room(),
+            None => space.ask_for_room(&claimant()),
+        }
+        has_room
+    }
+
+    /// All of it has come.
+    pub fn is_whole(&self) {
+        if let Some(file) = &self.file {
+            file.holding.is_whole();
+        }
+    }
+
+    /// Others need its room.
+    pub fn must_leave(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.holding.must_leave())
+    }
+
+    /// Moves what is in memory to the file, and `bytes` behind it.
+    fn spill(&mut self, bytes: &[u8], claimant: &Claimant, space: &Arc<SpoolSpace>) -> Result<(), SpoolError> {
+        let whole = self.len() + bytes.len() as u64;
+        let entered = match &self.file {
+            Some(file) => file.holding.grow_to(whole).map(|()| None),
+            None => space.enter(claimant, whole).map(Some),
+        };
+        let written = entered.and_then(|entered| self.write_file(bytes, entered, space));
+        if written.is_ok() {
+            self.memory = Pages::default();
+        }
+        written.inspect_err(|error| space.tell(error))
+    }
+
+    /// `entered`: the room of the file, where there is none yet.
+    fn write_file(&mut self, bytes: &[u8], entered: Option<Holding>, space: &SpoolSpace) -> Result<(), SpoolError> {
+        if let Some(holding) = entered {
+            let file = space.open_file().map_err(SpoolError::Disk)?;
+            self.file = Some(SpoolFile { file, len: 0, holding });
         }
         let Some(SpoolFile { file, len, .. }) = self.file.as_mut() else { return Ok(()) };
         // What a failed write leaves behind `len` is overwritten by the next.
         let mut end = *len;
         for part in [self.memory.bytes(), bytes] {
-            file.write_all_at(part, end)?;
+            file.write_all_at(part, end).map_err(SpoolError::Disk)?;
             end += part.len() as u64;
         }
         *len = end;
@@ -192,6 +194,9 @@ impl Spool {
     /// Counts `bytes` as read.
     pub fn advance(&mut self, bytes: usize) {
         self.read += bytes as u64;
+        if let Some(file) = &self.file {
+            file.holding.moved(bytes);
+        }
         debug_assert!(self.read <= self.len(), "more was read than was written");
     }
 
@@ -215,26 +220,24 @@ impl Spool {
     }
 }
 
-impl Drop for SpoolFile {
-    fn drop(&mut self) {
-        self.space.used.fetch_sub(self.len, Ordering::Relaxed);
-    }
-}
-
-/// What may come before anyone looks again whether there is room: a read of the app's socket with its chunk framing, and what was in memory.
-const ONE_READ: u64 = 512 * 1024;
-/// Between two words about a lack of room.
-const TOLD_PAUSE: Duration = Duration::from_secs(10);
+/// What all spools together keep in memory before each takes its file sooner (bytes).
+const MEMORY_OF_ALL: usize = 64 * 1024 * 1024;
+/// What is gathered in memory behind a file (bytes).
+const GATHERED: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn::visitor::Visitor;
 
     fn space(max: u64) -> (tempfile::TempDir, Arc<SpoolSpace>) {
         let dir = tempfile::tempdir().unwrap();
-        let space = Arc::new(SpoolSpace::new(dir.path().to_owned(), max));
+        let space = Arc::new(SpoolSpace::new(dir.path().to_owned(), max, 1000, 1, None));
         (dir, space)
     }
+
+    const REQUEST: Claimant = Claimant { visitor: Visitor::V4(1), group: None, kind: Kind::Request };
+    const ANSWER: Claimant = Claimant { kind: Kind::Answer, ..REQUEST };
 
     fn read_all(spool: &mut Spool) -> Vec<u8> {
         let mut all = Vec::new();
@@ -254,19 +257,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_in_order_over_memory_and_file_and_again_after_a_rewind() {
+    fn what_is_written_is_read_in_order_over_file_and_memory_and_again_after_a_rewind() {
         let (_dir, space) = space(1 << 20);
         let bytes: Vec<u8> = (0..200_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let mut spool = Spool::default();
         for piece in bytes.chunks(7_001) {
-            spool.append(piece, &space).unwrap();
+            spool.append(piece, &REQUEST, &space).unwrap();
         }
-        assert_eq!((space.used(), spool.memory.len()), (200_000, 0), "in the file, and nothing in memory");
+        assert!(spool.memory.len() <= GATHERED && space.bytes() == 200_000 - spool.memory.len() as u64, "{} in memory", spool.memory.len());
         assert_eq!(read_all(&mut spool), bytes);
         spool.rewind();
         assert_eq!(read_all(&mut spool), bytes);
         spool.clear();
-        assert_eq!((space.used(), spool.len()), (0, 0));
+        assert_eq!((space.bytes(), spool.len()), (0, 0));
+    }
+
+    #[test]
+    fn byte_by_byte_behind_a_file_little_is_written_at_a_time() {
+        let (_dir, space) = space(1 << 20);
+        let mut spool = Spool::default();
+        spool.append(&[1; MEMORY + 1], &REQUEST, &space).unwrap();
+        let lens: Vec<u64> = (0..GATHERED + 1).map(|_| spool.append(&[2], &REQUEST, &space).map(|()| space.bytes()).unwrap()).collect();
+        let all = (MEMORY + 1 + GATHERED + 1) as u64;
+        assert_eq!((lens[0], lens[GATHERED - 1], lens[GATHERED]), (MEMORY as u64 + 1, MEMORY as u64 + 1, all));
+        assert_eq!(read_all(&mut spool), [vec![1; MEMORY + 1], vec![2; GATHERED + 1]].concat());
     }
 
     #[test]
@@ -274,39 +288,44 @@ mod tests {
         let (dir, space) = space(100_000);
         let piece = vec![1u8; MEMORY + 1];
         let (mut one, mut two) = (Spool::default(), Spool::default());
-        one.append(&piece, &space).unwrap();
-        assert!(matches!(two.append(&piece, &space), Err(SpoolError::Full)));
+        one.append(&piece, &REQUEST, &space).unwrap();
+        assert!(matches!(two.append(&piece, &REQUEST, &space), Err(SpoolError::Full)));
         assert_eq!(two.len(), 0);
         drop(one);
-        two.append(&piece, &space).unwrap();
+        two.append(&piece, &REQUEST, &space).unwrap();
         assert_eq!(dir.path().read_dir().unwrap().count(), 0, "the file has a name");
+        assert!(matches!(two.append(&piece, &REQUEST, &space), Err(SpoolError::TooLarge)));
     }
 
     #[test]
-    fn a_directory_that_is_gone_is_an_error_of_the_disk() {
+    fn a_directory_that_is_gone_is_an_error_of_the_disk_and_costs_no_room() {
         let (dir, space) = space(1 << 20);
         drop(dir);
-        assert!(matches!(Spool::default().append(&vec![0; MEMORY + 1], &space), Err(SpoolError::Disk(_))));
+        assert!(matches!(Spool::default().append(&vec![0; MEMORY + 1], &REQUEST, &space), Err(SpoolError::Disk(_))));
+        assert_eq!(space.bytes(), 0);
     }
 
     #[test]
     fn what_must_be_kept_and_finds_no_room_stays_in_memory_in_its_order_until_there_is_room() {
-        let (_dir, space) = space(250_000);
+        let (_dir, space) = space(400_000);
         let bytes: Vec<u8> = (0..400_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let (mut other, mut spool) = (Spool::default(), Spool::default());
-        other.append(&bytes[..150_000], &space).unwrap();
-        spool.keep(&bytes[..100_000], Some(&space));
+        other.append(&bytes[..250_000], &ANSWER, &space).unwrap();
+        spool.keep(&bytes[..80_000], &ANSWER, &space);
         assert!(!spool.is_strained());
-        spool.keep(&bytes[100_000..110_000], Some(&space));
-        assert!(spool.is_strained() && space.used() == 250_000);
+        spool.keep(&bytes[80_000..110_000], &ANSWER, &space);
+        assert!(spool.is_strained() && space.bytes() == 330_000);
+        assert!(spool.find_room(&ANSWER, &space).is_err());
         drop(other);
-        spool.keep(&bytes[110_000..200_000], Some(&space));
-        assert!(!spool.is_strained() && space.used() == 200_000);
-        spool.keep(&bytes[200_000..], None);
-        assert!(spool.is_strained() && space.used() == 200_000);
+        spool.find_room(&ANSWER, &space).unwrap();
+        assert!(!spool.is_strained() && space.bytes() == 110_000);
+        spool.keep(&bytes[110_000..200_000], &ANSWER, &space);
+        assert!(!spool.is_strained() && space.bytes() == 200_000);
+        spool.keep_in_memory(&bytes[200_000..]);
+        assert!(spool.is_strained() && space.bytes() == 200_000);
         assert_eq!(read_all(&mut spool), bytes);
         drop(spool);
-        assert_eq!(space.used(), 0);
+        assert_eq!(space.bytes(), 0);
     }
 
     #[test]
@@ -314,8 +333,8 @@ mod tests {
         let (dir, space) = space(1 << 20);
         drop(dir);
         let mut spool = Spool::default();
-        spool.keep(&[1; MEMORY + 1], Some(&space));
+        spool.keep(&[1; MEMORY + 1], &ANSWER, &space);
         assert!(spool.is_strained());
-        assert_eq!((spool.len(), space.used()), (MEMORY as u64 + 1, 0));
+        assert_eq!((spool.len(), space.bytes()), (MEMORY as u64 + 1, 0));
     }
 }

@@ -25,6 +25,8 @@ pub enum Cut {
     /// The thread of the process panicked.
     ThreadLost,
     ClientSlow,
+    /// Its answer waited for it in a file.
+    ClientHeldRoom,
     ClientLeft,
 }
 
@@ -46,6 +48,7 @@ impl Cut {
             Cut::Stopped => "rota was told to stop at once",
             Cut::ThreadLost => "a fault in rota: the I/O thread of the process panicked",
             Cut::ClientSlow => "the client took nothing for timeouts.write",
+            Cut::ClientHeldRoom => "the client took its answer too slowly, and others needed its room of server.spool_max",
             Cut::ClientLeft => "the client left",
         }
     }
@@ -57,7 +60,7 @@ impl Cut {
                 Blame::App
             }
             Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => Blame::Server,
-            Cut::ClientSlow | Cut::ClientLeft => Blame::Client,
+            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientLeft => Blame::Client,
         }
     }
 
@@ -67,7 +70,7 @@ impl Cut {
             Cut::AppSilent | Cut::AppOverdue | Cut::Still => 504,
             Cut::AppRefuses | Cut::AppClosed | Cut::AppDied | Cut::AppTooLarge => 502,
             Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => 503,
-            Cut::ClientSlow | Cut::ClientLeft => 408,
+            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientLeft => 408,
         }
     }
 
@@ -84,14 +87,14 @@ impl Cut {
                 ("This site has just been updated", "What you asked for took longer than that could wait. Please try again.")
             }
             Cut::Stopped | Cut::ThreadLost => ("This site is not available right now", "Please try again in a moment."),
-            Cut::ClientSlow | Cut::ClientLeft => {
+            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientLeft => {
                 ("The request took too long", "It did not arrive in time. Please check the connection and try again.")
             }
         }
     }
 
     #[cfg(test)]
-    pub const ALL: [Cut; 15] = [
+    pub const ALL: [Cut; 16] = [
         Cut::AppSilent,
         Cut::AppOverdue,
         Cut::AppRefuses,
@@ -106,6 +109,7 @@ impl Cut {
         Cut::Stopped,
         Cut::ThreadLost,
         Cut::ClientSlow,
+        Cut::ClientHeldRoom,
         Cut::ClientLeft,
     ];
 }
@@ -129,6 +133,7 @@ mod tests {
             (Cut::DrainLongest, "drain.longest"),
             (Cut::DrainUpgraded, "drain.upgraded"),
             (Cut::ClientSlow, "timeouts.write"),
+            (Cut::ClientHeldRoom, "server.spool_max"),
         ] {
             assert!(cut.reason().contains(key), "{cut:?}");
         }

@@ -117,29 +117,21 @@ impl IoThread {
         }
     }
 
-    /// The client takes less than the app gives and there is no room for more: the app waits.
-    fn is_held_back(&self, key: usize) -> bool {
-        let Some(client) = self.clients.get(key) else { return false };
-        let tunnel = match client.exchange.as_deref() {
-            // What the app still says goes nowhere.
-            Some(Exchange { stage: Stage::Tunnel(Some(websocket)), .. }) if websocket.has_left() => return false,
-            Some(Exchange { stage: Stage::Tunnel(_), .. }) => true,
-            Some(_) | None => false,
-        };
-        let output = &client.conn.output;
-        !output.is_drained() && (tunnel || !self.app.buffer.response || output.is_strained() || !self.shared.spool.has_room())
-    }
-
     fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
         let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
         exchange.seen = true;
         exchange.received += bytes.len() as u64;
         let upstream = &mut self.upstreams.all[upstream_key];
+        let searched = upstream.input.len();
         let joined;
-        let bytes = if upstream.input.is_empty() {
+        let bytes = if searched == 0 {
             bytes
         } else {
             upstream.input.extend_from_slice(bytes);
+            // A long head that drips in is parsed once, when its end is there.
+            if (DRIPS..head::MAX_RESPONSE_HEAD).contains(&searched) && head::head_end(&upstream.input, searched).is_none() {
+                return;
+            }
             joined = std::mem::take(&mut upstream.input);
             &joined[..]
         };
@@ -164,7 +156,7 @@ impl IoThread {
         match &mut exchange.stage {
             Stage::Head => {}
             Stage::Body { reader, plan, events, .. } => {
-                match take_body(reader, plan.to_client, events.as_mut(), rest, leaves, &mut self.desk.out) {
+                match take_body(reader, plan.to_client, events.as_mut(), rest, leaves, &mut self.desk) {
                     Ok(taken) => (tail, end) = taken,
                     Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
                 }
@@ -351,16 +343,18 @@ fn name_process(conn: &Conn, shared: &Shared, out: &mut Vec<u8>) {
 }
 
 /// Bytes of a body: what is sent of them as it is, behind what `out` has got, and how the response has ended with them. `leaves`: an event
-/// stream ends behind the event that is under way.
+/// stream ends behind the event that is under way. Chunks become larger ones.
 fn take_body<'a>(
     reader: &mut BodyReader,
     to_client: ClientBody,
     mut events: Option<&mut Events>,
     bytes: &'a [u8],
     leaves: bool,
-    out: &mut Vec<u8>,
+    desk: &mut Desk,
 ) -> Result<(&'a [u8], Option<End>), Malformed> {
     let (mut at, mut tail) = (0, &bytes[..0]);
+    let Desk { out, gathered, .. } = desk;
+    gathered.clear();
     let end = loop {
         if reader.is_done() {
             break Some(if at < bytes.len() { End::WithMore } else { End::Whole });
@@ -388,7 +382,14 @@ fn take_body<'a>(
         match to_client {
             ClientBody::None => {}
             ClientBody::Chunked if data.is_empty() => {}
-            ClientBody::Chunked => chunked::write_chunk(out, data),
+            ClientBody::Chunked if gathered.is_empty() && data.len() >= chunked::GATHERED => chunked::write_chunk(out, data),
+            ClientBody::Chunked => {
+                gathered.extend_from_slice(data);
+                if gathered.len() >= chunked::GATHERED {
+                    chunked::write_chunk(out, gathered);
+                    gathered.clear();
+                }
+            }
             ClientBody::Length(_) | ClientBody::UntilClose => {
                 out.extend_from_slice(tail);
                 tail = data;
@@ -398,12 +399,17 @@ fn take_body<'a>(
             break Some(End::Left);
         }
     };
+    if !gathered.is_empty() {
+        chunked::write_chunk(out, gathered);
+    }
     if end.is_some() && to_client == ClientBody::Chunked {
         out.extend_from_slice(chunked::LAST_CHUNK);
     }
     Ok((tail, end))
 }
 
+/// A head is parsed anew with each piece of it up to so many bytes, so that nonsense is told soon.
+const DRIPS: usize = 4 * 1024;
 /// Reads from one connection before others have their turn: 512 KiB.
 const READS: usize = 8;
 /// Connections that share so many reads in one turn of the loop, half a millisecond. When more wait, each other has one read.

@@ -218,6 +218,11 @@ impl Upstreams {
         debug_assert!(self.all.len() < self.most, "{} connections of {} slots, and one more", self.all.len(), self.most);
     }
 
+    /// Every slot has its request.
+    pub fn all_work(&self) -> bool {
+        self.all.len() - self.idle.len() >= self.most
+    }
+
     /// Asks for an event when the app's socket takes bytes again.
     pub fn ask_writable(&mut self, key: usize, registry: &Registry, token: Token) -> io::Result<()> {
         let upstream = &mut self.all[key];

@@ -136,12 +136,23 @@ fn a_tunnel_ends_when_nothing_has_passed_for_its_time() {
     assert!(wire::is_closed(&mut wire.stream, secs(20)));
 }
 
+/// Connections with a request in hand, until the gate `held` opens.
+fn held(site: &Site, count: usize) -> Vec<Wire> {
+    let one = |_| {
+        let mut wire = Wire::connect(site.addr).unwrap();
+        wire.send(kept("/hold?name=held&mark=held").as_bytes()).unwrap();
+        wire
+    };
+    let wires = (0..count).map(one).collect();
+    wait::until("all are in hand", secs(20), || site.marks().len() == count);
+    wires
+}
+
 #[test]
 fn connections_beyond_the_limit_are_told_and_not_held() {
-    let site = site("server.limits.connections = 10");
-    let mut within: Vec<Wire> = (0..10).map(|_| Wire::connect(site.addr).unwrap()).collect();
-    // Accepted in the order in which they came: when the last is served, all are in.
-    assert_eq!(within[9].ask(&kept("/")).unwrap().status, 200);
+    let site = Site::start(&format!("{APP}concurrency = 10\nserver.limits.connections = 10").replacen("concurrency = 8\n", "", 1));
+    let mut within = held(&site, 10);
+    wait::until("there is no place", secs(20), || wire::get(site.addr, "/").is_ok_and(|reply| reply.status == 503));
     let before = descriptors(&site);
     let mut beyond: Vec<Wire> = (0..300).map(|_| Wire::connect(site.addr).unwrap()).collect();
     for wire in &mut beyond {
@@ -151,7 +162,9 @@ fn connections_beyond_the_limit_are_told_and_not_held() {
     }
     // Less than the five seconds for which a connection lingers.
     wait::until("none of them is held", secs(3), || descriptors(&site) <= before + 5);
+    site.open("held");
     for wire in &mut within {
+        assert_eq!(wire.reply(false).unwrap().status, 200);
         assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
     }
     drop(within);
@@ -162,8 +175,7 @@ fn connections_beyond_the_limit_are_told_and_not_held() {
 #[test]
 fn a_request_that_was_sent_at_once_is_told_too() {
     let site = site("server.limits.connections = 1");
-    let mut within = Wire::connect(site.addr).unwrap();
-    assert_eq!(within.ask(&kept("/")).unwrap().status, 200);
+    let _within = held(&site, 1);
     for _ in 0..20 {
         assert_eq!(wire::get(site.addr, "/").unwrap().status, 503);
     }

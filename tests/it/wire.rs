@@ -66,7 +66,7 @@ impl Wire {
         Self::over(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Result<Self, Trouble> {
+    pub fn over(stream: TcpStream) -> Result<Self, Trouble> {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -17,7 +17,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             control_group: None,
             run_dir: "/run/rota".into(),
             spool_dir: "/var/tmp".into(),
-            spool_max: 1 << 30,
+            spool_max: 2 << 30,
             state_dir: "/var/lib/rota".into(),
             access_log: AccessLogConfig::Off,
             timeouts: ClientTimeouts { head: seconds(10), body: seconds(30), keepalive: seconds(75), write: seconds(60) },

@@ -1,0 +1,559 @@
+//! The room for bodies in files: how much there is, who has how much of it, and who has to leave when others find none.
+//!
+//! Nobody is kept from what nobody else needs: one client may have nearly all of it. A little is always left to those that have less than
+//! their share, a quarter for a client and half for an app, and a little to requests and to answers each. Whoever finds nothing waits a moment, and
+//! the others make room: those of a client or an app beyond its share, then any, and of them first whose bytes would take longest at
+//! the pace of the last seconds, the largest and slowest. Whose body is whole and waits for its app is left alone.
+//!
+//! The counts are shared by the threads of the connections. Who leaves the master decides, which has the books ([`Books`]); each thread makes its
+//! own leave ([`Holding::must_leave`]).
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::pace::Pace;
+use super::spool::SpoolError;
+use super::spool_place::SpoolPlace;
+use super::visitor::Visitor;
+use crate::handoff::Mailbox;
+use crate::ids::GroupId;
+use crate::table::ToMaster;
+
+/// Where the files go, how many bytes they may hold together, and who has them.
+#[derive(Debug)]
+pub struct SpoolSpace {
+    place: SpoolPlace,
+    max: u64,
+    /// What each file counts for at least, so that there are never more of them than there are descriptors for them.
+    least: u64,
+    /// Bytes in files.
+    bytes: AtomicU64,
+    /// What they count for.
+    used: AtomicU64,
+    of_kinds: [AtomicU64; 2],
+    /// By [`GroupId`].
+    of_apps: Vec<Arc<AtomicU64>>,
+    /// By a hash that nobody can foresee: clients that fall together are one, which few do.
+    visits: Box<[Visit]>,
+    hasher: RandomState,
+    /// To the books.
+    entered: Sender<Arc<Holder>>,
+    entries: Receiver<Arc<Holder>>,
+    /// When somebody last asked for room, in milliseconds after `since`.
+    asked: AtomicU64,
+    since: Instant,
+    /// Until then somebody within his share lacks room, in milliseconds after `since`.
+    short_until: AtomicU64,
+    /// When the lack of room was last spoken of: in seconds after `since`, plus one; 0: never.
+    told: AtomicU64,
+    /// None: in tests.
+    master: Option<Mailbox<ToMaster>>,
+}
+
+/// Whose bytes they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant {
+    pub visitor: Visitor,
+    /// None: an answer of rota's own.
+    pub group: Option<GroupId>,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Request,
+    Answer,
+}
+
+/// All that have room, for whoever decides who leaves.
+#[derive(Debug, Default)]
+pub struct Books {
+    holders: Vec<Arc<Holder>>,
+    /// Those that have gone are forgotten when there are so many.
+    sweep_at: usize,
+}
+
+/// Somebody finds no room for so many bytes.
+#[derive(Debug)]
+pub struct Need {
+    asker: Holder,
+    bytes: u64,
+}
+
+/// What a client has in all.
+#[derive(Debug)]
+struct Visit {
+    counted: AtomicU64,
+    pace: Pace,
+}
+
+/// What one body has.
+#[derive(Debug)]
+struct Holder {
+    claimant: Claimant,
+    /// In the file.
+    bytes: AtomicU64,
+    /// What they count for.
+    counted: AtomicU64,
+    /// Its place among the visits.
+    visit: usize,
+    pace: Pace,
+    /// All of it has come.
+    is_whole: AtomicBool,
+    must_leave: AtomicBool,
+}
+
+/// The place of one body in the books; its bytes are given back with it.
+#[derive(Debug)]
+pub struct Holding {
+    space: Arc<SpoolSpace>,
+    holder: Arc<Holder>,
+}
+
+impl SpoolSpace {
+    /// `files`: so many at most.
+    pub fn new(place: impl Into<SpoolPlace>, max: u64, files: usize, apps: usize, master: Option<Mailbox<ToMaster>>) -> Self {
+        let (entered, entries) = crossbeam_channel::unbounded();
+        let since = Instant::now();
+        Self {
+            place: place.into(),
+            max,
+            least: max.div_ceil(files.max(1) as u64),
+            bytes: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            of_kinds: Default::default(),
+            of_apps: (0..apps).map(|_| Arc::default()).collect(),
+            visits: (0..VISITS).map(|_| Visit { counted: AtomicU64::new(0), pace: Pace::new(since) }).collect(),
+            hasher: RandomState::new(),
+            entered,
+            entries,
+            asked: AtomicU64::new(0),
+            since,
+            short_until: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            master,
+        }
+    }
+
+    /// A file without a name.
+    pub fn open_file(&self) -> io::Result<File> {
+        self.place.open()
+    }
+
+    /// Takes away what it made on the disk.
+    pub fn remove(&self) {
+        self.place.remove();
+    }
+
+    /// Bytes in files now.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// A place in the books, and so many bytes.
+    pub fn enter(self: &Arc<Self>, claimant: &Claimant, bytes: u64) -> Result<Holding, SpoolError> {
+        let holder = Arc::new(Holder::new(*claimant, self.place_of(claimant.visitor)));
+        self.reserve(&holder, bytes)?;
+        // The books have gone with the master.
+        let _ = self.entered.send(holder.clone());
+        if let Some(master) = self.master.as_ref().filter(|_| self.entries.len() > ENTRIES) {
+            master.wake().wake();
+        }
+        let holding = Holding { space: self.clone(), holder };
+        // Whoever has just come is not slow.
+        holding.moved(usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(holding)
+    }
+
+    /// Whether what one read brings can still be kept of somebody who has nothing in a file yet.
+    pub fn has_room(&self, kind: Kind) -> bool {
+        self.used() + ONE_READ <= self.max && self.of_kind(kind).load(Relaxed) + ONE_READ <= self.most_of_kind()
+    }
+
+    /// Others are asked to leave for somebody who has nothing in a file yet.
+    pub fn ask_for_room(&self, claimant: &Claimant) {
+        self.ask(&Holder::new(*claimant, self.place_of(claimant.visitor)), ONE_READ);
+    }
+
+    /// Whether a client has its share and more, and takes long for it: what it asks for besides is not worth a slot that others wait for.
+    pub fn has_enough(&self, visitor: Visitor, now: Instant) -> bool {
+        let visit = &self.visits[self.place_of(visitor)];
+        let counted = visit.counted.load(Relaxed);
+        counted > self.max / 4 && held(counted, &visit.pace, PACE_BEYOND, now) >= HELD_BEYOND
+    }
+
+    /// Says that there is no room: once, and again when it has been so for a while.
+    pub fn tell(&self, error: &SpoolError) {
+        let (now, told) = (self.since.elapsed().as_secs() + 1, self.told.load(Relaxed));
+        let is_due = told == 0 || now >= told + TOLD_PAUSE.as_secs();
+        if is_due && self.told.compare_exchange(told, now, Relaxed, Relaxed).is_ok() {
+            log::warn!("large bodies: {error}; request bodies are answered 507, responses wait for their clients");
+        }
+    }
+
+    fn place_of(&self, visitor: Visitor) -> usize {
+        self.hasher.hash_one(visitor) as usize % self.visits.len()
+    }
+
+    fn visit(&self, holder: &Holder) -> &Visit {
+        &self.visits[holder.visit]
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn of_kind(&self, kind: Kind) -> &AtomicU64 {
+        &self.of_kinds[usize::from(kind == Kind::Answer)]
+    }
+
+    fn of_app(&self, claimant: &Claimant) -> Option<&AtomicU64> {
+        // Of one alone it is all.
+        claimant.group.filter(|_| self.of_apps.len() > 1).and_then(|group| self.of_apps.get(group.index())).map(|used| &**used)
+    }
+
+    fn most_of_kind(&self) -> u64 {
+        self.max - self.max / 16
+    }
+
+    /// What those that have their share and more may fill: the rest is for the others.
+    fn most_beyond_share(&self) -> u64 {
+        most_of_one(self.max)
+    }
+
+    /// Its client has its share, and with so many bytes more than that.
+    fn is_beyond(&self, holder: &Holder, bytes: u64) -> bool {
+        self.visit(holder).counted.load(Relaxed) + bytes > self.max / 4
+    }
+
+    fn is_app_beyond(&self, holder: &Holder, bytes: u64) -> bool {
+        self.of_app(&holder.claimant).is_some_and(|used| used.load(Relaxed) + bytes > self.max / 2)
+    }
+
+    fn may_grow(&self, holder: &Holder, bytes: u64) -> bool {
+        let most = if self.is_beyond(holder, bytes) || self.is_app_beyond(holder, bytes) {
+            if self.millis() < self.short_until.load(Relaxed) {
+                return false;
+            }
+            self.most_beyond_share()
+        } else {
+            self.max
+        };
+        self.used() + bytes <= most && self.of_kind(holder.claimant.kind).load(Relaxed) + bytes <= self.most_of_kind()
+    }
+
+    fn reserve(&self, holder: &Holder, whole: u64) -> Result<(), SpoolError> {
+        if whole > self.most_beyond_share() {
+            return Err(SpoolError::TooLarge);
+        }
+        let has = whole.max(holder.bytes.load(Relaxed));
+        let bytes = has.max(self.least).saturating_sub(holder.counted.load(Relaxed));
+        let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
+        if !self.may_grow(holder, bytes) || self.used.fetch_update(Relaxed, Relaxed, within).is_err() {
+            self.ask(holder, bytes);
+            return Err(SpoolError::Full);
+        }
+        for used in self.counters(holder) {
+            used.fetch_add(bytes, Relaxed);
+        }
+        self.bytes.fetch_add(has - holder.bytes.swap(has, Relaxed), Relaxed);
+        Ok(())
+    }
+
+    fn give_back(&self, holder: &Holder) {
+        let counted = holder.counted.load(Relaxed);
+        self.used.fetch_sub(counted, Relaxed);
+        for used in self.counters(holder) {
+            used.fetch_sub(counted, Relaxed);
+        }
+        self.bytes.fetch_sub(holder.bytes.load(Relaxed), Relaxed);
+    }
+
+    /// All in which a holder counts, but for `used`.
+    fn counters<'a>(&'a self, holder: &'a Holder) -> impl Iterator<Item = &'a AtomicU64> {
+        [&holder.counted, &self.visit(holder).counted, self.of_kind(holder.claimant.kind)].into_iter().chain(self.of_app(&holder.claimant))
+    }
+
+    /// Somebody finds no room: others are to make some.
+    fn ask(&self, asker: &Holder, bytes: u64) {
+        let is_beyond = self.is_beyond(asker, bytes) || self.is_app_beyond(asker, bytes);
+        // Downloads of one client that are more than its share wait for one another: it takes what it takes.
+        if is_beyond && asker.claimant.kind == Kind::Answer {
+            return;
+        }
+        let now = self.millis();
+        if !is_beyond {
+            self.short_until.store(now + SHORT, Relaxed);
+        }
+        let asked = self.asked.load(Relaxed);
+        let is_due = now >= asked + ASK_AGAIN && self.asked.compare_exchange(asked, now, Relaxed, Relaxed).is_ok();
+        if let Some(master) = self.master.as_ref().filter(|_| is_due) {
+            let need = Need { asker: Holder::new(asker.claimant, asker.visit), bytes };
+            if let Ok(wake) = master.send(ToMaster::MakeRoom(need)) {
+                wake.wake();
+            }
+        }
+    }
+}
+
+impl Books {
+    /// Takes in those that have come.
+    pub fn take_in(&mut self, space: &SpoolSpace) {
+        while let Ok(holder) = space.entries.try_recv() {
+            self.holders.push(holder);
+        }
+        if self.holders.len() >= self.sweep_at {
+            self.sweep();
+            self.sweep_at = 2 * self.holders.len() + SWEEP_AT_LEAST;
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.holders.retain(|holder| Arc::strong_count(holder) > 1);
+    }
+
+    /// Chooses who leaves so that there is what is needed. False: nobody.
+    pub fn make_room(&mut self, space: &SpoolSpace, need: &Need, now: Instant) -> bool {
+        self.take_in(space);
+        self.sweep();
+        let Need { asker, bytes } = need;
+        let (beyond, app_beyond) = (space.is_beyond(asker, *bytes), space.is_app_beyond(asker, *bytes));
+        let going: u64 = self.holders.iter().filter(|it| it.must_leave.load(Relaxed)).map(|it| it.counted.load(Relaxed)).sum();
+        let of_kind = space.of_kind(asker.claimant.kind).load(Relaxed);
+        let most = if beyond || app_beyond { space.most_beyond_share() } else { space.max };
+        let in_all = (space.used() + bytes).saturating_sub(most);
+        let in_kind = (of_kind + bytes).saturating_sub(space.most_of_kind());
+        // A little more, so that the next one need not ask.
+        let mut missing = (in_all.max(in_kind) + space.max / 64).saturating_sub(going);
+        let is_asked = |it: &Holder| {
+            let same_kind = in_kind == 0 || it.claimant.kind == asker.claimant.kind;
+            let same_owner = match (beyond, app_beyond) {
+                (true, _) => it.visit == asker.visit,
+                (false, true) => it.claimant.group == asker.claimant.group,
+                (false, false) => true,
+            };
+            same_kind && same_owner && !it.is_whole.load(Relaxed) && !it.must_leave.load(Relaxed)
+        };
+        let mut asked: Vec<(bool, u64, &Arc<Holder>)> = Vec::new();
+        for it in self.holders.iter().filter(|it| is_asked(it)) {
+            let is_beyond = space.is_beyond(it, 0) || space.is_app_beyond(it, 0);
+            let (window, least) = if is_beyond { (PACE_BEYOND, HELD_BEYOND) } else { (PACE, HELD) };
+            let held = held(it.counted.load(Relaxed), &it.pace, window, now);
+            if held >= least {
+                asked.push((is_beyond, held, it));
+            }
+        }
+        asked.sort_unstable_by_key(|(is_beyond, held, _)| std::cmp::Reverse((*is_beyond, *held)));
+        let mut any = false;
+        for (_, _, it) in asked.into_iter().take(LEAVE_AT_ONCE) {
+            if missing == 0 {
+                break;
+            }
+            missing = missing.saturating_sub(it.counted.load(Relaxed));
+            it.must_leave.store(true, Relaxed);
+            any = true;
+        }
+        any
+    }
+}
+
+impl Holder {
+    fn new(claimant: Claimant, visit: usize) -> Self {
+        let (bytes, counted) = (AtomicU64::new(0), AtomicU64::new(0));
+        let pace = Pace::new(Instant::now());
+        Self { claimant, bytes, counted, visit, pace, is_whole: AtomicBool::new(false), must_leave: AtomicBool::new(false) }
+    }
+}
+
+/// For how many seconds so many bytes are held, at the pace of the last seconds.
+fn held(bytes: u64, pace: &Pace, window: u64, now: Instant) -> u64 {
+    bytes / pace.over(window, now).max(1)
+}
+
+impl Holding {
+    /// Has so many bytes in all; not less than it had, also if they could not be written.
+    pub fn grow_to(&self, bytes: u64) -> Result<(), SpoolError> {
+        self.space.reserve(&self.holder, bytes)
+    }
+
+    /// Its client has sent or taken so many.
+    pub fn moved(&self, bytes: usize) {
+        let now = Instant::now();
+        for pace in [&self.holder.pace, &self.space.visit(&self.holder).pace] {
+            pace.add(bytes as u64, now);
+        }
+    }
+
+    /// All of it has come, and its client is waited for no more.
+    pub fn is_whole(&self) {
+        self.holder.is_whole.store(true, Relaxed);
+        self.holder.must_leave.store(false, Relaxed);
+    }
+
+    /// Others need its room.
+    pub fn must_leave(&self) -> bool {
+        self.holder.must_leave.load(Relaxed)
+    }
+
+    /// Whether what one read brings can still be kept.
+    pub fn has_room(&self) -> bool {
+        self.space.may_grow(&self.holder, ONE_READ)
+    }
+
+    pub fn ask_for_room(&self) {
+        self.space.ask(&self.holder, ONE_READ);
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.space.give_back(&self.holder);
+    }
+}
+
+/// What one body may take of so much room, at most (bytes).
+pub fn most_of_one(max: u64) -> u64 {
+    max - max / 8
+}
+
+/// What may come before anyone looks again whether there is room: a read of the app's socket with its chunk framing, and what was in memory.
+const ONE_READ: u64 = 512 * 1024;
+/// Between two words about a lack of room.
+const TOLD_PAUSE: Duration = Duration::from_secs(10);
+/// For so long after somebody within his share found no room the others take no more (ms).
+const SHORT: u64 = 1000;
+/// Between two looks for those that can leave, each of which is one at all (ms).
+const ASK_AGAIN: u64 = 10;
+/// The pace of those beyond their share, and of the others, is that of so many seconds. A client of the radio kind may stand still for a few.
+const PACE_BEYOND: u64 = 2;
+const PACE: u64 = 8;
+/// Whoever would be done with its bytes sooner, in seconds, may stay.
+const HELD_BEYOND: u64 = 10;
+const HELD: u64 = 60;
+/// How many leave at a time, at most.
+const LEAVE_AT_ONCE: usize = 64;
+/// Clients are told apart by so many places.
+const VISITS: usize = 1024;
+/// So many new entries are waited with; the master takes them in whenever it runs.
+const ENTRIES: usize = 1024;
+const SWEEP_AT_LEAST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const MAX: u64 = 1_600_000;
+
+    /// In which the clients of these tests do not fall together.
+    fn space() -> Arc<SpoolSpace> {
+        loop {
+            let space = Arc::new(SpoolSpace::new(PathBuf::new(), MAX, 100, 2, None));
+            let places: HashSet<usize> = (1..=30).map(|visitor| space.place_of(Visitor::V4(visitor))).collect();
+            if places.len() == 30 {
+                return space;
+            }
+        }
+    }
+
+    fn of(visitor: u32, group: u16, kind: Kind) -> Claimant {
+        Claimant { visitor: Visitor::V4(visitor), group: Some(GroupId(group)), kind }
+    }
+
+    /// Finds no room, and others are asked.
+    fn asks(space: &Arc<SpoolSpace>, claimant: &Claimant, bytes: u64, now: Instant) {
+        assert!(matches!(space.enter(claimant, bytes), Err(SpoolError::Full)));
+        let asker = Holder::new(*claimant, space.place_of(claimant.visitor));
+        Books::default().make_room(space, &Need { asker, bytes }, now);
+    }
+
+    /// When whoever has moved nothing since now has stood still for long.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(100)
+    }
+
+    #[test]
+    fn whoever_is_alone_has_nearly_all_and_leaves_a_rest_to_others() {
+        let space = space();
+        let one = space.enter(&of(1, 0, Kind::Request), most_of_one(MAX)).unwrap();
+        assert!(matches!(one.grow_to(most_of_one(MAX) + 1), Err(SpoolError::TooLarge)));
+        assert!(matches!(space.enter(&of(1, 0, Kind::Request), 16_000), Err(SpoolError::Full)), "of the same client");
+        let rest: Vec<_> = (2..20).map_while(|visitor| space.enter(&of(visitor, 1, Kind::Request), 50_000).ok()).collect();
+        assert_eq!(rest.len(), 2, "the last is for answers");
+        asks(&space, &of(20, 1, Kind::Request), 50_000, Instant::now());
+        assert!(!one.must_leave(), "it has just come");
+        let _answer = space.enter(&of(30, 1, Kind::Answer), 100_000).unwrap();
+    }
+
+    #[test]
+    fn the_largest_and_slowest_of_those_beyond_their_share_leaves_first() {
+        let space = space();
+        let large = space.enter(&of(1, 0, Kind::Request), 500_000).unwrap();
+        let larger = space.enter(&of(2, 0, Kind::Request), 800_000).unwrap();
+        let (quick, small) =
+            (space.enter(&of(3, 1, Kind::Request), 100_000).unwrap(), space.enter(&of(4, 1, Kind::Request), 80_000).unwrap());
+        quick.holder.pace.add(100_000, later());
+        asks(&space, &of(5, 1, Kind::Request), 100_000, later());
+        assert_eq!([&large, &larger, &quick, &small].map(Holding::must_leave), [false, true, false, false]);
+        drop(larger);
+        let _new = space.enter(&of(5, 1, Kind::Request), 100_000).unwrap();
+        assert!(!space.may_grow(&large.holder, 1000), "as long as others lack room");
+    }
+
+    #[test]
+    fn a_client_beyond_its_share_makes_room_for_its_uploads_itself() {
+        let space = space();
+        let others = space.enter(&of(1, 1, Kind::Request), 300_000).unwrap();
+        let mine: Vec<_> = (0..5).map(|_| space.enter(&of(2, 0, Kind::Request), 220_000).unwrap()).collect();
+        let leave = || mine.iter().filter(|holding| holding.must_leave()).count();
+        asks(&space, &of(2, 0, Kind::Request), 100_000, later());
+        assert_eq!((others.must_leave(), leave()), (false, 1));
+    }
+
+    #[test]
+    fn a_client_has_enough_when_it_has_its_share_and_does_not_take_it() {
+        let space = space();
+        let (large, small) =
+            (space.enter(&of(1, 0, Kind::Answer), 500_000).unwrap(), space.enter(&of(2, 0, Kind::Answer), 300_000).unwrap());
+        let has_enough = |visitor, now| space.has_enough(Visitor::V4(visitor), now);
+        assert!(!has_enough(1, Instant::now()), "it has just come");
+        assert_eq!([1, 2, 3].map(|visitor| has_enough(visitor, later())), [true, false, false]);
+        space.visit(&large.holder).pace.add(200_000, later());
+        assert!(!has_enough(1, later()), "it takes it");
+        drop(small);
+    }
+
+    #[test]
+    fn a_body_that_is_whole_is_left_alone_and_one_that_would_be_done_soon_too() {
+        let space = space();
+        let whole = space.enter(&of(1, 0, Kind::Request), 700_000).unwrap();
+        let quick = space.enter(&of(2, 1, Kind::Request), 700_000).unwrap();
+        whole.is_whole();
+        quick.holder.pace.add(700_000, later());
+        asks(&space, &of(3, 1, Kind::Request), 150_000, later());
+        assert!(!whole.must_leave() && !quick.must_leave());
+        assert!(space.enter(&of(3, 1, Kind::Answer), 100_000).is_ok());
+    }
+
+    #[test]
+    fn there_are_no_more_files_than_descriptors_for_them() {
+        let space = space();
+        let files: Vec<_> = (0..200).map_while(|visitor| space.enter(&of(visitor, 0, Kind::Request), 1).ok()).collect();
+        assert!(files.len() <= 100, "{}", files.len());
+        assert_eq!(space.bytes(), files.len() as u64);
+        drop(files);
+        assert_eq!((space.bytes(), space.used()), (0, 0));
+    }
+}
