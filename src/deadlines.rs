@@ -23,6 +23,10 @@ impl Deadline {
         self.armed = None;
     }
 
+    pub fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
     /// So much time has not counted.
     pub fn put_off(&mut self, by: Duration) {
         self.at = self.at.map(|at| at + by);

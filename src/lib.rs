@@ -122,6 +122,7 @@ pub mod control;
 pub mod credentials;
 mod date;
 pub mod deadlines;
+pub mod descriptors;
 pub mod detect;
 pub mod dispatch;
 pub mod handoff;

@@ -11,14 +11,16 @@ use std::time::Instant;
 
 use crate::access_log::{AccessLog, Outputs};
 use crate::app_log::{self, AppLog};
-use crate::config::{AppConfig, BrokenApp, Config, ListenConfig, ServerConfig};
+use crate::config::{AppConfig, BrokenApp, Config, ListenConfig, ResourceLimit, ServerConfig};
 use crate::conn::folders::AppFolders;
-use crate::conn::spool::SpoolSpace;
+use crate::conn::idle::DropIdle;
+use crate::conn::room::{Need, SpoolSpace};
 use crate::conn::spool_place::SpoolPlace;
 use crate::conn::uploads::Uploads;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
+use crate::descriptors::Descriptors;
 use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
@@ -32,7 +34,7 @@ use crate::records::Record;
 use crate::restart::release::{self, Release};
 use crate::router::Router;
 use crate::samples::Sample;
-use crate::sys::Unit;
+use crate::sys::{self, Unit};
 use crate::watchdog::Turns;
 
 /// What the threads share.
@@ -49,6 +51,8 @@ pub struct Shared {
     /// By [`GroupId`].
     pub uploads: Vec<Uploads>,
     pub connections: ConnCount,
+    /// What there may be of them and of files, as far as descriptors go.
+    pub descriptors: Descriptors,
     pub access_log: Arc<AccessLog>,
     pub app_log: AppLog,
     pub log_files: Arc<LogFiles>,
@@ -166,6 +170,10 @@ pub enum ToThread {
     CloseIdle,
     /// Say what requests are in hand ([`ToMaster::InHand`]).
     Tell(Ticket),
+    /// Some of those whose bodies wait in files have to leave ([`SpoolSpace`]).
+    MakeRoom,
+    /// There are too many connections.
+    DropIdle(Arc<DropIdle>),
     /// Nothing is left of the process.
     Gone,
 }
@@ -183,6 +191,8 @@ pub enum ToMaster {
     InHand(Ticket, ProcessId, Vec<InHand>),
     /// The answer of the sampler, by the pids of the leaders.
     Samples(Ticket, Arc<HashMap<u32, Sample>>),
+    /// Somebody finds no room for a body in a file: others have to leave.
+    MakeRoom(Need),
     /// The pool changed: followers may have news, waiting connections a place.
     Changed,
 }
@@ -200,6 +210,7 @@ impl Logs {
 
 impl Shared {
     pub fn new(config: Config, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
+        let descriptors = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config);
         let Config { server, apps, broken } = config;
         let once = Once::new(apps.len());
         let users = release::credentials(apps.iter().map(|app| &app.start));
@@ -209,13 +220,20 @@ impl Shared {
         Self {
             table: Table::default(),
             router: Router::new(routes()),
-            spool: Arc::new(SpoolSpace::new(SpoolPlace::of_users(&server.spool_dir, &users), server.spool_max)),
+            spool: Arc::new(SpoolSpace::new(
+                SpoolPlace::of_users(&server.spool_dir, &users),
+                server.spool_max,
+                descriptors.files,
+                apps.len(),
+                Some(master.clone()),
+            )),
             server,
             uploads: apps.iter().map(|_| Uploads::default()).collect(),
             suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),
             apps: apps.into_iter().map(Arc::new).collect(),
             broken: broken.into_iter().map(|app| Unserved { app, refused: AtomicU64::new(0) }).collect(),
             connections: ConnCount::default(),
+            descriptors,
             access_log: logs.access,
             app_log: logs.app,
             log_files: logs.files,

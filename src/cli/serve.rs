@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, Severity};
+use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, Severity};
 use crate::credentials::{self, Credentials};
+use crate::descriptors::Descriptors;
 use crate::lock_file::{LockFile, NoLock};
 use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
@@ -65,6 +66,9 @@ fn leave_out(config: &mut Config, file: &Path) {
 /// Serves this configuration until the server is told to stop.
 pub fn serve(config: Config) -> Result<(), String> {
     let nofile = sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
+    if let Some(problem) = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config).problem(&config) {
+        log::warn!("{problem}");
+    }
     let (server, apps) = (config.server.clone(), config.apps.clone());
     let run_lock = LockFile::take(&server.run_dir).map_err(|error| not_locked("run_dir", &server.run_dir, &error))?;
     let state_lock = match LockFile::take(&server.state_dir) {

@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::answering::{Asker, refuse, refuse_head};
 use super::desk::Turn;
 use super::file_body::Sent;
+use super::request_body::Credit;
 use super::request_body::{self, Came};
-use super::spool::Spool;
+use super::spool::{self, Spool, SpoolError};
 use super::static_files::{self, Looked};
-use super::{Conn, Flushed, Phase, Request, health};
+use super::{Conn, Flushed, Phase, Request, health, room};
 use crate::access_log::Entry;
 use crate::http::cut::Cut;
 use crate::http::exchange::{self, BodyReader};
@@ -53,6 +54,7 @@ pub enum Next {
 pub fn advance(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
     // Nothing that a turn lends is left half changed: buffers are cleared by whoever uses them next, and the lock is not taken in here.
     let next = catch_unwind(AssertUnwindSafe(|| steps(conn, turn)));
+    conn.count_input();
     next.unwrap_or_else(|panic| {
         log::error!("{}: reading its request panicked ({}); its connection is closed", Peer(conn), panic_text(&*panic));
         Next::Close
@@ -84,18 +86,19 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
         // A proxy is owed no answer before it has said for whom it asks.
         Phase::ProxyHeader => return Next::Close,
         Phase::Head => refuse(conn, &Refusal::HeadTimeout, None, turn),
+        Phase::Body if conn.request.as_ref().is_some_and(|request| request.awaits_room.is_some()) => {}
         Phase::Body if conn.request.as_ref().is_some_and(|request| request.is_slow) => refuse(conn, &Refusal::BodyTooSlow, None, turn),
         Phase::Body => refuse(conn, &Refusal::BodyTimeout, None, turn),
-        Phase::Flush { .. } => return not_taken(conn),
+        Phase::Flush { .. } => return not_taken(conn, Cut::ClientSlow),
         Phase::App | Phase::Linger { .. } => return Next::Close,
     }
     advance(conn, turn)
 }
 
 /// The client does not take the rest of its answer: what has no other end than its connection's must not look whole.
-fn not_taken(conn: &mut Conn) -> Next {
+fn not_taken(conn: &mut Conn, why: Cut) -> Next {
     let line = conn.request.as_ref().map_or_else(|| "an answer".to_owned(), |request| request.line());
-    let why = Cut::ClientSlow.reason();
+    let why = why.reason();
     log::info!("{line} from {}: {why}; its connection is cut in the middle of the response", Peer(conn));
     if let Some(request) = &mut conn.request {
         request.entry.cause.get_or_insert(why);
@@ -126,6 +129,12 @@ fn read_proxy_header(conn: &mut Conn, buffer: &mut [u8]) -> Option<Next> {
 }
 
 fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
+    if conn.searched > SMALL_HEAD && turn.shared.connections.input() > HEADS {
+        refuse_head(conn, &Refusal::TooManyConnections, &Asker::default(), turn);
+        conn.input = Vec::new();
+        conn.searched = 0;
+        return None;
+    }
     if conn.input.len() > conn.searched {
         let input = std::mem::take(&mut conn.input);
         let taken = parse(conn, &input, turn);
@@ -301,7 +310,9 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         since: turn.now,
         entry: Entry::new(conn.sent()),
         sticky: app.sticky.as_deref().map(|cookie| Sticky::of_request(&head.fields, cookie, origin.is_secure())),
+        credit: Credit::default(),
         is_slow: false,
+        awaits_room: None,
     });
     let forward = ForwardContext {
         origin: &origin,
@@ -325,6 +336,10 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
         // It is read, and asked for, once there is a slot.
         RequestBody::Length(_) | RequestBody::Chunked if is_streamed => conn.phase = Phase::App,
+        RequestBody::Length(length) if length > spool::MEMORY as u64 && length > room::most_of_one(turn.shared.server.spool_max) => {
+            turn.shared.spool.tell(&SpoolError::TooLarge);
+            return Err(Refusal::InsufficientStorage);
+        }
         RequestBody::Length(_) | RequestBody::Chunked => {
             conn.phase = Phase::Body;
             request_body::limit(conn, turn);
@@ -353,7 +368,12 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
         conn.phase = Phase::App;
         return Some(Next::Slot);
     }
-    match request_body::read_more(conn, turn) {
+    let read = match request_body::find_room(conn, turn) {
+        Ok(None) => request_body::read_more(conn, turn),
+        Ok(waits) => return waits,
+        Err(refusal) => Err(refusal),
+    };
+    match read {
         // A body that is whole goes on at once, with what came behind it left in `input`.
         Ok(Came::Bytes) if conn.request.as_ref().is_some_and(|request| request.reader.is_done()) => {
             conn.phase = Phase::App;
@@ -371,6 +391,9 @@ fn read_body(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
 }
 
 fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
+    if conn.output.must_leave() {
+        return Some(not_taken(conn, Cut::ClientHeldRoom));
+    }
     let mut moved = false;
     let Ok(flushed) = conn.flush(&mut moved) else {
         conn.socket.reset_on_close();
@@ -484,6 +507,9 @@ impl std::fmt::Display for Peer<'_> {
 
 /// As much of a refused head as says that it is of a HEAD request, and as the log shows (bytes).
 const HEAD_START: usize = 4096;
+/// When all heads that are not whole take more memory than the second, none may have more than the first (bytes).
+const SMALL_HEAD: usize = 4 * 1024;
+const HEADS: usize = 32 * 1024 * 1024;
 /// Steps of one turn: about 1 MiB of a body with a 64 KiB buffer, so that one busy client starves nobody.
 const STEPS: usize = 24;
 /// What is read out before the close, at most (bytes), and for how long.

@@ -8,14 +8,18 @@ pub mod desk;
 pub mod file_body;
 pub mod folders;
 mod health;
+pub mod idle;
 pub mod intake;
+mod pace;
 mod pages;
 pub mod request_body;
+pub mod room;
 pub mod socket;
 pub mod spool;
 pub mod spool_place;
 pub mod static_files;
 pub mod uploads;
+pub mod visitor;
 pub mod ways;
 
 use std::io::{self, IoSlice};
@@ -35,9 +39,12 @@ use crate::http::sticky::Sticky;
 use crate::ids::{GroupId, ProcessId};
 use crate::pool::{WaitId, Wish};
 use file_body::FileBody;
+use request_body::Credit;
+use room::{Claimant, Kind, SpoolSpace};
 use socket::Socket;
-use spool::{Piece, Spool, SpoolSpace};
+use spool::{Piece, Spool};
 use uploads::UploadShare;
+use visitor::Visitor;
 
 /// One client connection.
 #[derive(Debug)]
@@ -77,9 +84,11 @@ pub struct Conn {
     /// While it waits in a queue: its name there and its token in the master's poll.
     pub waiting: Option<WaitId>,
     /// Counts it among the open connections.
-    _count: ConnCount,
-    /// Counts it among those of its client, where these are limited.
-    pub share: Option<Arc<()>>,
+    count: ConnCount,
+    /// What of `input` is counted there.
+    counted: usize,
+    /// Counts it among those of its client.
+    pub share: Arc<()>,
 }
 
 /// What a connection is about.
@@ -132,8 +141,12 @@ pub struct Request {
     pub entry: Entry,
     /// None: its app has no sticky sessions.
     pub sticky: Option<Sticky>,
+    /// What its body may still wait for its client.
+    pub credit: Credit,
     /// What ends its body next is the least rate, before the limit on standing still would.
     pub is_slow: bool,
+    /// Since when its body waits for room in a file.
+    pub awaits_room: Option<Instant>,
 }
 
 impl Request {
@@ -173,24 +186,39 @@ impl Request {
         }
     }
 
+    /// Who has the room that its body takes.
+    pub fn claimant(&self) -> Claimant {
+        Claimant { visitor: Visitor::of(self.client), group: Some(self.group), kind: Kind::Request }
+    }
+
     /// As the app is told it; safe bytes.
     pub fn id(&self) -> Option<&str> {
         self.values("X-Request-Id").next().and_then(|id| std::str::from_utf8(id).ok())
     }
 }
 
-/// How many connections are open over all threads.
+/// How many connections are open over all threads, and what they have in memory of what is not understood yet.
 #[derive(Clone, Debug, Default)]
-pub struct ConnCount(Arc<AtomicUsize>);
+pub struct ConnCount(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    input: AtomicUsize,
+}
 
 impl ConnCount {
     pub fn open(&self) -> usize {
-        // Each open connection holds one clone beside the counter's own.
-        self.0.load(Ordering::Relaxed)
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory for heads that are not whole.
+    pub fn input(&self) -> usize {
+        self.0.input.load(Ordering::Relaxed)
     }
 
     fn one_more(&self) -> Self {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.open.fetch_add(1, Ordering::Relaxed);
         Self(self.0.clone())
     }
 }
@@ -200,20 +228,14 @@ impl Drop for Conn {
         if self.request.is_some() {
             self.end_request(Instant::now());
         }
-        self._count.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.count.0.input.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 
 impl Conn {
     /// `phase`: what comes first.
-    pub fn new(
-        socket: Socket,
-        peer: Option<IpAddr>,
-        phase: Phase,
-        count: &ConnCount,
-        share: Option<Arc<()>>,
-        log: Arc<AccessLog>,
-    ) -> Box<Self> {
+    pub fn new(socket: Socket, peer: Option<IpAddr>, phase: Phase, count: &ConnCount, share: Arc<()>, log: Arc<AccessLog>) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
@@ -234,7 +256,8 @@ impl Conn {
             log,
             deadline: Deadline::default(),
             waiting: None,
-            _count: count.one_more(),
+            count: count.one_more(),
+            counted: 0,
             share,
         })
     }
@@ -242,6 +265,15 @@ impl Conn {
     /// Whom the request in hand is from, else whom the connection is from.
     pub fn client(&self) -> Option<IpAddr> {
         self.request.as_ref().map_or(self.peer, |request| request.client)
+    }
+
+    /// Counts what `input` takes now; nearly always it has nothing.
+    fn count_input(&mut self) {
+        let now = self.input.capacity();
+        if now != self.counted {
+            self.count.0.input.fetch_add(now, Ordering::Relaxed);
+            self.count.0.input.fetch_sub(std::mem::replace(&mut self.counted, now), Ordering::Relaxed);
+        }
     }
 
     /// Bytes that the socket has taken since it was opened.
@@ -336,11 +368,25 @@ impl Conn {
             self.sent += sent as u64;
         }
         for rest in [&head[sent.min(head.len())..], &data[sent.saturating_sub(head.len())..]] {
-            if !rest.is_empty() {
-                self.output.keep(rest, space);
+            match space {
+                _ if rest.is_empty() => {}
+                Some(space) => self.output.keep(rest, &claimant(self.request.as_deref(), self.peer), space),
+                None => self.output.keep_in_memory(rest),
             }
         }
         Ok(moved || sent > 0)
+    }
+
+    /// Whom the request in hand is from, as one who has room in files.
+    pub fn visitor(&self) -> Visitor {
+        Visitor::of(self.client())
+    }
+
+    /// What waits to be written goes to its file as it should, if there is room by now, and there is room for more. If not, others are asked
+    /// to make some.
+    pub fn finds_room(&mut self, space: &Arc<SpoolSpace>) -> bool {
+        let of = || claimant(self.request.as_deref(), self.peer);
+        (!self.output.is_strained() || self.output.find_room(&of(), space).is_ok()) && self.output.has_room(of, space)
     }
 
     /// Writes what waits, as far as the socket takes it and others need not wait for it. `moved` says whether any byte went out.
@@ -391,6 +437,12 @@ impl Conn {
     fn socket_mut(&mut self) -> &mut dyn mio::event::Source {
         &mut self.socket
     }
+}
+
+/// Who has the room that an answer takes.
+fn claimant(request: Option<&Request>, peer: Option<IpAddr>) -> Claimant {
+    let client = request.map_or(peer, |request| request.client);
+    Claimant { visitor: Visitor::of(client), group: request.map(|request| request.group), kind: Kind::Answer }
 }
 
 /// Of a socket that takes nothing now no bytes are written.

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::{Client, IoThread};
 use crate::conn::Phase;
+use crate::conn::idle::DropIdle;
 use crate::http::head;
 use crate::pool::Exit;
 use crate::table::ToThread;
@@ -11,19 +12,23 @@ impl IoThread {
     pub(super) fn take_messages(&mut self) {
         while let Some(message) = self.inbox.take() {
             match message {
-                ToThread::Request(conn, claim) => self.take_granted(conn, claim),
+                ToThread::Request(conn, claim) => self.granted.push_back((conn, claim)),
                 ToThread::Conn(conn) => self.take_in(conn),
                 ToThread::Drain => self.drain(),
                 ToThread::Cut(cut) => {
+                    self.begin_granted();
                     self.drop_overdue(|_| true);
                     self.fail_all(|| Fault::Cut(cut));
                 }
                 ToThread::CloseIdle => self.close_idle(),
                 ToThread::Tell(ticket) => self.tell_requests(ticket),
                 ToThread::Exited(exit, out_of_memory) => self.exited(exit, out_of_memory),
+                ToThread::MakeRoom => self.make_room(),
+                ToThread::DropIdle(asked) => self.drop_idle(&asked),
                 ToThread::Gone => {
                     self.drain();
                     self.gone = true;
+                    self.begin_granted();
                     self.drop_overdue(|_| true);
                     self.fail_all(|| Fault::Ended);
                 }
@@ -43,6 +48,14 @@ impl IoThread {
         }
         // A session may have ended between the decision to drain and this message.
         self.shared.table.notify();
+    }
+
+    /// There are too many connections.
+    fn drop_idle(&mut self, asked: &DropIdle) {
+        let conns = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, client)| (key, &*client.conn));
+        for key in asked.choose(conns, &self.shared.server.trusted_proxies) {
+            self.clients.remove(key);
+        }
     }
 
     /// What the process printed last is read before its end is reported, so that the report has it.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod clients;
+mod connect;
 mod death;
 mod exchange;
 mod fault;
@@ -16,6 +17,7 @@ mod messages;
 pub mod output;
 mod overdue;
 mod probe;
+mod room;
 mod slots;
 mod tail;
 mod tunnel;
@@ -44,7 +46,7 @@ use crate::http::cut::Cut;
 use crate::ids::{ProcessId, ProcessName};
 use crate::last_word::watch_over;
 use crate::logging::panic_text;
-use crate::pool::{Exit, FailureKind, Hand};
+use crate::pool::{Claim, Exit, FailureKind, Hand};
 use crate::restart::spawn::Endpoint;
 use crate::seccomp;
 use crate::sys::Unit;
@@ -130,14 +132,20 @@ struct IoThread {
     inbox: Inbox<ToThread>,
     clients: Slab<Client>,
     upstreams: Upstreams,
+    /// Connections that have got a slot and have not begun.
+    granted: VecDeque<(Box<Conn>, Claim)>,
     /// Clients that can go on without an event.
     todo: VecDeque<usize>,
     /// Connections to the app with more to read than one turn takes, once each.
     more: VecDeque<usize>,
     /// Clients with more to say or to take than one turn moves.
     later: VecDeque<usize>,
-    /// Clients whose connection to the app met a full backlog.
+    /// Clients whose connection to the app met a full backlog, or for which there was no descriptor.
     backlog: Vec<usize>,
+    /// Since when there is none for a connection to the app.
+    lacks_since: Option<Instant>,
+    /// Clients whose answer waits in the app because there is no room for it in a file.
+    lack_room: Vec<usize>,
     /// Sessions whose client has been told, and the app is not done.
     overdue: Vec<Overdue>,
     fate: Fate,
@@ -182,10 +190,13 @@ impl IoThread {
             poll,
             inbox,
             clients: Slab::new(),
+            granted: VecDeque::new(),
             todo: VecDeque::new(),
             more: VecDeque::new(),
             later: VecDeque::new(),
             backlog: Vec::new(),
+            lacks_since: None,
+            lack_room: Vec::new(),
             overdue: Vec::new(),
             fate: Fate::Lives,
             end_is_due: None,
@@ -206,7 +217,7 @@ impl IoThread {
 
     fn run(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
-        while !(self.gone && self.clients.is_empty()) {
+        while !(self.gone && self.clients.is_empty() && self.granted.is_empty()) {
             let due_back = self.due_back();
             let timeout = due_back.map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poll.poll(&mut events, timeout)
@@ -236,7 +247,8 @@ impl IoThread {
 
     /// When to look again without an event: at once when something is left to do.
     fn due_back(&mut self) -> Option<Instant> {
-        if !self.todo.is_empty()
+        if !self.granted.is_empty()
+            || !self.todo.is_empty()
             || !self.more.is_empty()
             || !self.later.is_empty()
             || !self.talkative.is_empty()
@@ -245,8 +257,9 @@ impl IoThread {
             return Some(self.desk.now);
         }
         let retry = (!self.backlog.is_empty()).then(|| self.desk.now + BACKLOG_RETRY);
+        let room = (!self.lack_room.is_empty()).then(|| self.desk.now + ROOM_AGAIN);
         let probe = self.probe.as_ref().map(Probe::next_deadline);
-        [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), self.end_is_due, retry, probe]
+        [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), self.end_is_due, retry, room, probe]
             .into_iter()
             .flatten()
             .min()
@@ -254,6 +267,7 @@ impl IoThread {
 
     /// rota did not run for so long: what has a limit had no chance meanwhile.
     fn put_off(&mut self, by: Duration) {
+        self.granted.iter_mut().for_each(|(conn, _)| conn.put_off(by));
         for (_, client) in &mut self.clients {
             client.conn.put_off(by);
             if let Some(exchange) = &mut client.exchange {
@@ -267,7 +281,8 @@ impl IoThread {
 
     /// Before the thread ends in the middle of everything.
     fn lose_all(&mut self) {
-        for request in self.clients.iter_mut().filter_map(|(_, client)| client.conn.request.as_mut()) {
+        let held = self.clients.iter_mut().map(|(_, client)| &mut client.conn);
+        for request in held.chain(self.granted.iter_mut().map(|(conn, _)| conn)).filter_map(|conn| conn.request.as_mut()) {
             request.entry.cause = Some(Cut::ThreadLost.reason());
         }
     }
@@ -331,6 +346,7 @@ impl IoThread {
 
     /// What was put off so that others had their turn.
     fn catch_up(&mut self) {
+        self.begin_granted();
         for _ in 0..self.todo.len() {
             let Some(key) = self.todo.pop_front() else { break };
             if self.clients.get(key).is_some_and(|client| client.exchange.is_none()) {
@@ -349,6 +365,9 @@ impl IoThread {
         }
         for key in std::mem::take(&mut self.backlog) {
             self.connect(key);
+        }
+        for key in std::mem::take(&mut self.lack_room) {
+            self.look_for_room(key);
         }
     }
 }
@@ -388,5 +407,7 @@ const BUFFER: usize = 64 * 1024;
 const EVENTS: usize = 512;
 /// The loop is flat; the deepest frames are the parser's and the logger's.
 const STACK: usize = 256 * 1024;
+/// Room for an answer is looked for again after this.
+const ROOM_AGAIN: Duration = Duration::from_millis(50);
 /// A full backlog is asked again after this.
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);

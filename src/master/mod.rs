@@ -4,7 +4,9 @@
 //! One mio event loop that nothing but readiness blocks. It starts and signals no process: what is wanted goes into the pool table, and the
 //! restart thread does it.
 
+mod accept;
 mod clients;
+mod crowd;
 pub mod listeners;
 mod operator;
 mod porter;
@@ -14,7 +16,6 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,14 +28,13 @@ use crate::config::Config;
 use crate::conn::answering;
 use crate::conn::desk::Desk;
 use crate::conn::intake::{self, Next};
-use crate::conn::socket::Socket;
+use crate::conn::room::Books;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox, Wake};
-use crate::http::accept::Form;
 use crate::http::head;
-use crate::http::refusal::{Answer, Refusal};
+use crate::http::refusal::Refusal;
 use crate::ids::GroupId;
 use crate::last_word;
 use crate::lock_file::LockFile;
@@ -46,6 +46,7 @@ use crate::signals::{self, Signals};
 use crate::table::{Logs, NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
 use clients::Clients;
+use crowd::Crowd;
 use listeners::Listener;
 use operator::Operations;
 use porter::{Opened, ToPorter};
@@ -67,8 +68,9 @@ pub struct Master {
     clients: Clients,
     /// That somebody does not speak the PROXY protocol as he should is not said again before this.
     strange_after: Option<Instant>,
-    /// That `limits.connections` is reached is not said again before this.
-    full_after: Option<Instant>,
+    crowd: Crowd,
+    /// Who has room for bodies in files.
+    room: Books,
     signals: Signals,
     control: ControlServer,
     watch: Watch,
@@ -133,7 +135,8 @@ impl Master {
             failed_after: None,
             clients: Clients::default(),
             strange_after: None,
-            full_after: None,
+            crowd: Crowd::default(),
+            room: Books::default(),
             signals,
             control,
             watch,
@@ -285,6 +288,7 @@ impl Master {
     }
 
     fn take_messages(&mut self) {
+        self.room.take_in(&self.shared.spool);
         let mut changed = false;
         while let Some(message) = self.inbox.take() {
             match message {
@@ -307,6 +311,7 @@ impl Master {
                         log::error!("server.control: epoll: {error}");
                     }
                 }
+                ToMaster::MakeRoom(need) => self.make_room(&need),
                 ToMaster::Changed => changed = true,
             }
         }
@@ -327,7 +332,9 @@ impl Master {
         if number < self.listeners.len() {
             // Whoever has connected already is served.
             while let Ok((socket, peer)) = self.listeners[number].accept() {
-                self.accepted(number, socket, peer);
+                if let Some(phase) = self.first_phase(number, peer) {
+                    self.accepted(socket, peer, phase);
+                }
             }
             self.listeners[number] = listener;
         } else {
@@ -338,79 +345,6 @@ impl Master {
     fn tell_porter(&self, message: ToPorter) {
         if let Ok(wake) = self.porter.send(message) {
             wake.wake();
-        }
-    }
-
-    /// Accepts in batches; what is left waits for the next turn.
-    fn accept(&mut self) {
-        if self.accept_after.is_some_and(|at| self.desk.now < at) {
-            return;
-        }
-        self.accept_after = None;
-        for i in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
-                if !self.listeners[i].ready {
-                    break;
-                }
-                match self.listeners[i].accept() {
-                    Ok((socket, peer)) => self.accepted(i, socket, peer),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[i].ready = false,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // The client was gone before it was accepted (accept(2)).
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => {
-                        if self.failed_after.is_none_or(|at| at <= self.desk.now) {
-                            log::warn!(
-                                "accept on {}: {error}; {} connections are open; trying again every {ACCEPT_PAUSE:?}",
-                                self.listeners[i].config,
-                                self.shared.connections.open()
-                            );
-                            self.failed_after = Some(self.desk.now + FULL_PAUSE);
-                        }
-                        self.accept_after = Some(self.desk.now + ACCEPT_PAUSE);
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn accepted(&mut self, listener: usize, mut socket: Socket, peer: Option<IpAddr>) {
-        let limits = &self.shared.server.limits;
-        if self.shared.connections.open() >= limits.connections {
-            if self.full_after.is_none_or(|at| at <= self.desk.now) {
-                log::warn!("limits.connections is reached: {} are open, more are answered 503 and closed", limits.connections);
-                self.full_after = Some(self.desk.now + FULL_PAUSE);
-            }
-            return self.turn_away(&mut socket, peer);
-        }
-        let phase = if self.listeners[listener].config.proxy_protocol { Phase::ProxyHeader } else { Phase::Head };
-        if phase == Phase::ProxyHeader && !self.shared.server.trusted_proxies.contains(peer) {
-            return self.stranger(listener, peer);
-        }
-        let Some(share) = self.share(peer) else { return self.turn_away(&mut socket, peer) };
-        let conn = Conn::new(socket, peer, phase, &self.shared.connections, share, self.shared.access_log.clone());
-        let key = self.conns.insert(Held { conn, registered: false });
-        let held = &mut self.conns[key];
-        self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.shared.server.timeouts.head);
-        self.advance(key);
-    }
-
-    /// One connection too many: it is told so, as far as its socket takes it at once, and closed. To keep it open for the sake of its answer
-    /// would be to have no limit.
-    fn turn_away(&mut self, socket: &mut Socket, peer: Option<IpAddr>) {
-        self.desk.out.clear();
-        // Without a page, of which its socket might not take all, and a flood would not be worth it.
-        let date = self.desk.date.at(self.desk.now);
-        let answer = Answer { date, head_only: false, keep: false, request_id: None, form: Form::Plain, page: None, plight: None };
-        Refusal::TooManyConnections.write(&mut self.desk.out, &answer);
-        let written = socket.write(&self.desk.out).unwrap_or(0);
-        let _ = socket.shut_write();
-        // A request that is there already: unread it would turn the close into a reset, which may destroy the answer (RFC 9112 9.6).
-        if let Ok(count @ 1..) = socket.read(&mut self.desk.scratch) {
-            let seen = &self.desk.scratch[..count.min(SEEN)];
-            let sent = written.saturating_sub(answering::head_len(&self.desk.out)) as u64;
-            self.shared.access_log.write_refused(seen, peer, &Refusal::TooManyConnections, sent);
         }
     }
 
@@ -641,11 +575,5 @@ const CONTROL: usize = 16;
 const CONTROL_TOKENS: usize = 64;
 const LISTENERS: usize = 256;
 const CONNS: usize = 1 << 20;
-/// Connections accepted from one listener before the others have their turn.
-const ACCEPTS: usize = 64;
-/// After EMFILE and the like: connections wait in the backlog until others have ended.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// As much of the request of a connection that is turned away as the log shows (bytes).
-const SEEN: usize = 4096;
 /// Between two words about one and the same flood.
 const FULL_PAUSE: Duration = Duration::from_secs(10);

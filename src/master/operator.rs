@@ -199,7 +199,7 @@ impl Operations {
                 .collect(),
             drained: self.shared.drained.load(Ordering::Relaxed),
             connections: self.shared.connections.open(),
-            spooled: self.shared.spool.used(),
+            spooled: self.shared.spool.bytes(),
             apps,
         }
     }

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use super::Master;
 use super::clients::Share;
+use crate::conn::visitor::Visitor;
 use crate::http::proxy_header::NoProxyHeader;
 
 impl Master {
-    /// The share of a new connection among those of its client, where these are limited. None: the client has `limits.per_client` already.
-    /// A trusted proxy has as many as it likes, because none of them is one client's.
-    #[expect(clippy::option_option, reason = "no, and without")]
-    pub(super) fn share(&mut self, peer: Option<IpAddr>) -> Option<Option<Share>> {
+    /// The share of a new connection among those of its client. None: the client has `limits.per_client` already. A trusted proxy has as
+    /// many as it likes, because none of them is one client's.
+    pub(super) fn share(&mut self, peer: Option<IpAddr>) -> Option<Share> {
         let server = &self.shared.server;
-        let most = server.limits.per_client;
-        let Some(client) = peer.filter(|_| most > 0 && !server.trusted_proxies.contains(peer)) else { return Some(None) };
-        let share = self.clients.one_more(client, most);
+        let is_limited = server.limits.per_client > 0 && peer.is_some() && !server.trusted_proxies.contains(peer);
+        let visitor = Visitor::of(peer);
+        let share = self.clients.one_more(visitor, if is_limited { server.limits.per_client } else { usize::MAX });
         if share.is_none() {
-            log::debug!("{client} has limits.per_client connections; one more is answered 503 and closed");
+            log::debug!("{visitor} has limits.per_client connections; one more is answered 503 and closed");
         }
-        share.map(Some)
+        share
     }
 
     /// A PROXY header was read, or what came is none.

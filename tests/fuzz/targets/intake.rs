@@ -153,7 +153,8 @@ impl Server {
         let (mut client, socket) = UnixStream::pair().expect("two sockets");
         client.set_nonblocking(true).and_then(|()| socket.set_nonblocking(true)).expect("two sockets");
         let socket = Socket::Unix(mio::net::UnixStream::from_std(socket));
-        let mut conn = Some(Conn::new(socket, None, Phase::Head, &self.shared.connections, None, self.shared.access_log.clone()));
+        let mut conn =
+            Some(Conn::new(socket, None, Phase::Head, &self.shared.connections, Default::default(), self.shared.access_log.clone()));
         let (mut taken, mut output) = (Vec::new(), Vec::new());
         let mut is_shut = false;
         while let Some(open) = &mut conn {

@@ -1,0 +1,133 @@
+//! Too many connections. The newest is taken: idle ones are dropped for it, those of the client first that has most of them, and never one with
+//! a request in hand. Connections lie on all event loops, so they are asked one after another group of clients, a moment each: those that have at
+//! least half as many as the busiest, a quarter, and so on, then all. When there is none to drop the newest is told so and closed.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{FULL_PAUSE, Held, Master};
+use crate::conn::Phase;
+use crate::conn::idle::DropIdle;
+use crate::conn::room::Need;
+use crate::conn::socket::Socket;
+use crate::handoff::Wake;
+use crate::table::ToThread;
+
+/// How far the search for a place is.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    /// Accepted, and without a place: whose it is, and what comes first on it.
+    pub(super) pending: Option<(Socket, Option<IpAddr>, Phase)>,
+    /// Since when clients with so many connections are asked; 0: all.
+    asked: Option<(Instant, usize)>,
+    /// All were asked in vain; not again before this.
+    in_vain_until: Option<Instant>,
+    /// That there are too many is not said again before this.
+    said_until: Option<Instant>,
+}
+
+impl Master {
+    /// There are as many connections as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.connections.open() >= self.shared.descriptors.connections
+    }
+
+    /// The connection that was accepted gets its place, or is told that there is none. False: it has to wait for that for a moment.
+    pub(super) fn seat_pending(&mut self) -> bool {
+        if self.crowd.pending.is_some() && !self.has_place() {
+            return false;
+        }
+        if let Some((socket, peer, phase)) = self.crowd.pending.take() {
+            self.accepted(socket, peer, phase);
+        }
+        true
+    }
+
+    /// True: there is a place, or none in the end.
+    fn has_place(&mut self) -> bool {
+        if !self.is_full() {
+            self.crowd.asked = None;
+            return true;
+        }
+        let now = self.desk.now;
+        if self.crowd.in_vain_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        let busiest = self.clients.busiest();
+        let least = match self.crowd.asked {
+            Some((at, _)) if now < at + ANSWER => {
+                self.accept_after = Some(at + ANSWER);
+                return false;
+            }
+            Some((_, 0)) => {
+                self.crowd.asked = None;
+                self.crowd.in_vain_until = Some(now + IN_VAIN);
+                self.say_full("all have a request in hand, more are answered 503 and closed".to_owned());
+                return true;
+            }
+            Some((_, least)) => least / 2,
+            None => busiest.map_or(1, |(_, open)| open.div_ceil(2)),
+        };
+        if let Some((visitor, open)) = busiest {
+            self.say_full(format!("idle ones are dropped, first those of whoever has most, {visitor} with {open}"));
+        }
+        // A few more than one, so that a flood need not ask for each.
+        let most = (self.shared.descriptors.connections / 64).clamp(1, AT_ONCE);
+        let asked = Arc::new(DropIdle { of: (least > 0).then(|| self.clients.with(least)), most });
+        if self.drop_idle(&asked) > 0 {
+            self.crowd.asked = None;
+            return true;
+        }
+        let state = self.shared.table.lock();
+        let wakes: Vec<_> = state.threads.values().filter_map(|thread| thread.send(ToThread::DropIdle(asked.clone())).ok()).collect();
+        drop(state);
+        wakes.into_iter().for_each(Wake::wake);
+        self.crowd.asked = Some((now, least));
+        self.accept_after = Some(now + ANSWER);
+        false
+    }
+
+    /// Of those that are here; how many.
+    fn drop_idle(&mut self, asked: &DropIdle) -> usize {
+        let conns = self.conns.iter().map(|(key, held)| (key, &*held.conn));
+        let chosen = asked.choose(conns, &self.shared.server.trusted_proxies);
+        for key in &chosen {
+            self.conns.remove(*key);
+        }
+        chosen.len()
+    }
+
+    fn say_full(&mut self, what: String) {
+        if self.crowd.said_until.is_none_or(|at| at <= self.desk.now) {
+            log::warn!("limits.connections is reached: {} are open; {what}", self.shared.descriptors.connections);
+            self.crowd.said_until = Some(self.desk.now + FULL_PAUSE);
+        }
+    }
+
+    /// Somebody finds no room for a body in a file: those here that have to leave do, and the other loops look too.
+    pub(super) fn make_room(&mut self, need: &Need) {
+        if !self.room.make_room(&self.shared.spool, need, self.desk.now) {
+            return;
+        }
+        let leaves = |held: &Held| {
+            let body = held.conn.request.as_ref().filter(|_| held.conn.phase == Phase::Body);
+            held.conn.output.must_leave() || body.is_some_and(|request| request.body.must_leave())
+        };
+        let leaving: Vec<usize> = self.conns.iter().filter(|(_, held)| leaves(held)).map(|(key, _)| key).collect();
+        for key in leaving {
+            self.advance(key);
+        }
+        let state = self.shared.table.lock();
+        let wakes: Vec<_> = state.threads.values().filter_map(|thread| thread.send(ToThread::MakeRoom).ok()).collect();
+        drop(state);
+        self.wakes.extend(wakes);
+    }
+}
+
+/// Connections that go at a time, of one event loop.
+const AT_ONCE: usize = 64;
+/// What the event loops have to drop theirs.
+const ANSWER: Duration = Duration::from_millis(5);
+/// Between two searches of which the first found nothing.
+const IN_VAIN: Duration = Duration::from_millis(200);
