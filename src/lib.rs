@@ -59,6 +59,12 @@
 //! directories ([`lock_file`]). The path of `server.health` is answered where a request is read (`conn::health`); how much of what an app
 //! prints gets into the journal decides `app_log::rate`.
 //!
+//! # Too much
+//!
+//! What waits for a slot is a list that the loop works off, whatever becomes of each. Room for large bodies ([`conn::room`]), connections
+//! (`master::crowd`, [`conn::idle`]) and [`descriptors`] are shared out: nobody is kept from what nobody else needs, and when others lack it
+//! those leave first that have most of it for longest.
+//!
 //! # A death
 //!
 //! Connections tell of the end of a process before the system does: `io_thread::death` holds what was in hand until the exit is known, and
