@@ -211,7 +211,7 @@ fn background(by: By, command: &str, env: &str, helps: &str) {
     let failure = || site.status()["apps"][0]["last_failure"].to_string();
     wait::until("the status says so", secs(10), || failure().contains("went into the background"));
     // Each try is one more of them; the one before is gone.
-    let tries = || fs::read_to_string(site.path("shared/pids")).unwrap_or_default().lines().count();
+    let tries = || site.log().lines().filter(|line| line.contains("went into the background (pid ")).count();
     wait::until("it was tried again", secs(30), || {
         assert!(alive(&site).len() <= 1, "{:?}", alive(&site));
         tries() >= 3
