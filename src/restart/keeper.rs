@@ -120,7 +120,13 @@ pub fn run() -> u8 {
         std::thread::sleep(PAUSE);
     }
     if let Some(tree) = tree {
-        tree.fell();
+        // rota is still on its way out of it.
+        for _ in 0..ROUNDS {
+            if tree.fell() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
     0
 }

@@ -98,11 +98,12 @@ impl Tree {
         self.controllers.iter().any(|one| one == controller)
     }
 
-    /// Leaves the groups, and removes those that are empty.
-    pub fn fell(&self) {
+    /// Leaves the groups, and removes those that are empty. True: nothing of them is left.
+    pub fn fell(&self) -> bool {
         let _ = fs::write(self.above.join(PROCS), "0");
         let _ = fs::remove_dir(self.base.join(MAIN));
         let _ = fs::remove_dir(&self.base);
+        !self.base.exists()
     }
 }
 
@@ -226,6 +227,27 @@ mod tests {
         assert_eq!(at("0::/elsewhere\n", part), None);
         assert_eq!(at("4:memory:/x\n", hybrid), None);
         assert_eq!(at("0::/\n", "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"), None);
+    }
+
+    #[test]
+    fn limits_are_written_where_their_controller_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = |controllers: &[&str]| Tree {
+            base: dir.path().to_owned(),
+            above: dir.path().to_owned(),
+            controllers: controllers.iter().map(|one| (*one).to_owned()).collect(),
+        };
+        let most = Most { processes: Some(4096), memory: Some(500 << 20), cpu: Some(150) };
+        let group = tree(&CONTROLLERS).branch("blog.1.7", &most).unwrap();
+        let read = |group: &Path, file: &str| fs::read_to_string(group.join(file)).ok();
+        assert_eq!(read(&group, "pids.max").as_deref(), Some("4096"));
+        assert_eq!(read(&group, "memory.max").as_deref(), Some("524288000"));
+        assert_eq!(read(&group, "memory.oom.group").as_deref(), Some("1"));
+        assert_eq!(read(&group, "cpu.max").as_deref(), Some("150000 100000"));
+        // Its name is taken.
+        let second = tree(&["memory"]).branch("blog.1.7", &Most { memory: None, ..most }).unwrap();
+        assert!(second.ends_with("blog.1.7-1"));
+        assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
     }
 
     #[test]

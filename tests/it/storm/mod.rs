@@ -110,6 +110,9 @@ fn rages(site: &Site, plan: &Plan, orders: &mut Orders, faults: &mut Faults, rng
     verdict::history(site, &told)?;
     let never = orders.releases.iter().filter(|(_, behaviour)| Release(behaviour).never_serves());
     verdict::answers(plan, &tally, &never.map(|(version, _)| version.clone()).collect::<Vec<_>>())?;
+    // rota is killed with this one, and nothing is to be left.
+    orders.give(&plan::Order::Deploy(Release("leaves_sessions")), site);
+    orders.collect()?;
     Ok(tally)
 }
 
