@@ -38,6 +38,11 @@ impl Credentials {
         Self { name: user.name.clone(), uid: user.uid, gid: user.gid, groups: user.groups() }
     }
 
+    /// The owner of a directory, whoever that is, and no groups but its own.
+    pub fn of_owner(uid: u32, gid: u32) -> Self {
+        Self { name: format!("uid {uid}"), uid, gid, groups: vec![gid] }
+    }
+
     /// For threads that act for no app: rota's own user, or one that nothing should belong to.
     pub fn own() -> Self {
         let (name, uid, gid) = match account() {

@@ -8,12 +8,14 @@
 //! | thread | where | does |
 //! | --- | --- | --- |
 //! | main | [`master::Porter`] | opens what is listened on late, makes anew what was removed, takes the files away at the end |
-//! | `rota-master` | [`master`] | accepts, reads first heads, routes, signals, control socket, restart files, queue limits |
+//! | `rota-master` | [`master`] | accepts, reads first heads, routes, signals, control socket, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-samples` | [`samples`] | memory of processes that have a limit, what all take when somebody asks for the status; sleeps otherwise |
-//! | `rota-releases` | [`release_watch`] | looks every few seconds whether the directories of what serves are still there |
-//! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: resolve, spawn, drain, signal, reap |
+//! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
+//! | `rota-records`, where there is a directory for them | [`record_writer`] | puts records on the disk |
+//! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
+//! | `APP: prepare`, `APP: open`, `APP: sweep`, one of each per app while there is something to do | [`errands`] | its release, command, variables and directories for a walk; the private directories of processes that are gone |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
 //! ([`conn::Conn`]) through mailboxes ([`handoff`]).
@@ -26,8 +28,15 @@
 //! # A file
 //!
 //! A path that names a public file is answered where the connection is, without a slot ([`conn::static_files`]; what the answer is decides
-//! [`http::static_file`]). The restart thread opens the directories when a release is resolved or accepted ([`conn::folders`]),
-//! and decides then which links lead out of them ([`conn::ways`]).
+//! [`http::static_file`]). An errand opens the directories when a release is prepared ([`conn::folders`]), and decides then which links lead out
+//! of them ([`conn::ways`]).
+//!
+//! # What an app could have made
+//!
+//! Its tree, its private directory, its links: whoever touches them may wait for ever, and may be led anywhere. That is done by errands alone
+//! ([`errands`]), each with the rights of the app's user, so that the kernel judges, within a budget, and by a deadline for whoever waits for it
+//! ([`restart`] gives up one that does not come back, which holds up its own app). Root reads one thing that an app names: an `env_file` that its
+//! user may not read, where the configured way is root's own from `/` on (`restart::env_file`).
 //!
 //! # A restart
 //!
@@ -69,7 +78,7 @@
 //!
 //! Connections tell of the end of a process before the system does: `io_thread::death` holds what was in hand until the exit is known, and
 //! `pool::deaths` judges it: what may have ended the process is named and not sent again. What serves and could not be started anew
-//! ([`pool::Lost`]; [`release_watch`] looks at its directory) is ended by nothing that can be put off.
+//! ([`pool::Lost`]; [`errands::lookout`] looks at its directory) is ended by nothing that can be put off.
 //!
 //! # Who may what
 //!
@@ -80,7 +89,8 @@
 //! | `io APP/N` | `rota`, or root's number where there is no such user | the app's user and groups | none, none to be had (no_new_privs) |
 //! | main | root's number | root's | to bind, and to change files: it opens what is listened on, and faces nobody |
 //! | `rota-restart` | root | root's | all: it starts processes as their users, and signals them |
-//! | `rota-master`, `rota-log`, `rota-samples`, `rota-releases` | root | root's | all, for now |
+//! | errands: `APP: look`, and what others do in its name | as `io APP/N` | the app's user and groups | none |
+//! | `rota-master`, `rota-log`, `rota-samples`, `rota-records` | root | root's | all, for now |
 //!
 //! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
 //! neither end rota by a signal to that thread nor take its processor away. Of an app that runs as root the thread is root, too. A file that a
@@ -121,6 +131,7 @@
 
 pub mod access_log;
 pub mod app_log;
+pub mod app_tree;
 pub mod cli;
 pub mod config;
 pub mod conn;
@@ -131,6 +142,7 @@ pub mod deadlines;
 pub mod descriptors;
 pub mod detect;
 pub mod dispatch;
+pub mod errands;
 pub mod handoff;
 pub mod http;
 pub mod ids;
@@ -145,8 +157,8 @@ pub mod once;
 pub mod plight;
 pub mod pool;
 pub mod printable;
+pub mod record_writer;
 pub mod records;
-pub mod release_watch;
 pub mod restart;
 pub mod router;
 mod safe_open;

@@ -160,6 +160,14 @@ pub fn as_user<T: Send>(user: &Identity, work: impl FnOnce() -> io::Result<T> + 
     Credentials::of(user).on_a_thread(work)
 }
 
+/// As [`as_user`] where rota is root and the user is not, else as whoever calls.
+pub fn as_app<T: Send>(user: Option<&Identity>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    match user.filter(|user| user.uid != 0 && rustix::process::geteuid().is_root()) {
+        Some(user) => as_user(user, work),
+        None => work(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! Under the lock: a look-up and a change, never a system call, never a log line. A message to another thread is put into its mailbox
 //! under the lock, so that "this process's thread is there" and "it has the connection" are one step; waking it comes after.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -21,6 +21,7 @@ use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
 use crate::descriptors::Descriptors;
+use crate::errands::Answer;
 use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
@@ -149,6 +150,10 @@ pub struct State {
     pub not_written: HashMap<GroupId, (String, Instant)>,
     /// Where rota is to listen and cannot yet; the porter alone changes it.
     pub not_listening: Vec<NotListening>,
+    /// What errands tell the restart thread, which takes it out.
+    pub answers: VecDeque<Answer>,
+    /// Private directories of each app that an errand has still to remove, while there is one ([`crate::errands::sweep`]).
+    pub sweeps: HashMap<String, Vec<String>>,
     /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
     pub folders: Vec<Arc<AppFolders>>,
 }

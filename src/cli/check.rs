@@ -16,8 +16,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Exit;
 use super::table::harmless;
+use crate::app_tree;
 use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
-use crate::detect::{Detected, disk};
+use crate::detect::Detected;
+use crate::errands::pace::Pace;
 use crate::ids::AppName;
 use crate::printable;
 use crate::restart::release;
@@ -175,9 +177,11 @@ fn detected_line(app: &AppConfig) -> Option<String> {
     Some(format!("app {}: runs {}, by {why}\n", app.name, harmless(&shell_words::join(command))))
 }
 
-/// In the directory that root names now. None: the configuration has a command.
+/// In the directory that root names now, as the app's user sees it. None: the configuration has a command.
 fn detected(app: &AppConfig) -> Option<Result<Detected, String>> {
-    app.start.command.is_none().then(|| disk::look(&app.start.root, app.start.bind))
+    let user = release::user(&app.start).ok().flatten();
+    let look = || Ok(app_tree::look(&app.start.root, app.start.bind, &Pace::of_command()));
+    app.start.command.is_none().then(|| safe_open::as_app(user.as_ref(), look).unwrap_or_else(|error| Err(error.to_string())))
 }
 
 fn describe(config: &Config) -> String {

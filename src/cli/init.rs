@@ -11,8 +11,10 @@ use super::Exit;
 use super::check;
 use super::say::{complain, print};
 use super::table::harmless;
+use crate::app_tree;
 use crate::config::{AppConfig, Bind, HostPattern, SourceFile, StopSignal, parse};
-use crate::detect::{Detected, PublicNeed, RailsFiles, disk};
+use crate::detect::{Detected, PublicNeed, RailsFiles};
+use crate::errands::pace::Pace;
 use crate::ids::AppName;
 
 /// What was asked for.
@@ -79,13 +81,13 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
         Some(name) => AppName::new(name).map_err(|bad| bad.to_string())?,
         None => name_of(&root)?,
     };
-    let found = disk::look(&root, None)?;
+    let found = app_tree::look(&root, None, &Pace::of_command())?;
     let user = match wish.user {
         Some(user) => Some((user.to_owned(), "as --user said")),
         None => user(metadata.uid(), Uid::effective()),
     };
     let hosts = hosts(wish.config, &name, &root);
-    let text = text(&name, root_text, &found, user.as_ref(), &hosts, disk::public_need(&root));
+    let text = text(&name, root_text, &found, user.as_ref(), &hosts, app_tree::public_need(&root, &Pace::of_command()));
     // What could not be read back would only be found out at the next start.
     let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };
     let main = SourceFile { path: PathBuf::from("rota.toml"), text: String::new() };

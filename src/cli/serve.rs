@@ -12,7 +12,7 @@ use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
 use crate::records::Record;
 use crate::records::disk::Store;
-use crate::{last_word, release_watch, restart, safe_open, sys};
+use crate::{last_word, restart, safe_open, sys};
 
 use super::Exit;
 use super::check::{self, Privileges, right_findings, user_findings};
@@ -98,7 +98,6 @@ pub fn serve(config: Config) -> Result<(), String> {
         state.pool.group_mut(group).remember(record.answered.clone());
         state.records.push(Arc::new(record));
     }
-    release_watch::start(master.shared().clone()).map_err(|error| format!("release thread: {error}"))?;
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
     let at = master.listens_on();
     let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };

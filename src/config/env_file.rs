@@ -48,8 +48,12 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadEnvFile> {
     })?;
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut variables = Vec::new();
+    let (mut line, mut counted) = (1, text.len() - rest.len());
     while !rest.is_empty() {
-        let line = line_of(bytes, text.len() - rest.len());
+        // Counted once: a file of empty lines is no work.
+        let at = text.len() - rest.len();
+        line += memchr::memchr_iter(b'\n', &bytes[counted..at]).count();
+        counted = at;
         let bad = |what| BadEnvFile { line, what };
         let (first, after) = split_line(rest);
         let trimmed = first.trim();

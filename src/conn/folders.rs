@@ -25,6 +25,8 @@ use crate::table::Shared;
 pub struct AppFolders {
     /// Of its releases, in the order in which they are asked.
     pub public: Vec<(Standing, Arc<Public>)>,
+    /// Releases that have no public directory.
+    pub without: Vec<PathBuf>,
     /// For X-Sendfile.
     pub sendfile: Option<Arc<Folder>>,
 }
@@ -117,6 +119,16 @@ pub enum Named<'f, 'n> {
 }
 
 impl AppFolders {
+    /// The public directory of a release, which may have none; None: that is not known.
+    pub fn public_of(&self, root: &Path) -> Option<Option<Arc<Public>>> {
+        let open = self.public.iter().find(|(_, public)| public.root == root).map(|(_, public)| Some(public.clone()));
+        open.or_else(|| self.without.iter().any(|without| without == root).then_some(None))
+    }
+
+    pub fn knows(&self, root: &Path) -> bool {
+        self.public_of(root).is_some()
+    }
+
     /// Looks for a public file: one system call when there is none, unless its name may be from another release.
     pub fn find<'f, 'n>(&'f self, name: &'n [u8]) -> Option<Named<'f, 'n>>
     where
@@ -428,7 +440,7 @@ mod tests {
         let (_three, earlier) = folder(&["old.css", "old-3f9a1c.css", "page"]);
         let public = [(good, Standing::Good), (coming, Standing::Lends), (earlier, Standing::Lends)];
         let public = public.map(|(folder, standing)| (standing, Arc::new(Public { root: PathBuf::new(), folder, ways: Vec::new() })));
-        let folders = AppFolders { public: public.into(), sendfile: None };
+        let folders = AppFolders { public: public.into(), ..AppFolders::default() };
         for (name, found) in [
             ("a.css", true),
             ("new.css", false),

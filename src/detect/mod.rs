@@ -1,4 +1,5 @@
-//! How an app is started, seen from what is in its root. Core: asks a [`Tree`] and decides; [`disk`] is the tree of a directory.
+//! How an app is started, seen from what is in its root. Core: asks a [`Tree`] and decides; `app_tree` is that
+//! of a directory.
 //!
 //! One file for each kind of app, in the order of `KINDS`; `servers` knows the app servers with their flags and stop signals, `line` reads
 //! the command lines of others (Procfile, package.json). A kind that recognises the app and cannot start it says what is missing; nothing
@@ -7,7 +8,6 @@
 pub mod background;
 mod binary;
 pub mod complaint;
-pub mod disk;
 mod frameworks;
 mod line;
 mod node;

@@ -1,8 +1,8 @@
 //! The master thread: accepts connections, reads their first heads, routes them and hands them to the I/O threads; takes signals and the
-//! control socket; watches restart files; keeps the connections that no process can take.
+//! control socket; keeps the connections that no process can take.
 //!
 //! One mio event loop that nothing but readiness blocks. It starts and signals no process: what is wanted goes into the pool table, and the
-//! restart thread does it.
+//! restart thread does it. It touches no path that an app could have made.
 
 mod accept;
 mod clients;
@@ -12,7 +12,6 @@ mod operator;
 mod porter;
 mod proxies;
 mod stopping;
-mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -52,7 +51,6 @@ use operator::Operations;
 use porter::{Opened, ToPorter};
 pub use porter::{Porter, not_locked};
 use stopping::Stopping;
-use watch::Watch;
 
 /// The master's own state.
 #[derive(Debug)]
@@ -73,7 +71,6 @@ pub struct Master {
     room: Books,
     signals: Signals,
     control: ControlServer,
-    watch: Watch,
     porter: Mailbox<ToPorter>,
     operations: Operations,
     conns: Slab<Held>,
@@ -124,7 +121,6 @@ impl Master {
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
         let opened = Opened { doors, waiting, control: file, control_group: group, lock };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
-        let watch = Watch::new(registry, WATCH, (0..).map(GroupId).zip(shared.apps.iter().map(|app| &**app)));
         let master = Self {
             operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,
             shared,
@@ -139,7 +135,6 @@ impl Master {
             room: Books::default(),
             signals,
             control,
-            watch,
             porter: to_porter,
             conns: Slab::new(),
             desk: Desk::new(BUFFER),
@@ -189,7 +184,6 @@ impl Master {
                 self.event(event);
             }
             self.take_messages();
-            self.take_changes();
             self.shared.app_log.tick(self.desk.now);
             self.pass_deadlines();
             self.accept();
@@ -210,13 +204,13 @@ impl Master {
     /// When to look again without an event.
     fn due_back(&mut self) -> Option<Instant> {
         let accept = self.accept_after.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        if accept || !self.todo.is_empty() || self.watch.is_ready() || self.inbox.before_sleep() {
+        if accept || !self.todo.is_empty() || self.inbox.before_sleep() {
             return Some(self.desk.now);
         }
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
-        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), self.watch.next_deadline()];
+        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline()];
         own.into_iter().chain([queue, stopping, watchdog]).flatten().min()
     }
 
@@ -245,8 +239,6 @@ impl Master {
             }
         } else if token == SIGNALS {
             self.take_signals();
-        } else if token == WATCH {
-            self.watch.wake();
         } else if token == WAKER {
             // Its messages are taken after the events.
         } else if (CONTROL..CONTROL + CONTROL_TOKENS).contains(&token.0) {
@@ -570,7 +562,6 @@ const BUFFER: usize = 64 * 1024;
 const THREAD: &str = "rota-master";
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const WATCH: Token = Token(2);
 const CONTROL: usize = 16;
 const CONTROL_TOKENS: usize = 64;
 const LISTENERS: usize = 256;

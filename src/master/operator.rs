@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -129,20 +129,16 @@ impl Operations {
         Ok((state, group))
     }
 
-    /// The release that a rollback goes to; None: something is under way, and is called off instead. The disk is looked at without the lock.
+    /// The release that a rollback goes to, if it is on the disk, which the errand that prepares the walk will see; None: something is under way,
+    /// and is called off instead.
     fn previous(&self, app: &str) -> Result<Option<PathBuf>, String> {
         let state = self.shared.table.lock();
         let group = self.find(&state, app)?;
         if state.pool.group(group).can_abort() {
             return Ok(None);
         }
-        let record = state.records[group.index()].clone();
-        drop(state);
-        let previous = record.previous(|release| release.is_dir()).map(Path::to_owned);
-        previous.map(Some).ok_or_else(|| match record.earlier.len() {
-            0 => format!("{app}: no release before this one is known; `rota deploy {app} DIR` takes any"),
-            known => format!("{app}: the {known} releases that served before are not on the disk any more"),
-        })
+        let previous = state.records[group.index()].earlier.last().cloned();
+        previous.map(Some).ok_or_else(|| format!("{app}: no release before this one is known; `rota deploy {app} DIR` takes any"))
     }
 
     /// `samples`: by pid, as far as they are known.

@@ -97,7 +97,6 @@ impl Master {
             self.shared.connections.open(),
             drain.as_secs()
         );
-        self.watch.close(self.poll.registry());
         self.tell_porter(ToPorter::Close);
         self.shared.stopping.store(true, Ordering::Relaxed);
         let turn_away_at = self.desk.now + GRACE;

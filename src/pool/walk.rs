@@ -163,6 +163,11 @@ impl<W> Group<W> {
         self.last_asked > then
     }
 
+    /// The answer to [`Step::Resolve`] of this generation is waited for.
+    pub fn is_preparing(&self, generation: Generation) -> bool {
+        self.resolving.as_ref().is_some_and(|ask| ask.generation == generation)
+    }
+
     /// The answer to [`Step::Resolve`]; Err: the request fails, and what was under way goes on. A first start tries again.
     pub fn resolved(&mut self, generation: Generation, result: Result<(), Failure>, now: Instant) {
         let Some(ask) = self.resolving.take_if(|ask| ask.generation == generation) else { return };

@@ -81,7 +81,10 @@ impl Record {
     /// served before (if that is still there: `is_there`).
     pub fn directory(&self, aim: &Aim, first: bool, named: &Path, is_there: impl Fn(&Path) -> bool) -> PathBuf {
         match (aim, &self.good) {
-            (Aim::Deploy(directory) | Aim::Rollback(directory), _) => directory.to_path_buf(),
+            (Aim::Deploy(directory), _) => directory.to_path_buf(),
+            // It was the one before when this was asked for, and nobody had looked.
+            (Aim::Rollback(directory), _) if is_there(directory) => directory.to_path_buf(),
+            (Aim::Rollback(directory), _) => self.previous(is_there).unwrap_or(directory).to_path_buf(),
             (Aim::Root | Aim::AllAtOnce, Some(good)) if (first || self.passed_over.as_deref() == Some(named)) && is_there(good) => {
                 good.clone()
             }

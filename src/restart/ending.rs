@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Restart, Survivors};
 use crate::config::StopSignal;
+use crate::errands::sweep;
 use crate::ids::{GroupId, ProcessId, ProcessName};
 use crate::pool::{Exit, Signal, SignalTo};
 use crate::sys::{self, AnyEnded, Look, Seen};
@@ -67,6 +68,7 @@ impl Restart {
                 log::debug!("{}: {error}", group.display());
             }
             log::info!("{name} pid {}: gone", living.pid);
+            sweep::remove(&self.shared, name.app.as_str(), living.dir.let_go().into_iter().collect());
         }
         self.count_survivors();
         self.close_folders(id.group);

@@ -1,28 +1,47 @@
 //! Reads the files of `env_file`, whenever a release is resolved.
 //!
-//! As root, with the rights of the app's user: what the user could put into its own files' place, a symlink to another's secrets, it could
-//! then read itself. A file that the user may not read, as secrets are kept best, is read as root where nobody but root can have put it
-//! (the module `safe_open`). Errors name the file and the line and never what stands there.
+//! With the rights of the app's user: what the user could put into its own files' place, a symlink to another's secrets, it could then read
+//! itself. A file that the user may not read, as secrets are kept best, is read as root where the configuration says so by a way that nobody but
+//! root can have laid, as it is written there (the module `safe_open`): a `current` of the app's leads root nowhere. Errors name the file and the
+//! line and never what stands there.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::release::Identity;
+use crate::app_tree::open_regular;
 use crate::config::{Bind, env_file, sets_itself};
+use crate::errands::pace::Pace;
 use crate::safe_open;
 
-/// Names and values of all files, in their order. `root`: of the release, from which relative paths are seen. `user`: whom the app runs as,
-/// where that is not rota's own user.
-pub fn read(paths: &[PathBuf], root: &Path, bind: Option<Bind>, user: Option<&Identity>) -> Result<Vec<(String, String)>, String> {
+/// From where relative paths are seen.
+#[derive(Clone, Copy, Debug)]
+pub struct From<'a> {
+    /// The app's root, as the configuration has it.
+    pub configured: &'a Path,
+    /// What that names now.
+    pub named: Option<&'a Path>,
+    /// Of the release.
+    pub root: &'a Path,
+}
+
+/// Names and values of all files, in their order. `user`: whom the app runs as, where that is not rota's own user.
+pub fn read(
+    paths: &[PathBuf],
+    from: From<'_>,
+    bind: Option<Bind>,
+    user: Option<&Identity>,
+    pace: &Pace,
+) -> Result<Vec<(String, String)>, String> {
     let mut variables = Vec::new();
-    for path in paths {
-        let path = root.join(path);
+    for configured in paths {
+        let path = from.root.join(configured);
+        pace.begin(format!("reading env_file {}", path.display()));
         let failed = |what: String| format!("env_file {}: {what}", path.display());
-        let bytes = contents(&path, user).map_err(|error| failed(error.to_string()))?;
+        let bytes = contents(&path, configured, from, user).map_err(|error| failed(error.to_string()))?;
         for variable in env_file::parse(&bytes).map_err(|bad| failed(bad.to_string()))? {
             if sets_itself(&variable.name, bind) {
                 return Err(failed(format!("line {}: rota sets this variable itself, for each process: leave it out", variable.line)));
@@ -33,22 +52,30 @@ pub fn read(paths: &[PathBuf], root: &Path, bind: Option<Bind>, user: Option<&Id
     Ok(variables)
 }
 
-fn contents(path: &Path, user: Option<&Identity>) -> io::Result<Vec<u8>> {
-    let other = user.filter(|user| user.uid != 0 && rustix::process::geteuid().is_root());
-    let Some(user) = other else { return bytes(&open(path)?) };
-    match safe_open::as_user(user, || open(path)) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let opened = safe_open::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, &user.groups());
-            bytes(&opened.map_err(|error| io::Error::new(error.kind(), format!("user {} may not read it; {error}", user.name)))?)
+fn contents(path: &Path, configured: &Path, from: From<'_>, user: Option<&Identity>) -> io::Result<Vec<u8>> {
+    // Read where it is opened: a disk that may be slow is the app's.
+    let read = safe_open::as_app(user, || bytes(&open_regular(path)?));
+    match (read, user.filter(|user| user.uid != 0 && rustix::process::geteuid().is_root())) {
+        (Err(error), Some(user)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let why = |error: io::Error| io::Error::new(error.kind(), format!("user {} may not read it; {error}", user.name));
+            bytes(&as_root(path, configured, from, &user.groups()).map_err(why)?).map_err(why)
         }
-        opened => bytes(&opened?),
+        (read, _) => read,
     }
 }
 
-/// A FIFO must not hold us up, and a terminal not become ours.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+/// `path` is absolute, `configured` as it was written.
+fn as_root(path: &Path, configured: &Path, from: From<'_>, groups: &[u32]) -> io::Result<File> {
+    if configured.is_relative() {
+        // Seen from a directory that is the configuration's own choice, and no link on the way to it anybody else's.
+        safe_open::check_way(&from.configured.join("file"), groups)?;
+        let is_chosen = from.named.is_some_and(|named| named == from.root || named.parent() == from.root.parent());
+        if !is_chosen {
+            let text = format!("{} is not what {} names", from.root.display(), from.configured.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+    }
+    safe_open::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, groups)
 }
 
 fn bytes(file: &File) -> io::Result<Vec<u8>> {
@@ -77,12 +104,20 @@ mod tests {
         expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
+    fn pace() -> Pace {
+        Pace::new(std::time::Duration::from_secs(60))
+    }
+
+    fn from(root: &Path) -> From<'_> {
+        From { configured: root, named: Some(root), root }
+    }
+
     #[test]
     fn files_are_read_in_their_order_and_seen_from_the_release() {
         let (dir, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(dir.path().join("base"), "A=1\nB=1\n").unwrap();
         fs::write(root.path().join(".env"), "B=2\n").unwrap();
-        let read = |paths: &[PathBuf]| read(paths, root.path(), Some(Bind::Unix), None);
+        let read = |paths: &[PathBuf]| read(paths, from(root.path()), Some(Bind::Unix), None, &pace());
         let paths = [dir.path().join("base"), PathBuf::from(".env")];
         assert_eq!(read(&paths).unwrap(), variables(&[("A", "1"), ("B", "1"), ("B", "2")]));
         fs::write(root.path().join(".env"), "B=2\nSOCKET=secret\n").unwrap();
@@ -121,12 +156,51 @@ mod tests {
         }
         symlink(at("secret"), at("theirs/link")).unwrap();
         fs::hard_link(at("secret"), at("theirs/hard")).unwrap();
-        let read = |path: &str| read(&[path.into()], dir.path(), Some(Bind::Unix), Some(&user));
+        let read = |path: &str| read(&[path.into()], from(dir.path()), Some(Bind::Unix), Some(&user), &pace());
         assert_eq!(read("secret").unwrap(), variables(&[("KEY", "value")]));
         assert_eq!(read("theirs/.env").unwrap(), variables(&[("OWN", "1")]));
         for planted in ["theirs/link", "theirs/hard"] {
             let refused = read(planted).unwrap_err();
             assert!(refused.contains("user nobody may not read it; ") && refused.contains("/theirs belongs to uid "), "{refused}");
+        }
+    }
+    #[test]
+    fn a_root_that_an_app_s_user_switches_leads_root_to_no_other_app_s_secrets() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let user = identity("nobody", None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["shop", "blog", "ours/1", "ours/2"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        for name in ["shop", "ours/1", "ours/2"] {
+            fs::write(at(name).join(".env"), "KEY=value\n").unwrap();
+            fs::set_permissions(at(name).join(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        chown(at("blog"), Some(user.uid), Some(user.gid)).unwrap();
+        symlink(at("shop"), at("blog/current")).unwrap();
+        symlink(at("shop"), at("theirs")).unwrap();
+        std::os::unix::fs::lchown(at("theirs"), Some(user.uid), Some(user.gid)).unwrap();
+        symlink("1", at("ours/current")).unwrap();
+        let read = |configured: &str, named: &str, root: &str| {
+            let (configured, named, root) = (at(configured), at(named), at(root));
+            let from = From { configured: &configured, named: Some(&named), root: &root };
+            read(&[".env".into()], from, Some(Bind::Unix), Some(&user), &pace())
+        };
+        for (configured, root, why) in [
+            ("blog/current", "shop", "/blog belongs to uid "),
+            ("theirs", "shop", "/theirs belongs to uid "),
+            ("ours/current", "shop", "/shop is not what "),
+        ] {
+            let named = if configured == "ours/current" { "ours/1" } else { root };
+            let refused = read(configured, named, root).unwrap_err();
+            assert!(refused.contains("user nobody may not read it; ") && refused.contains(why), "{configured}: {refused}");
+        }
+        for root in ["ours/1", "ours/2"] {
+            assert_eq!(read("ours/current", "ours/1", root).unwrap(), variables(&[("KEY", "value")]), "{root}");
         }
     }
 }

@@ -1,45 +1,69 @@
-//! Opens the directories that an app's files are sent from, whenever it changes which releases those are.
+//! Which directories an app's files are sent from, whenever it changes which releases those are. Errands open them
+//! ([`crate::errands::folders`]); what is open already stays as it is.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Restart;
-use crate::config::AppConfig;
-use crate::conn::folders::{AppFolders, Folder, Links, Public, Reader, Standing};
-use crate::conn::ways::{self, Contents, Tree};
+use crate::conn::folders::{AppFolders, Public, Standing};
+use crate::errands::folders::Opened;
+use crate::errands::prepare;
 use crate::ids::GroupId;
-use crate::printable::clean;
 use crate::records::Record;
 use crate::table::State;
 
 impl Restart {
-    /// `begun`: the release of a walk that begins with this, opened anew, as it may have been changed in place; the log says what of its files is
-    /// not sent. Others that are open stay as they are: a link that an app has made since its start is none of those that are followed.
-    pub(super) fn open_folders(&self, group: GroupId, begun: Option<&Path>) {
-        let app = self.shared.app(group);
-        let config = &app.files;
+    /// The releases whose public directories a walk that begins now wants open, and that are not.
+    pub(super) fn to_open(&self, group: GroupId) -> Vec<PathBuf> {
         let state = self.shared.table.lock();
-        let Some(newest) = state.newest_release(group).cloned() else { return };
-        let lending = lending(&state, group);
-        let before = state.folders.get(group.index()).cloned();
+        let known = state.folders.get(group.index());
+        let lending = lending(&state, group).into_iter().map(|(root, _)| root);
+        lending.filter(|root| known.is_none_or(|known| !known.knows(root))).collect()
+    }
+
+    /// `opened`: by an errand, in place of what was open before; others stay as they are: a link that an app has made since its start is none of
+    /// those that are followed.
+    pub(super) fn set_folders(&mut self, group: GroupId, opened: Option<Opened>) {
+        let files = &self.shared.app(group).files;
+        if files.public.directory().is_none() && files.sendfile_root.is_none() {
+            return;
+        }
+        // Of an absolute path there is only one directory, whatever serves.
+        let most = if files.public.directory().is_some_and(Path::is_absolute) { 1 } else { RELEASES };
+        let state = self.shared.table.lock();
+        let before = state.folders.get(group.index()).cloned().unwrap_or_default();
+        let lending: Vec<(PathBuf, Standing)> = lending(&state, group).into_iter().take(most).collect();
+        let user = state.newest_release(group).map(|release| release.user.clone());
         drop(state);
 
-        let reader = newest.user.as_ref().map(|user| Arc::new(Reader::of(user)));
-        let opening = Opening { app, reader: reader.as_ref(), begun };
-        // Of an absolute path there is only one directory, whatever serves.
-        let most = if config.public.directory().is_some_and(Path::is_absolute) { 1 } else { RELEASES };
-        let releases = lending.into_iter().take(most);
-        let known =
-            |root: &Path| before.iter().flat_map(|before| &before.public).find(|(_, public)| public.root == root && begun != Some(root));
-        let public = |root: PathBuf| known(&root).map(|(_, public)| public.clone()).or_else(|| opening.public(root).map(Arc::new));
-        let public = releases.filter_map(|(root, standing)| Some((standing, public(root)?))).collect();
-        let sendfile = config.sendfile_root.as_ref().and_then(|path| {
-            let opened = Folder::new(None, path, Links::Beneath, reader.clone());
-            opened.inspect_err(|error| log::error!("{}: sendfile_root {}: {error}", app.name, path.display())).ok()
-        });
-        self.set_folders(group, AppFolders { public, sendfile: sendfile.map(Arc::new) });
+        let mut folders = AppFolders { public: Vec::new(), without: Vec::new(), sendfile: before.sendfile.clone() };
+        let mut unknown = Vec::new();
+        for (root, standing) in lending {
+            let new = opened.as_ref().and_then(|opened| opened.of(&root)).cloned();
+            match new.or_else(|| before.public_of(&root)) {
+                Some(Some(public)) => folders.public.push((standing, public)),
+                Some(None) => folders.without.push(root),
+                None => unknown.push(root),
+            }
+        }
+        if let Some(opened) = opened {
+            folders.sendfile = opened.sendfile;
+        }
+        self.put_folders(group, folders);
+        if let (Some(user), false) = (user, unknown.is_empty() || self.opening.contains(&group)) {
+            match prepare::open(&self.shared, group, user, unknown) {
+                Ok(()) => drop(self.opening.insert(group)),
+                Err(error) => log::warn!("{}: public directories: {error}; their files are left to the app", self.shared.app(group).name),
+            }
+        }
+    }
+
+    /// What lends files was opened.
+    pub(super) fn opened(&mut self, group: GroupId, opened: Opened) {
+        self.opening.remove(&group);
+        let sendfile = self.shared.table.lock().folders.get(group.index()).and_then(|folders| folders.sendfile.clone());
+        self.set_folders(group, Some(Opened { sendfile, ..opened }));
     }
 
     /// A process is gone: a release that was not accepted has no pages any more when that was its last.
@@ -53,10 +77,10 @@ impl Restart {
             return;
         }
         let public = folders.public.iter().filter(stays).cloned().collect();
-        self.set_folders(group, AppFolders { public, sendfile: folders.sendfile.clone() });
+        self.put_folders(group, AppFolders { public, without: folders.without.clone(), sendfile: folders.sendfile.clone() });
     }
 
-    fn set_folders(&self, group: GroupId, folders: AppFolders) {
+    fn put_folders(&self, group: GroupId, folders: AppFolders) {
         let mut state = self.shared.table.lock();
         if state.folders.len() <= group.index() {
             state.folders.resize_with(group.index() + 1, Arc::default);
@@ -93,40 +117,6 @@ fn releases(record: &Record, shown: impl Iterator<Item = PathBuf>) -> Vec<(PathB
         }
     }
     roots
-}
-
-/// What is the same for all releases of an app.
-struct Opening<'a> {
-    app: &'a AppConfig,
-    reader: Option<&'a Arc<Reader>>,
-    begun: Option<&'a Path>,
-}
-
-impl Opening<'_> {
-    /// None: the release has no such directory.
-    fn public(&self, root: PathBuf) -> Option<Public> {
-        let path = self.app.files.public.directory()?;
-        let shown = root.join(path);
-        let opened = match self.app.files.public_links {
-            true => Folder::new(Some(&root), path, Links::Anywhere, self.reader.cloned()).map(|folder| (folder, Contents::default())),
-            false => Tree::of(&self.app.start.root, &root).and_then(|tree| ways::open(&tree, &root, path, self.reader)),
-        };
-        match opened {
-            Ok((folder, contents)) => {
-                if self.begun == Some(&root) {
-                    let refused = contents.links.iter().filter_map(|link| link.refusal(&shown));
-                    refused.for_each(|text| log::warn!("{}: {}", self.app.name, clean(text.as_bytes())));
-                }
-                let ways = contents.links.into_iter().filter_map(|link| link.way.ok()).collect();
-                Some(Public { root, folder, ways })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                log::warn!("{}: public directory {}: {error}; its files are left to the app", self.app.name, shown.display());
-                None
-            }
-        }
-    }
 }
 
 /// The one that serves, one that is coming, and three before them. Each costs a descriptor, and a look for a name that may be from it.

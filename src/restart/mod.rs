@@ -14,30 +14,40 @@ pub mod interpreter;
 pub mod keeper;
 pub mod memory;
 mod owned;
+mod preparing;
+pub mod private_dir;
 pub mod release;
+mod saving;
 pub mod shim;
 pub mod spawn;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::dispatch;
+use crate::errands::{Answer, lookout, sweep};
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
 use crate::last_word;
 use crate::pool::{Claim, Failure, FailureKind, Step, WhyCut, span};
+use crate::record_writer::{self, Wish};
 use crate::records::disk::Store;
 use crate::sys::cgroup::Tree;
 use crate::sys::{self, Unit};
 use crate::table::{Shared, ToMaster, ToThread};
 use keeper::Keeper;
 use owned::{Owned, Survivors};
-use spawn::{LaunchRequest, Launched, PrivateDir};
+use preparing::Preparing;
+use private_dir::PrivateDir;
+use saving::Saves;
+use spawn::{LaunchRequest, Launched};
 
 /// The thread's own books.
 struct Restart {
@@ -51,8 +61,13 @@ struct Restart {
     tree: Option<Tree>,
     /// What has outlived its process and may.
     survivors: Vec<Survivors>,
-    /// None: nothing can be written down.
-    store: Option<Store>,
+    /// Has records written down; None: nothing can be.
+    writer: Option<Sender<Wish>>,
+    saves: HashMap<GroupId, Saves>,
+    /// Errands that prepare a walk, of each app one at most.
+    preparing: HashMap<GroupId, Preparing>,
+    /// Apps of which an errand opens public directories.
+    opening: HashSet<GroupId>,
     living: HashMap<ProcessId, Living>,
     /// Of each app the generation that its record has as good.
     written: HashMap<GroupId, Generation>,
@@ -66,6 +81,8 @@ struct Restart {
     orphans_due: Option<Instant>,
     /// When that was done last.
     orphans_seen: Option<Instant>,
+    /// When the last process was gone of a server that is to end.
+    stopped: Option<Instant>,
 }
 
 /// What this thread keeps of a process that is not gone.
@@ -75,12 +92,13 @@ struct Living {
     stop: StopSignal,
     nice: i32,
     owned: Owned,
-    /// Its socket's directory, removed with this.
-    _dir: PrivateDir,
+    /// Its socket's directory.
+    dir: PrivateDir,
 }
 
 /// Starts the thread. It ends when the pool is stopped.
 pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let writer = store.map(|store| record_writer::start(shared.clone(), store)).transpose()?;
     last_word::start(NAME, STACK, move || {
         let program = PathBuf::from("/proc/self/exe");
         let mut restart = Restart {
@@ -90,7 +108,10 @@ pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io:
             keeper: None,
             tree: None,
             survivors: Vec::new(),
-            store,
+            writer,
+            saves: HashMap::new(),
+            preparing: HashMap::new(),
+            opening: HashSet::new(),
             living: HashMap::new(),
             written: HashMap::new(),
             kills_for_memory: sys::kills_for_memory(),
@@ -98,6 +119,7 @@ pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io:
             told: Vec::new(),
             orphans_due: None,
             orphans_seen: None,
+            stopped: None,
         };
         restart.run();
         restart.shared.table.lock().pool.is_stopped()
@@ -110,6 +132,11 @@ enum Work {
     Reap,
     /// It need not stand aside any more.
     StepUp(ProcessId),
+    Answer(Answer),
+    /// Its preparation takes longer than it may.
+    GiveUp(GroupId),
+    /// Its record is not on the disk in time.
+    Unsaved(GroupId),
     /// Leaders are gone; is anything left of their groups?
     Look(Vec<ProcessId>),
     /// A generation has proved itself after its walk had ended: it was overtaken.
@@ -130,22 +157,35 @@ impl Restart {
         }
         self.plant();
         self.keep();
+        for group in (0..self.shared.apps.len()).map(|index| GroupId(index as u16)) {
+            if let Err(error) = lookout::start(&self.shared, group) {
+                log::error!("{}: a thread that watches its files: {error}", self.shared.app(group).name);
+            }
+        }
+        for (app, names) in sweep::leftovers(&self.shared.server.run_dir) {
+            sweep::remove(&self.shared, &app, names);
+        }
         loop {
             last_word::fault(NAME);
             match self.next() {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
                 Work::StepUp(id) => self.step_up(id),
+                Work::Answer(answer) => self.hear(answer),
+                Work::GiveUp(group) => self.give_up(group),
+                Work::Unsaved(group) => self.stop_waiting(group, saving::SAVED_IN),
                 Work::Look(lingering) => self.look(&lingering),
                 Work::Orphans(orphans) => self.tell_orphans(orphans),
                 Work::Accept(group, generation) => self.accept(group, generation),
                 Work::WriteAgain(group) => self.write_again(group),
                 Work::Late(by) => {
+                    self.put_off_preparing(by);
                     log::warn!("rota did not run for {:.1} s; what became due meanwhile is looked at first", by.as_secs_f64())
                 }
                 Work::End => break,
             }
         }
+        self.stop_all_waiting();
         if let Some(tree) = &self.tree {
             tree.fell();
         }
@@ -171,6 +211,9 @@ impl Restart {
             if let Some(id) = state.through_boot.pop() {
                 return Work::StepUp(id);
             }
+            if let Some(answer) = state.answers.pop_front() {
+                return Work::Answer(answer);
+            }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);
             }
@@ -182,11 +225,18 @@ impl Restart {
             if let Some((group, good)) = good.into_iter().find(|(group, good)| self.written.get(group) != Some(good)) {
                 return Work::Accept(group, good);
             }
+            if let Some(group) = self.overdue(now) {
+                return Work::GiveUp(group);
+            }
+            if let Some(group) = self.unsaved(now) {
+                return Work::Unsaved(group);
+            }
             let again = state.not_written.iter().map(|(group, (_, at))| (*at, *group)).min();
             if let Some((_, group)) = again.filter(|(at, _)| *at <= now) {
                 return Work::WriteAgain(group);
             }
-            if state.pool.is_stopped() {
+            let ends = state.pool.is_stopped().then(|| *self.stopped.get_or_insert(now) + LAST_SWEEP);
+            if ends.is_some_and(|at| at <= now || (state.sweeps.is_empty() && !self.is_saving())) {
                 return Work::End;
             }
             let lingering: Vec<_> = state.pool.groups().flat_map(|group| group.lingering()).map(|(id, _)| id).collect();
@@ -195,12 +245,28 @@ impl Restart {
             }
             looked = true;
             let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).chain(self.orphans_due).min();
+            deadline = deadline.into_iter().chain(ends).chain(self.waits()).min();
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }
             self.due_back = deadline;
             state = shared.table.wait(state, deadline, now);
         }
+    }
+
+    /// Of what others do for this thread: when it is not waited for any longer.
+    fn waits(&self) -> impl Iterator<Item = Instant> {
+        let prepared = self.preparing.values().filter_map(Preparing::deadline);
+        prepared.chain(self.saves.values().filter_map(Saves::deadline))
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        match answer {
+            Answer::Prepared(group, generation, result) => self.prepared(group, generation, result),
+            Answer::Opened(group, opened) => self.opened(group, opened),
+            Answer::Saved(group, serial, result) => self.saved(group, serial, result),
+        }
+        self.shared.tell_master();
     }
 
     fn act(&mut self, step: Step<Box<Conn>>) {
@@ -306,7 +372,7 @@ impl Restart {
         let pid = unit.leader;
         let unit = Arc::new(unit);
         let owned = Owned::new(unit.clone());
-        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, owned, _dir: dir });
+        self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, owned, dir });
         if let Some(keeper) = &mut self.keeper
             && let Err(error) = keeper.born(&unit)
         {
@@ -415,4 +481,6 @@ const AFTER_SLEEP: Duration = Duration::from_secs(1);
 /// How often a group whose leader is gone is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 const NAME: &str = "rota-restart";
+/// For records, and for what the last processes left on the disk; the next start of rota removes the rest.
+const LAST_SWEEP: Duration = Duration::from_secs(1);
 const STACK: usize = 512 * 1024;

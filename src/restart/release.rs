@@ -2,17 +2,20 @@
 //! look at nothing else: not at the configuration, not at a symlink that may have moved on.
 
 use std::ffi::CString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::env_file;
+use crate::app_tree;
 use crate::config::{Bind, CONCURRENCY, SpawnAttributes, StartConfig, StopSignal};
 use crate::credentials::Credentials;
-use crate::detect::{self, Detected, disk};
+use crate::detect::Detected;
+use crate::errands::lookout;
+use crate::errands::pace::Pace;
+use crate::errands::watch::way::Way;
 use crate::pool::{Failure, FailureKind};
-use crate::release_watch;
+use crate::safe_open;
 
 /// What processes of one generation are started from.
 #[derive(Clone, Debug)]
@@ -20,7 +23,7 @@ pub struct Release {
     /// Without symlinks.
     pub root: PathBuf,
     /// Which directory that is, whatever its name becomes.
-    pub identity: Option<release_watch::Identity>,
+    pub identity: Option<lookout::Identity>,
     /// What the app's root named when this was resolved; None: nothing.
     pub named: Option<PathBuf>,
     pub command: Vec<String>,
@@ -61,35 +64,37 @@ impl Identity {
     }
 }
 
-/// Resolves what the configuration names, as it is now. `choose`: which directory is meant, told what the app's root names.
-pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Result<Release, Failure> {
+/// What is seen of the app's tree, with the rights of its user.
+struct Seen {
+    root: PathBuf,
+    identity: Option<lookout::Identity>,
+    named: Option<PathBuf>,
+    detected: Option<Detected>,
+}
+
+/// Resolves what the configuration names, as it is now. `choose`: which directory is meant, told what the app's root names. The kernel judges
+/// what the app's user may see of its tree; on a thread that may wait for a disk.
+pub fn resolve(start: &StartConfig, pace: &Pace, choose: impl FnOnce(&Path) -> PathBuf + Send) -> Result<Release, Failure> {
     let failed = |text: String| Failure { kind: FailureKind::Release(text), output: Vec::new() };
-    let named = fs::canonicalize(&start.root);
-    let chosen = choose(named.as_deref().unwrap_or(&start.root));
-    let root = match &named {
-        Ok(named) if *named == chosen => chosen,
-        _ => fs::canonicalize(&chosen).map_err(|error| failed(format!("root {}: {error}", chosen.display())))?,
-    };
-    if !root.is_dir() {
-        return Err(failed(format!("root {}: not a directory", root.display())));
-    }
+    pace.begin("looking up its user".to_owned());
     let user = user(start).map_err(|text| Failure { kind: FailureKind::User(text), output: Vec::new() })?;
-    let (command, detected) = match &start.command {
-        Some(command) => (command.clone(), None),
-        None => {
-            let found = disk::look(&root, start.bind).map_err(|text| Failure { kind: FailureKind::NoCommand(text), output: Vec::new() })?;
-            (found.command.clone(), Some(found))
-        }
+    let Seen { root, identity, named, detected } =
+        safe_open::as_app(user.as_ref(), || Ok(see(start, pace, choose))).map_err(|error| failed(error.to_string()))??;
+    let command = match (&start.command, &detected) {
+        (Some(command), _) => command.clone(),
+        (None, Some(found)) => found.command.clone(),
+        (None, None) => Vec::new(),
     };
     // What the configuration says wins; what it leaves open suits what was detected.
     let of_detected = detected.as_ref();
     let bind = start.bind.or(of_detected.map(|found| found.bind)).unwrap_or(Bind::Port);
-    let env_of_files = env_file::read(&start.env_files, &root, Some(bind), user.as_ref()).map_err(failed)?;
+    let from = env_file::From { configured: &start.root, named: named.as_deref(), root: &root };
+    let env_of_files = env_file::read(&start.env_files, from, Some(bind), user.as_ref(), pace).map_err(failed)?;
+    let next = || Ok(app_tree::is_next(&root, &command, pace));
     Ok(Release {
-        identity: release_watch::identity(&root),
-        is_next: detect::is_next(&disk::Directory(&root), &command),
-        root,
-        named: named.ok(),
+        identity,
+        is_next: safe_open::as_app(user.as_ref(), next).unwrap_or(false),
+        named,
         bind,
         stop: start.stop_signal.or(of_detected.map(|found| found.stop)).unwrap_or(StopSignal::Term),
         concurrency: start.concurrency.or(of_detected.map(|found| found.concurrency)).unwrap_or(CONCURRENCY),
@@ -100,7 +105,32 @@ pub fn resolve(start: &StartConfig, choose: impl FnOnce(&Path) -> PathBuf) -> Re
         attributes: start.attributes.clone(),
         command,
         detected: detected.map(|Detected { why, .. }| why),
+        root,
     })
+}
+
+fn see(start: &StartConfig, pace: &Pace, choose: impl FnOnce(&Path) -> PathBuf) -> Result<Seen, Failure> {
+    let failed = |text: String| Failure { kind: FailureKind::Release(text), output: Vec::new() };
+    pace.begin(format!("finding {}", start.root.display()));
+    let named = Way::real(&start.root);
+    let chosen = choose(named.as_deref().unwrap_or(&start.root));
+    pace.begin(format!("finding {}", chosen.display()));
+    let root = match &named {
+        Ok(named) if *named == chosen => chosen,
+        _ => Way::real(&chosen).map_err(|error| failed(format!("root {}: {error}", chosen.display())))?,
+    };
+    if !root.is_dir() {
+        return Err(failed(format!("root {}: not a directory", root.display())));
+    }
+    let identity = lookout::identity(&root);
+    let detected = match &start.command {
+        Some(_) => None,
+        None => {
+            let found = app_tree::look(&root, start.bind, pace);
+            Some(found.map_err(|text| Failure { kind: FailureKind::NoCommand(text), output: Vec::new() })?)
+        }
+    };
+    Ok(Seen { root, identity, named: named.ok(), detected })
 }
 
 /// A group without a user is that group for rota's own user.
@@ -155,6 +185,11 @@ pub fn identity(user: &str, group: Option<&str>) -> Result<Identity, String> {
 mod tests {
     use super::*;
     use crate::config::{SourceFile, parse};
+    use std::fs;
+
+    fn pace() -> Pace {
+        Pace::new(std::time::Duration::from_secs(60))
+    }
 
     fn start(root: &Path, more: &str) -> StartConfig {
         let text = format!("[app.blog]\nroot = {root:?}\n{more}");
@@ -168,7 +203,7 @@ mod tests {
         fs::create_dir(&one).unwrap();
         fs::create_dir(&two).unwrap();
         std::os::unix::fs::symlink(&one, &current).unwrap();
-        let release = resolve(&start(&current, "command = \"x\""), Path::to_owned).unwrap();
+        let release = resolve(&start(&current, "command = \"x\""), &pace(), Path::to_owned).unwrap();
         fs::remove_file(&current).unwrap();
         std::os::unix::fs::symlink(&two, &current).unwrap();
         assert_eq!(release.root, fs::canonicalize(&one).unwrap());
@@ -179,7 +214,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("Procfile"), "web: bundle exec unicorn -p $PORT\n").unwrap();
         let settings = |more: &str| {
-            let Release { command, detected, bind, stop, concurrency, .. } = resolve(&start(dir.path(), more), Path::to_owned).unwrap();
+            let Release { command, detected, bind, stop, concurrency, .. } =
+                resolve(&start(dir.path(), more), &pace(), Path::to_owned).unwrap();
             (command.join(" "), detected, bind, stop, concurrency)
         };
         let command = "bundle exec unicorn -p $PORT".to_owned();
@@ -188,7 +224,7 @@ mod tests {
         assert_eq!(settings("stop.signal = \"INT\"\nconcurrency = 7"), (command, why, Bind::Port, StopSignal::Int, 7));
         assert_eq!(settings("command = \"run $SOCKET\""), ("run $SOCKET".to_owned(), None, Bind::Unix, StopSignal::Term, 100));
         fs::remove_file(dir.path().join("Procfile")).unwrap();
-        let failure = resolve(&start(dir.path(), ""), Path::to_owned).unwrap_err();
+        let failure = resolve(&start(dir.path(), ""), &pace(), Path::to_owned).unwrap_err();
         assert!(matches!(&failure.kind, FailureKind::NoCommand(text) if text.starts_with("nothing in ")), "{failure:?}");
     }
 
@@ -196,17 +232,17 @@ mod tests {
     fn a_group_without_a_user_is_for_rota_s_own_user() {
         let dir = tempfile::tempdir().unwrap();
         let daemon = start(dir.path(), "command = \"x\"\ngroup = \"daemon\"");
-        let user = resolve(&daemon, Path::to_owned).unwrap().user.unwrap();
+        let user = resolve(&daemon, &pace(), Path::to_owned).unwrap().user.unwrap();
         assert_eq!((user.uid, user.gid), (nix::unistd::geteuid().as_raw(), Group::from_name("daemon").unwrap().unwrap().gid.as_raw()));
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let missing = resolve(&start(Path::new("/nowhere/at/all"), ""), Path::to_owned).unwrap_err();
+        let missing = resolve(&start(Path::new("/nowhere/at/all"), ""), &pace(), Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::Release(text) if text.starts_with("root /nowhere/at/all: ")), "{missing:?}");
         let dir = tempfile::tempdir().unwrap();
         let nobody = start(dir.path(), "user = \"no-such-user-here\"");
-        let missing = resolve(&nobody, Path::to_owned).unwrap_err();
+        let missing = resolve(&nobody, &pace(), Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::User(text) if text.contains("no-such-user-here")), "{missing:?}");
     }
 }

@@ -4,23 +4,23 @@
 //! program. The shim gets what it needs, and a socket if there is one to hand on, over a socket pair that is its standard input, and says
 //! there what went wrong; end of file means that the app is running.
 
-use std::fs;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::Mode;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Type};
 
 use super::environment::{self, Place};
-use super::release::{Identity, Release};
+use super::private_dir::{PrivateDir, SOCKET};
+use super::release::Release;
 use crate::config::{Bind, SpawnAttributes};
 use crate::ids::ProcessName;
 use crate::pool::{Failure, FailureKind};
@@ -65,13 +65,6 @@ pub struct Launched {
     pub dir: PrivateDir,
 }
 
-/// The process's directory `run_dir/APP/NUMBER-SERIAL`, mode 0700, removed with this value. It is rota's until all that rota makes in it is
-/// there.
-#[derive(Debug)]
-pub struct PrivateDir {
-    path: PathBuf,
-}
-
 /// What the shim is told, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ShimOrder {
@@ -106,10 +99,10 @@ fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
     let (dir, opened) = PrivateDir::create(request.run_dir, &request.name, request.serial)?;
     let Reserved { socket, endpoint } = reserve(release, &dir)?;
     // Last: from here on the app's user may put anything anywhere in it.
-    give_away(&opened, release.user.as_ref()).map_err(|error| format!("{}: {error}", dir.path.display()))?;
+    dir.give_away(&opened, release.user.as_ref()).map_err(|error| format!("{}: {error}", dir.path().display()))?;
     let place = match &endpoint {
-        Endpoint::Unix(path) => Place { dir: &dir.path, socket: Some(path), port: None },
-        Endpoint::Tcp(addr) => Place { dir: &dir.path, socket: None, port: Some(addr.port()) },
+        Endpoint::Unix(path) => Place { dir: dir.path(), socket: Some(path), port: None },
+        Endpoint::Tcp(addr) => Place { dir: dir.path(), socket: None, port: Some(addr.port()) },
     };
     let order = ShimOrder {
         parent: std::process::id(),
@@ -148,8 +141,14 @@ fn start(request: &LaunchRequest<'_>) -> Result<Launched, String> {
         return Err(format!("orders to the shim: {error}"));
     }
     let uid = release.user.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
-    let unit =
-        Unit { leader: pid, start, dir: dir.path.clone(), uid, survivors: request.survivors, cgroup: request.cgroup.map(Path::to_owned) };
+    let unit = Unit {
+        leader: pid,
+        start,
+        dir: dir.path().to_owned(),
+        uid,
+        survivors: request.survivors,
+        cgroup: request.cgroup.map(Path::to_owned),
+    };
     Ok(Launched { unit, endpoint, stdout, stderr, report, dir })
 }
 
@@ -159,7 +158,7 @@ fn own_environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn reserve(release: &Release, dir: &PrivateDir) -> Result<Reserved, String> {
-    let path = dir.path.join(SOCKET);
+    let path = dir.path().join(SOCKET);
     match release.bind {
         Bind::Unix => {
             // Each server words this in its own way, most of them badly.
@@ -202,96 +201,5 @@ fn send_order(to: &UnixStream, order: &ShimOrder, socket: Option<&OwnedFd>) -> i
     to.write_all(&text[sent..])
 }
 
-impl PrivateDir {
-    /// The directory, and itself opened, whatever comes to stand at its path.
-    fn create(run_dir: &Path, name: &ProcessName, serial: u32) -> Result<(Self, OwnedFd), String> {
-        let app = run_dir.join(name.app.as_str());
-        let own_name = format!("{}-{serial}", name.number);
-        let path = app.join(&own_name);
-        let create = || -> io::Result<OwnedFd> {
-            if let Some(above) = run_dir.parent() {
-                fs::create_dir_all(above)?;
-            }
-            let run = own_dir(CWD, run_dir, run_dir)?;
-            let app = own_dir(run.as_fd(), Path::new(name.app.as_str()), &app)?;
-            // Left by a rota that was killed, and the app's user's since: std walks down with openat(2), so a link in it is removed, not
-            // followed.
-            if fs::symlink_metadata(&path).is_ok() {
-                fs::remove_dir_all(&path)?;
-            }
-            // Nobody else may write to the directory above: what is made here is what is opened.
-            rustix::fs::mkdirat(&app, &own_name, Mode::RWXU)?;
-            let opened = open_dir(app.as_fd(), Path::new(&own_name))?;
-            // Also under a umask that would forbid it.
-            rustix::fs::fchmod(&opened, Mode::RWXU)?;
-            Ok(opened)
-        };
-        let opened = create().map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok((Self { path }, opened))
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for PrivateDir {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            log::debug!("{}: {error}", self.path.display());
-        }
-    }
-}
-
-/// Makes a process's directory, and the socket in it if there is one, the user's. As long as the directory is ours nobody can put another
-/// file in the socket's place, so it goes last (CVE-2018-12026 was a symlink that an app put in such a place).
-fn give_away(dir: &OwnedFd, user: Option<&Identity>) -> io::Result<()> {
-    let Some(user) = user else { return Ok(()) };
-    let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
-    match rustix::fs::chownat(dir, SOCKET, uid, gid, AtFlags::SYMLINK_NOFOLLOW) {
-        // The app makes it, or listens on a port.
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(rustix::fs::fchown(dir, uid, gid)?)
-}
-
-/// A directory that is ours and no symlink, made if it is missing (CVE-2014-1831 was a directory that somebody else had made first). `path`
-/// is how errors call it.
-fn own_dir(above: BorrowedFd<'_>, name: &Path, path: &Path) -> io::Result<OwnedFd> {
-    let fresh = match rustix::fs::mkdirat(above, name, Mode::RWXU) {
-        Ok(()) => true,
-        Err(rustix::io::Errno::EXIST) => false,
-        Err(error) => return Err(error.into()),
-    };
-    let us = rustix::process::geteuid();
-    let refused = || {
-        let text = format!("{} must be a directory of uid {} that nobody else may write to", path.display(), us.as_raw());
-        io::Error::new(io::ErrorKind::PermissionDenied, text)
-    };
-    let opened = open_dir(above, name).map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => refused(),
-        _ => error,
-    })?;
-    let found = rustix::fs::fstat(&opened)?;
-    let others = Mode::WGRP | Mode::WOTH;
-    if found.st_uid != us.as_raw() || Mode::from_raw_mode(found.st_mode).intersects(others) {
-        return Err(refused());
-    }
-    if fresh {
-        // Others may pass through, to directories that they own, and see nothing; also under a umask that would forbid it.
-        rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP | Mode::XOTH)?;
-    }
-    Ok(opened)
-}
-
-/// The directory `name` itself; a symlink or another kind of file is an error.
-fn open_dir(above: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(above, name, flags, Mode::empty())?)
-}
-
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKLOG: i32 = 1024;
-/// Of the app, in its directory.
-const SOCKET: &str = "app.sock";

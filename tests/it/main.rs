@@ -4,6 +4,7 @@
 //! request; a deployment is a new release directory and a flipped symlink ([`site`]). Clients are raw sockets that count every reply by
 //! name ([`wire`], [`traffic`], [`tally`]): the assertion is on the whole count. [`harness`] tests these parts with no rota between them.
 
+mod app_trees;
 mod bytes;
 mod fixture;
 mod seed;

@@ -146,7 +146,7 @@ fn thirty_restarts_leave_no_descriptor_and_no_thread_behind() {
         (count("fd"), count("task"))
     };
     site.rota(&["restart"]).expect(0);
-    wait::until("it is at rest", secs(10), || census().1 == 7);
+    wait::until("it is at rest", secs(10), || census().1 == 8);
     let before = census();
     for _ in 0..30 {
         site.rota(&["restart", "app"]).expect(0);

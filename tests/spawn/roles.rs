@@ -82,8 +82,8 @@ fn parent() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// A process of an app's user that puts a symlink in the place of each socket `DIR/2-N/app.sock`, N from 1 on, as soon as it can. Ends with
-/// this value.
+/// A process of an app's user that puts a symlink in the place of each socket `DIR/2-N-RANDOM/app.sock`, as soon as it can. Ends with this
+/// value.
 #[derive(Debug)]
 pub struct Swapper(Child);
 
@@ -111,11 +111,15 @@ const SWAP: &str = r#"
     my ($dir, $to) = @ARGV;
     $| = 1;
     print "ready\n";
-    for (my $n = 1;; $n++) {
-        my ($place, $next, $turns) = ("$dir/2-$n/app.sock", "$dir/2-" . ($n + 1), 0);
-        until (unlink($place) && symlink($to, $place)) {
-            # Too late for this one.
-            last if !(++$turns & 1023) && -d $next;
+    my %seen;
+    for (;;) {
+        opendir(my $names, $dir) or next;
+        for my $name (grep { /^2-/ && !$seen{$_}++ } readdir $names) {
+            my ($place, $turns) = ("$dir/$name/app.sock", 0);
+            until (unlink($place) && symlink($to, $place)) {
+                # Too late for this one.
+                last if ++$turns > 20000;
+            }
         }
     }
 "#;

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rota::config::{Bind, SpawnAttributes, StartConfig};
+use rota::errands::pace::Pace;
 use rota::ids::{AppName, Generation, Number, ProcessName};
 use rota::pool::{Failure, FailureKind};
 use rota::restart::release::{self, Release};
@@ -60,14 +61,14 @@ impl Stage {
             stop_signal: None,
             attributes: SpawnAttributes::default(),
         };
-        release::resolve(&start, Path::to_owned).unwrap()
+        release::resolve(&start, &Pace::of_command(), Path::to_owned).unwrap()
     }
 
     pub fn start(&self, release: &Release) -> App {
         App { launched: self.launch(release).unwrap() }
     }
 
-    /// In `run_dir/blog/2-1`, then `2-2` ...
+    /// In `run_dir/blog/2-1-RANDOM`, then `2-2-RANDOM` ...
     pub fn launch(&self, release: &Release) -> Result<Launched, Failure> {
         self.serial.set(self.serial.get() + 1);
         let name = ProcessName { app: AppName::new("blog").unwrap(), number: Number(2), generation: Generation(7) };

@@ -7,6 +7,7 @@ use rustix::thread::CapabilitySet;
 
 use super::{Finding, Problem, group_problem};
 use crate::config::{AppConfig, Config, ResourceLimit, Severity, SpawnAttributes, StartConfig};
+use crate::errands::pace::Pace;
 use crate::restart::{env_file, release};
 use crate::sys;
 
@@ -71,7 +72,8 @@ pub fn env_file_problem(app: &AppConfig) -> Option<Problem> {
     // A user that there is not is told elsewhere.
     let user = release::user(start).ok()?;
     let root = fs::canonicalize(&start.root).ok()?;
-    let problem = env_file::read(&start.env_files, &root, start.bind, user.as_ref()).err()?;
+    let from = env_file::From { configured: &start.root, named: Some(&root), root: &root };
+    let problem = env_file::read(&start.env_files, from, start.bind, user.as_ref(), &Pace::of_command()).err()?;
     let is_other = user.is_some_and(|user| user.uid != Uid::effective().as_raw());
     let may_be_ours = is_other && !Uid::effective().is_root();
     Some((if may_be_ours { Severity::Warning } else { Severity::Error }, problem))

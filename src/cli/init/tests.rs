@@ -29,7 +29,7 @@ fn the_file_says_what_detection_found_and_reads_back_as_that() {
     let long = "web: sh -c 'echo \"a b\" \\; exec serve'\n";
     for procfile in ["web: bundle exec unicorn -p $PORT\n", "web: ./serve --title 'a \"b\"  c' $PORT\n", long, "web: serve && other\n"] {
         let dir = app(&[("Procfile", procfile)]);
-        let found = disk::look(dir.path(), None).unwrap();
+        let found = crate::app_tree::look(dir.path(), None, &crate::errands::pace::Pace::of_command()).unwrap();
         let start = read_back(&drafted(dir.path()).text).start;
         assert_eq!((start.command, start.bind), (Some(found.command), Some(found.bind)), "{procfile}");
         assert_eq!((start.concurrency, start.stop_signal.unwrap_or(StopSignal::Term)), (Some(found.concurrency), found.stop), "{procfile}");

@@ -2,14 +2,12 @@
 //! here depends on which came. `now` comes in; what is on the disk comes in as a [`Sight`].
 
 use std::fmt;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::AppConfig;
 
-use super::way::{End, Link, Spot, Stamp, Way};
+use super::way::{End, Found, Link, Spot, Stamp, Way};
 
 /// What of one app is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +72,19 @@ impl Subject {
     /// Looks at the disk; `mark` as in [`Way::walk`]. A spot is [`Spot::Last`] only where the restart file is.
     pub fn look(&self, mark: &mut dyn FnMut(Spot<'_>)) -> Sight {
         let root = Way::walk(&self.root, &mut |spot| match spot {
-            Spot::Passed(_) | Spot::Named(..) => mark(spot),
-            Spot::Last(dir, name) => mark(Spot::Named(dir, name)),
+            Spot::Passed(..) | Spot::Named(..) => mark(spot),
+            Spot::Last(dir, fd, name) => mark(Spot::Named(dir, fd, name)),
         });
         let file = self.restart_file.as_ref().map(|path| Way::walk(path, mark));
         Sight { root, file }
+    }
+}
+
+impl Sight {
+    /// The one that is further than anybody looks.
+    pub fn too_long<'s>(&self, subject: &'s Subject) -> Option<&'s Path> {
+        let file = || self.file.as_ref().filter(|way| way.is_too_long).and(subject.restart_file.as_deref());
+        if self.root.is_too_long { Some(&subject.root) } else { file() }
     }
 }
 
@@ -97,8 +103,8 @@ impl Seen {
 
     fn compare_root(&mut self, way: Way) -> Option<Change> {
         // A root that leads nowhere is half-way through its change, or a mistake: what serves stays.
-        let End::At(root, metadata) = way.end else { return None };
-        if !metadata.is_dir() || self.root.as_ref() == Some(&root) {
+        let End::At(root, found) = way.end else { return None };
+        if !found.is_directory || self.root.as_ref() == Some(&root) {
             return None;
         }
         let link = way.links.iter().find(|link| !self.root_links.contains(link)).cloned();
@@ -109,10 +115,10 @@ impl Seen {
 
     fn compare_file(&mut self, path: &Path, way: Way) -> Option<Change> {
         let now = match way.end {
-            End::At(_, metadata) => Some(FileId::of(&metadata)),
+            End::At(_, found) => Some(FileId::of(found)),
             End::NoEntry => None,
             // Its directory is away: what it holds when it is back is compared with what it held.
-            End::Broken => return None,
+            End::Broken(_) => return None,
         };
         let same_way = self.file_links == way.links;
         let is_new = now.is_some() && now != self.file;
@@ -126,8 +132,8 @@ impl Seen {
 }
 
 impl FileId {
-    fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+    fn of(found: Found) -> Self {
+        Self { device: found.device, inode: found.inode, modified: found.modified }
     }
 }
 

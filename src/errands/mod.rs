@@ -1,0 +1,50 @@
+//! What is done for apps beside the threads that everything waits for: whatever touches what an app's user could have made, where a disk may be
+//! slow, a directory full and a link without end. Each on a thread of its own that ends with it, with that user's rights, within a budget. One
+//! that does not come back, of a disk that is gone, is given up: it holds up its own app alone, and no second one of its kind is started for it.
+
+mod empty;
+pub mod folders;
+pub mod lookout;
+pub mod pace;
+pub mod prepare;
+pub mod sweep;
+pub mod watch;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::ids::{Generation, GroupId};
+use crate::logging;
+use crate::pool::Failure;
+use crate::table::Shared;
+use folders::Opened;
+use prepare::Prepared;
+
+/// What came of an errand that the restart thread waits for.
+#[derive(Debug)]
+pub enum Answer {
+    Prepared(GroupId, Generation, Result<Box<Prepared>, Failure>),
+    Opened(GroupId, Opened),
+    /// A record is on the disk, as it was when this was asked for, or why it is not ([`crate::record_writer`]).
+    Saved(GroupId, u64, Result<(), String>),
+}
+
+/// Tells the restart thread.
+pub fn answer(shared: &Shared, answer: Answer) {
+    shared.table.lock().answers.push_back(answer);
+    shared.table.notify();
+}
+
+/// A thread for an errand, which tells by itself what came of it.
+fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name).stack_size(STACK);
+    thread.spawn(work).map(drop)
+}
+
+/// Err: it panicked.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| logging::panic_text(&*panic))
+}
+
+/// What reads a user's name may ask much of it (NSS).
+const STACK: usize = 512 * 1024;
