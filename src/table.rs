@@ -357,9 +357,9 @@ impl State {
     /// Why what serves could not be started anew, as a sentence; None: it could.
     pub fn say_lost(&self, group: GroupId) -> Option<String> {
         let of = self.pool.group(group);
-        let (lost, good) = (of.loss()?, of.good()?);
+        let good = of.good()?;
         let directory = self.releases.get(&(group, good)).map_or_else(String::new, |release| release.root.display().to_string());
-        Some(lost.say(good, &directory, of.serving_good()))
+        of.say_loss(&directory)
     }
 
     /// Tells a process's thread something that is no connection.

@@ -126,6 +126,7 @@ impl Lookout {
 
     /// Whether the release that serves is there.
     fn look(&self) {
+        self.tell_mended();
         let served = served(&self.shared.table.lock(), self.group);
         let Some(Served { generation, root, identity }) = served else { return };
         let Ok(lost) = seen(&root, identity) else { return };
@@ -134,14 +135,25 @@ impl Lookout {
         if !of.saw_directory(generation, lost) {
             return;
         }
-        let serving = of.serving_good();
+        let said = of.say_loss(&root.display().to_string());
         drop(state);
         self.shared.table.notify();
         self.shared.tell_master();
         let (app, root) = (&self.shared.app(self.group).name, root.display());
-        match lost {
-            Some(lost) => log::error!("{app}: {}", lost.say(generation, &root.to_string(), serving)),
+        match said.filter(|_| lost.is_some()) {
+            Some(said) => log::error!("{app}: {said}"),
             None => log::info!("{app}: the directory {root} of {generation} is there again"),
+        }
+    }
+
+    /// A start from a directory in which one had failed has gone well.
+    fn tell_mended(&self) {
+        let mended = self.shared.table.lock().pool.group_mut(self.group).take_mended();
+        if let Some(failed) = mended {
+            let app = &self.shared.app(self.group).name;
+            log::info!(
+                "{app}: a process that was started from the directory of {failed} since it failed works: nothing is kept for that any more"
+            );
         }
     }
 }

@@ -325,7 +325,7 @@ impl Operator for Operations {
 
     fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String> {
         let (mut state, group) = self.change(app)?;
-        if let Some(lost) = state.say_lost(group) {
+        if let Some(lost) = state.say_lost(group).filter(|_| state.pool.group(group).keeps_all()) {
             return Err(format!("{app}/{number} stays: {lost}"));
         }
         let group = state.pool.group_mut(group);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::backoff::Backoff;
 use super::deaths::Deadly;
+use super::lost::InPlace;
 use super::pause::Pause;
 use super::process::{Limits, Process};
 use super::queue::Queue;
@@ -41,7 +42,11 @@ pub struct Group<W> {
     /// What became of the directory of the good release.
     pub(super) lost_directory: Option<Lost>,
     /// The release that failed in it.
-    pub(super) lost_in_place: Option<Generation>,
+    pub(super) lost_in_place: Option<InPlace>,
+    /// The last process that was started before either.
+    pub(super) lost_after: u32,
+    /// The release that had failed in it, before one that was started from it since has proved itself; until that is told.
+    pub(super) mended: Option<Generation>,
     pub(super) backoff: Backoff,
     pub(super) deadly: Deadly,
     /// One for each number that there may be, in their order.
@@ -98,6 +103,8 @@ impl<W> Group<W> {
             resists: None,
             lost_directory: None,
             lost_in_place: None,
+            lost_after: 0,
+            mended: None,
             backoff: Backoff::default(),
             deadly: Deadly::default(),
             places: Place::row(settings.processes),

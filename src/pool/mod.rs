@@ -215,6 +215,17 @@ pub enum Obstacle {
 }
 
 impl FailureKind {
+    /// It says what is to be changed, not only how the process ended.
+    pub fn names_cause(&self) -> bool {
+        match self {
+            Self::Release(_) | Self::Spawn(_) | Self::NoCommand(_) | Self::Command(_) | Self::User(_) => true,
+            Self::Background { .. } | Self::WrongListener(_) | Self::PortTaken { .. } | Self::Held { .. } => true,
+            Self::Processes { .. } | Self::Memory { .. } => true,
+            Self::NotReady { last, .. } => !last.is_empty(),
+            Self::Exited { .. } | Self::Crashed { .. } | Self::Refused(_) | Self::Thread(_) | Self::Baked(_) => false,
+        }
+    }
+
     /// The same with what is known of why.
     pub fn with(self, obstacle: Option<Obstacle>) -> Self {
         match obstacle {

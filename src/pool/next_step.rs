@@ -53,12 +53,14 @@ impl<W> Group<W> {
     /// Processes that have outlived their probation by now have proved themselves and what they run.
     pub(super) fn prove(&mut self, now: Instant) {
         let probation = self.settings.probation;
-        let mut works = None;
+        let (mut works, mut mends) = (None, false);
+        let would_mend = self.would_mend();
         for process in &mut self.processes {
             if process.proven || process.ready_at().is_none_or(|ready| now < ready + probation) {
                 continue;
             }
             process.proven = true;
+            mends |= would_mend(process);
             match self.walk.as_mut().filter(|walk| walk.target == process.generation) {
                 Some(walk) => walk.proven = true,
                 None => works = Some(process.generation),
@@ -66,6 +68,9 @@ impl<W> Group<W> {
             if self.good.is_none_or(|good| good == process.generation) {
                 self.backoff.reset();
             }
+        }
+        if mends {
+            self.is_mended();
         }
         if let (None, Some(generation)) = (self.good, works) {
             self.found_good(generation, now);
@@ -228,7 +233,7 @@ impl<W> Group<W> {
     pub fn postpone(&mut self, id: ProcessId, found: String) -> bool {
         let Some(index) = self.processes.iter().position(|process| process.id == id && process.pid.is_none()) else { return false };
         let number = self.processes[index].number;
-        if !self.at(number).any(Process::is_serving) {
+        if self.only_tries() || !self.at(number).any(Process::is_serving) {
             return false;
         }
         // Since the step was named it may have been called off: then nothing is to go for it.
@@ -250,6 +255,9 @@ impl<W> Group<W> {
 
     /// There is no room for one more process beside those that are there: the one that `number` replaces goes first, if that can be now.
     pub(super) fn leave_first(&mut self, number: Number, found: String, now: Instant) -> Option<Step<W>> {
+        if self.only_tries() {
+            return None;
+        }
         let before = self.makes_room.replace((number, found));
         let step = self.retire(now);
         if step.is_none() {
@@ -361,7 +369,8 @@ impl<W> Group<W> {
     }
 
     fn may_serve(&self, process: &Process) -> bool {
-        if !process.is_ready() || self.is_unwanted(process) {
+        let replaces = self.at(process.number).any(Process::is_serving);
+        if !process.is_ready() || self.is_unwanted(process) || (self.only_tries() && replaces && !process.proven) {
             return false;
         }
         // The first of a generation proves itself before it takes the place of one that works; an empty place is better than none only

@@ -161,6 +161,9 @@ impl<W> Group<W> {
     pub fn is_one_more(&self, id: ProcessId) -> bool {
         let Some(number) = self.find(id).map(|process| process.number) else { return false };
         let alone = self.at(number).filter(|process| !process.is_leaving()).count() == 1;
+        if self.only_tries() && self.at(number).any(Process::is_serving) {
+            return true;
+        }
         alone && self.any_serving() && self.place(number).wanted == Wanted::Tried
     }
 

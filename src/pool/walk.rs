@@ -295,7 +295,7 @@ impl<W> Group<W> {
             return self.backoff.fail(now);
         };
         let replaced = self.serving_of(generation);
-        let in_place = self.failed_in_place(generation);
+        let in_place = self.failed_in_place(generation, &failure);
         let Some(walk) = self.walk.as_mut().filter(|walk| walk.target == generation) else { return };
         // One that fails in service is there still: to keep what serves would be to keep it.
         let in_service = matches!(failure.kind, FailureKind::Baked(_));

@@ -97,7 +97,7 @@ pub struct Living {
 impl<W> Group<W> {
     /// Has the process that serves at `number` replaced by one of the same release. None: none does, or no other could be started.
     pub fn recycle(&mut self, number: Number) -> Option<ProcessId> {
-        if self.loss().is_some() {
+        if self.keeps_all() {
             return None;
         }
         let process = self.processes.iter_mut().find(|process| process.number == number && process.is_serving())?;
@@ -172,7 +172,7 @@ impl<W> Group<W> {
 
     /// A walk brings new processes anyway. One whose time is over meanwhile is seen to afterwards: else a walk might never end.
     pub(super) fn wears_out(&self) -> bool {
-        self.walk.is_none() && self.ending == Ending::No && self.loss().is_none()
+        self.walk.is_none() && self.ending == Ending::No && !self.keeps_all()
     }
 
     /// When the age of a process will be over, or the time that it has for all its memory.

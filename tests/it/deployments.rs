@@ -317,7 +317,7 @@ fn a_release_that_fails_in_the_directory_of_what_serves_is_said_to_be_there() {
     let said = site.rota(&["restart", "app"]);
     said.expect(4);
     let sentence = "g1 and g2 are the same directory ";
-    let kept = "what dies now is started from the files that failed; 2 processes serve what was there before, and are kept";
+    let kept = "from which the last start failed; what dies is started from what is there now; 2 processes that serve are kept until";
     for text in [&said.out, &site.log(), &site.rota(&["status"]).out.replace("\n    ", " ").replace("\n  ", " ")] {
         assert!(text.contains(sentence) && text.contains(kept), "{text}");
         assert!(!text.contains("what dies is started from it"), "{text}");
@@ -326,4 +326,23 @@ fn a_release_that_fails_in_the_directory_of_what_serves_is_said_to_be_there() {
     std::fs::write(&behaviour, "").unwrap();
     site.rota(&["restart", "app"]).expect(0);
     assert!(site.status()["apps"][0]["lost"].is_null());
+}
+
+#[test]
+fn one_restart_that_failed_for_what_is_mended_since_keeps_nothing_for_good() {
+    let site = Site::start("processes = 2\nbind = \"unix\"\nprobation = \"50ms\"\nmax_requests = 20");
+    let behaviour = site.path("releases/1/BEHAVIOUR");
+    fs::write(&behaviour, "exit_at_boot 1").unwrap();
+    site.rota(&["restart", "app"]).expect(4);
+    fs::write(&behaviour, "").unwrap();
+    let before = site.serving(1);
+    for _ in 0..60 {
+        wire::get(site.addr, "/").unwrap();
+    }
+    wait::until("what is worn is replaced", secs(60), || {
+        site.serving(1).len() == 2 && site.serving(1).iter().all(|pid| !before.contains(pid))
+    });
+    wait::until("nothing is lost", secs(20), || site.status()["apps"][0]["lost"].is_null());
+    wait::until("the log says so", secs(20), || site.log().contains("since it failed works: nothing is kept for that any more"));
+    site.rota(&["detach", "app", "1"]).expect(0);
 }

@@ -436,11 +436,15 @@ fn the_time_that_is_left_is_told_after_the_last_walk_s_pace() {
 
 /// A release is put into the directory of the good one, and does not start.
 fn fails_in_place(settings: Settings) -> Rig {
+    fails_in_place_with(settings, FailureKind::Thread("gone".to_owned()))
+}
+
+fn fails_in_place_with(settings: Settings, kind: FailureKind) -> Rig {
     let mut rig = Rig::serving(settings);
     rig.restart();
     rig.steps();
     rig.group().goes_in_place(Generation(2));
-    rig.start_failed("1 g2", FailureKind::Thread("gone".to_owned()));
+    rig.start_failed("1 g2", kind);
     let steps = rig.steps();
     assert!(steps.iter().any(|step| step.starts_with("g2: failed at process 1, 0 replaced")), "{steps:?}");
     rig.exits("1 g2", 1);
@@ -449,7 +453,7 @@ fn fails_in_place(settings: Settings) -> Rig {
 }
 
 #[test]
-fn what_serves_out_of_a_directory_that_is_broken_now_is_kept_by_every_rule() {
+fn what_serves_out_of_a_directory_that_is_gone_is_kept_by_every_rule() {
     let sizes = Sizes { min: 1, max: 2, idle: Duration::from_secs(5) };
     let lifespan = Lifespan {
         age: Some(Duration::from_secs(100)),
@@ -461,6 +465,7 @@ fn what_serves_out_of_a_directory_that_is_broken_now_is_kept_by_every_rule() {
     for on_failure in [OnFailure::Resist, OnFailure::Rollback] {
         let mut rig = fails_in_place(Settings { on_failure, processes: sizes, lifespan, ..SETTINGS });
         assert_eq!(rig.group().loss(), Some(Lost::InPlace(Generation(2))));
+        assert!(rig.group().saw_directory(Generation(1), Some(Lost::Gone)));
         let (id, now) = (rig.id("1 g1"), rig.now);
         rig.group().weighed(id, 1 << 30, now);
         let claim = rig.claim("one");
@@ -494,4 +499,64 @@ fn what_was_to_be_replaced_stays_when_its_directory_goes_and_is_replaced_by_the_
     assert_eq!(rig.group().good(), Some(Generation(2)));
     assert_eq!(rig.group().loss(), None);
     assert!(!rig.group().saw_directory(Generation(1), Some(Lost::Gone)), "it was looked at before");
+}
+
+#[test]
+fn after_a_failure_in_place_what_is_worn_is_replaced_by_what_has_proved_itself_and_that_shows_that_the_files_are_good() {
+    let sizes = Sizes { min: 1, max: 2, idle: Duration::from_secs(5) };
+    let lifespan = Lifespan { requests: Some(1), ..UNLIMITED };
+    let mut rig = fails_in_place(Settings { processes: sizes, lifespan, ..SETTINGS });
+    let said = "g1 and g2 are the same directory /srv, from which the last start failed; what dies is started from what is there now; ";
+    let say = |rig: &mut Rig| rig.group().say_loss("/srv");
+    assert_eq!(say(&mut rig).unwrap(), format!("{said}1 process that serves is kept until a start succeeds"));
+    assert_eq!(rig.steps_for(1_000.0), [""; 0], "idleness ends nothing");
+    let old = rig.id("1 g1");
+    let claim = rig.claim("one");
+    rig.finish(claim);
+    assert_eq!(rig.steps(), ["spawn 1 g1"]);
+    // A failing one costs nothing, and where memory is short it is the new one that does not come.
+    let new = rig.id("1 g1");
+    assert_ne!(new, old);
+    assert!(!rig.group().postpone(new, "short".to_owned()));
+    assert!(rig.group().is_one_more(new));
+    rig.start_failed("1 g1", FailureKind::Thread("gone".to_owned()));
+    assert!(rig.group().serving_at(Number(1)).is_some_and(|(serves, _)| serves == old));
+    assert!(rig.group().loss().is_some());
+    let now = rig.now;
+    rig.group().exited(new, Exit::Status(1), Vec::new(), now);
+    rig.group().group_empty(new, now);
+    assert!(rig.steps_for(3.0).contains(&"spawn 1 g1".to_owned()));
+    rig.ready("1 g1");
+    assert_eq!(rig.steps(), [""; 0], "it has not proved itself");
+    assert!(rig.group().serving_at(Number(1)).is_some_and(|(serves, _)| serves == old));
+    let steps = rig.steps_for(60.0);
+    assert!(steps.contains(&"serve 1 g1, drain 1 g1".to_owned()), "{steps:?}");
+    assert_eq!((rig.group().loss(), rig.group().take_mended(), rig.group().take_mended()), (None, Some(Generation(2)), None));
+}
+
+#[test]
+fn what_comes_back_after_a_crash_is_not_what_was_there_before_and_lifts_the_loss_when_it_has_proved_itself() {
+    let mut rig = fails_in_place(SETTINGS);
+    let kept = |rig: &mut Rig| rig.group().say_loss("/srv").unwrap();
+    assert!(kept(&mut rig).ends_with("2 processes that serve are kept until a start succeeds"));
+    rig.exits("2 g1", 1);
+    assert!(rig.steps_for(60.0).contains(&"spawn 2 g1".to_owned()));
+    rig.ready("2 g1");
+    assert_eq!(rig.steps(), ["serve 2 g1"]);
+    assert!(kept(&mut rig).ends_with("; 1 process that serves is kept until a start succeeds"));
+    rig.steps_for(60.0);
+    assert_eq!(rig.group().loss(), None);
+    // A directory that is gone is no matter of a start.
+    assert!(rig.group().saw_directory(Generation(1), Some(Lost::Gone)));
+    rig.steps_for(60.0);
+    assert_eq!(rig.group().loss(), Some(Lost::Gone));
+}
+
+#[test]
+fn a_cause_that_is_named_is_said_before_what_is_kept() {
+    let held = FailureKind::Thread("gone".to_owned()).with(Some(Obstacle::Held("port 8080 is held by process 1 of g1".to_owned())));
+    let rig = fails_in_place_with(SETTINGS, held);
+    let said = rig.pool.groups().next().unwrap().say_loss("/srv").unwrap();
+    let cause = "port 8080 is held by process 1 of g1; 2 processes that serve are kept until a start succeeds";
+    assert!(said.starts_with("g2 failed: ") && said.ends_with(cause), "{said}");
 }
