@@ -2,8 +2,12 @@
 //! process that did; reads /proc, and takes the lock for names only.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::config::AppConfig;
 use crate::credentials;
@@ -46,9 +50,12 @@ impl Failed<'_> {
                 let (port, holder) = named.or_else(|| self.second_port())?;
                 Some(self.held(&format!("port {port}"), &holder))
             }
-            Complaint::Runs { pids } => {
-                let holder = pids.into_iter().find(|pid| sys::is_alive(*pid)).map(|pid| self.holder(pid))?;
-                Some(self.held("its pid file", &holder))
+            Complaint::Runs { pids, files } => {
+                let root = self.root();
+                let of_file = || files.iter().find_map(|file| pid_in(&root.join(file)));
+                let pid = pids.into_iter().find(|pid| sys::is_alive(*pid)).or_else(|| of_file().filter(|pid| sys::is_alive(*pid)))?;
+                let what = files.first().map_or("its pid file", |file| file.strip_prefix(&format!("{}/", root.display())).unwrap_or(file));
+                Some(self.held_so(what, &self.holder(pid), ", or start it without a pid file (-P, --pid)"))
             }
             Complaint::Lock { paths, pids } => self.lock(&paths, &pids),
         }
@@ -144,7 +151,18 @@ impl Failed<'_> {
         Holder { pid, name: owner.and_then(|id| state.pool.group(id.group).name_of(id)) }
     }
 
+    /// The directory that it was started in.
+    fn root(&self) -> PathBuf {
+        let state = self.shared.table.lock();
+        state.releases.get(&(self.id.group, self.name.generation)).map_or_else(PathBuf::new, |release| release.root.clone())
+    }
+
     fn held(&self, what: &str, holder: &Holder) -> Obstacle {
+        self.held_so(what, holder, "")
+    }
+
+    /// `or`: what helps too.
+    fn held_so(&self, what: &str, holder: &Holder, or: &str) -> Obstacle {
         let name = holder.name.as_ref().filter(|name| name.app == self.name.app);
         let helps = match name {
             Some(name) if name.generation == self.name.generation => {
@@ -156,7 +174,7 @@ impl Failed<'_> {
             Some(_) => "surge = 0 ends the old one before the new one is started",
             None => "that has to end, or this app has to use another",
         };
-        Obstacle::Held(format!("{what} is held by {}; {helps}", self.called(holder)))
+        Obstacle::Held(format!("{what} is held by {}; {helps}{or}", self.called(holder)))
     }
 
     /// `process 1 of g3 (pid 4711)`, `shop/2 g7 (pid 4712)`, `python3 (pid 4713)`
@@ -177,5 +195,19 @@ fn another_user(port: u16) -> Option<String> {
     (!users.is_empty() && !users.contains(&app)).then(|| format!("a program of uid {}", users[0]))
 }
 
+/// The number that a pid file has. Opened so that a FIFO of that name holds up nobody.
+fn pid_in(path: &Path) -> Option<u32> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(PID_FILE).read_to_string(&mut text).ok()?;
+    text.split_whitespace().next()?.parse().ok().filter(|pid| *pid > 1)
+}
+
+/// Bytes of a pid file that are read.
+const PID_FILE: u64 = 64;
 /// For a program that puts itself into the background in two steps.
 const LOOKS: usize = 3;

@@ -8,8 +8,8 @@ pub enum Complaint {
     Address { ports: Vec<u16> },
     /// Something else has locked it. `pids`: who, if the lines say that.
     Lock { paths: Vec<String>, pids: Vec<u32> },
-    /// One of it runs already.
-    Runs { pids: Vec<u32> },
+    /// One of it runs already. `files`: its pid file, where the lines name one, as they do.
+    Runs { pids: Vec<u32>, files: Vec<String> },
 }
 
 /// `output`: oldest first.
@@ -25,9 +25,13 @@ pub fn find(output: &[String]) -> Option<Complaint> {
         return Some(Complaint::Address { ports });
     }
     if any(is_running) {
-        let mut pids: Vec<u32> = lower.iter().filter(|line| is_running(line)).flat_map(|line| numbers_behind(line, "pid")).collect();
+        let numbers = |line: &String| ["pid", "process id"].map(|word| numbers_behind(line, word));
+        let mut pids: Vec<u32> = lower.iter().filter(|line| is_running(line)).flat_map(numbers).flatten().collect();
+        let mut files: Vec<String> =
+            recent().filter(|line| is_running(&line.to_ascii_lowercase())).flat_map(|line| pid_files(line)).collect();
         keep_first(&mut pids);
-        return Some(Complaint::Runs { pids });
+        keep_first(&mut files);
+        return Some(Complaint::Runs { pids, files });
     }
     if any(is_lock) {
         let said = || recent().filter(|line| is_lock(&line.to_ascii_lowercase()));
@@ -64,7 +68,7 @@ fn is_lock(line: &str) -> bool {
         || paths(line).iter().any(|path| path.ends_with("/lock") || path.ends_with(".lock"))
 }
 
-/// Rails, unicorn, gunicorn.
+/// Rails, unicorn, gunicorn, thin.
 fn is_running(line: &str) -> bool {
     line.contains("already running")
 }
@@ -108,6 +112,12 @@ fn paths(line: &str) -> Vec<String> {
         (word.starts_with('/') && word.len() > 1).then(|| word.to_owned())
     };
     words.filter_map(path).collect()
+}
+
+/// `/srv/app/tmp/pids/server.pid`, `tmp/pids/server.pid`
+fn pid_files(line: &str) -> Vec<String> {
+    let words = line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '(' | ')' | ',' | ';' | '='));
+    words.map(|word| word.trim_end_matches([':', '.'])).filter(|word| word.ends_with(".pid")).map(str::to_owned).collect()
 }
 
 /// Each once, in their order, the first few.
@@ -173,7 +183,18 @@ mod tests {
     #[test]
     fn one_that_runs_already_is_found_by_its_pid() {
         let rails = "A server is already running (pid: 4711, file: /srv/app/tmp/pids/server.pid).\nExiting";
-        assert_eq!(of(rails), Some(Complaint::Runs { pids: vec![4711] }));
+        let runs = |pids: &[u32], file: &str| Some(Complaint::Runs { pids: pids.to_vec(), files: vec![file.to_owned()] });
+        assert_eq!(of(rails), runs(&[4711], "/srv/app/tmp/pids/server.pid"));
+        let older = "=> Booting Puma\nA server is already running. Check /srv/app/tmp/pids/server.pid.\nExiting";
+        assert_eq!(of(older), runs(&[], "/srv/app/tmp/pids/server.pid"));
+        assert_eq!(of("A server is already running. Check tmp/pids/server.pid."), runs(&[], "tmp/pids/server.pid"));
+        let unicorn = "Already running on PID:4711 (or pid=/srv/app/unicorn.pid is stale) (ArgumentError)";
+        assert_eq!(of(unicorn), runs(&[4711], "/srv/app/unicorn.pid"));
+        let gunicorn = "RuntimeError: Already running on PID 4711 (or pid file '/run/blog.pid' is stale)";
+        assert_eq!(of(gunicorn), runs(&[4711], "/run/blog.pid"));
+        let thin =
+            "/srv/thin.pid already exists, seems like it's already running (process ID: 4711). Stop the process or delete /srv/thin.pid.";
+        assert_eq!(of(thin), runs(&[4711], "/srv/thin.pid"));
     }
 
     #[test]
