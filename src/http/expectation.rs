@@ -70,7 +70,7 @@ impl Expectation {
 /// A body that is sent before a client that waits has its answer costs nobody anything (bytes).
 const SMALL: u64 = 64 * 1024;
 /// From an app's 100 to the refusal of the program behind it: a look into a session or a database.
-const DOUBTED: Duration = Duration::from_millis(250);
+const DOUBTED: Duration = Duration::from_millis(100);
 /// An app that does not know of the field waits for the body without a word: what curl waits by default.
 const SILENT: Duration = Duration::from_secs(1);
 

@@ -367,16 +367,19 @@ fn a_file_that_cannot_be_opened_anew_leaves_the_old_one() {
 #[test]
 fn a_connection_too_many_is_logged_when_it_asked_something() {
     let mut site = serve(&format!("{APP}{JSON}server.limits.connections = 1"));
+    // An idle one would go for the newest.
     let mut within = Wire::connect(site.addr).unwrap();
-    assert_eq!(within.ask(&kept("/")).unwrap().status, 200);
+    within.send(kept("/hold?name=gate&mark=held").as_bytes()).unwrap();
+    wait::until("it is with the app", secs(10), || site.marks() == ["held"]);
     let mut many = 0;
     wait::until("one was seen", secs(10), || {
         many += 1;
         let _ = TcpStream::connect(site.addr).unwrap().write_all(kept("/?t=many").as_bytes());
         text(&site, "access.log").contains("t=many")
     });
+    site.open("gate");
+    assert_eq!(within.reply(false).unwrap().status, 200);
     stop(&mut site);
-    drop(within);
     let lines = parsed(&text(&site, "access.log"));
     let refused: Vec<_> = lines.iter().filter(|line| line["target"] == "/?t=many").collect();
     assert!((1..=many).contains(&refused.len()) && refused.iter().all(|line| line["status"] == 503), "{refused:?}");
