@@ -440,10 +440,10 @@ impl<W> Pool<W> {
         self.groups.iter().flat_map(|group| group.deadlines(self.seen)).filter(unseen).min()
     }
 
-    /// The first in turn whose walk has not ended may begin; the others wait.
+    /// The first in turn whose walk has neither ended nor failed may begin; the others wait.
     fn give_turn(&mut self) {
         while let Some(&(group, generation)) = self.in_turn.front() {
-            if self.group(group).is_open(generation) {
+            if self.group(group).holds_turn(generation) {
                 self.group_mut(group).take_turn(generation);
                 break;
             }

@@ -263,6 +263,13 @@ impl<W> Group<W> {
             || self.walk.as_ref().is_some_and(|walk| walk.asked() == generation)
     }
 
+    /// The requests after it, of other groups, wait for it: not for one of which it was told that it failed, which may be tried for ever.
+    pub(super) fn holds_turn(&self, generation: Generation) -> bool {
+        let has_failed = self.walk.as_ref().is_some_and(|walk| walk.asked() == generation && walk.told.is_some());
+        let is_told = has_failed && self.untold.iter().all(|(ask, _)| ask.generation != generation);
+        self.is_open(generation) && !is_told
+    }
+
     pub(super) fn stop(&mut self, now: Instant) {
         if self.ending == Ending::No {
             self.ending = Ending::Drained;

@@ -133,6 +133,37 @@ fn an_app_whose_user_there_is_not_fails_alone_and_is_tried_again() {
 }
 
 #[test]
+fn a_restart_of_all_goes_past_apps_that_never_worked() {
+    let site = ready("");
+    let exits = "user = \"root\"\nroot = \"/\"\ncommand = [\"false\"]\n";
+    let exits = if rustix::process::geteuid().is_root() { exits.to_owned() } else { exits.replace("user = \"root\"\n", "") };
+    app_file(&site, "b-exits", &format!("{exits}hosts = \"exits.test\""));
+    app_file(&site, "b-exits-asked", &format!("{exits}hosts = \"asked.test\"\nprocesses = {{ min = 0, max = 1 }}"));
+    app_file(
+        &site,
+        "b-hangs",
+        &format!("{}\nready.timeout = \"1s\"", exits.replace("\"false\"", "\"sleep\", \"600\"") + "hosts = \"hangs.test\""),
+    );
+    app_file(&site, "b-user", &format!("{}hosts = \"user.test\"", exits.replace("\"root\"", "\"no-such-user-here\"")));
+    app_file(&site, "b-typo", &format!("{exits}hosts = \"typo.test\"\nprocesess = 2"));
+    app_file(&site, "held", &sibling(&site, "hosts = \"held.test\""));
+    app_file(&site, "last", &sibling(&site, "hosts = \"last.test\""));
+    let site = site.serve();
+    wait::until("those that can serve", secs(30), || ["any.test", "held.test", "last.test"].iter().all(|host| asked(&site, host) == 200));
+    site.rota(&["pause", "held"]).expect(0);
+    for generation in [2, 3] {
+        let said = site.rota(&["restart"]);
+        said.expect(4);
+        for name in ["app", "held", "last"] {
+            assert!(said.out.contains(&format!("{name} g{generation}: done in ")), "{}", said.out);
+        }
+        for name in ["b-exits", "b-exits-asked", "b-hangs"] {
+            assert!(said.out.contains(&format!("{name} g{generation}: FAILED after ")), "{}", said.out);
+        }
+    }
+}
+
+#[test]
 fn a_second_server_in_the_same_directories_is_refused_with_the_pid_of_the_first() {
     let site = ready("").serve();
     let config = fs::read_to_string(site.path("rota.toml")).unwrap();

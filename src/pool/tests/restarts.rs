@@ -179,6 +179,45 @@ fn a_restart_of_all_walks_one_group_after_another() {
 }
 
 #[test]
+fn an_app_that_never_had_a_good_release_keeps_no_other_from_its_turn() {
+    for processes in [Sizes::fixed(1), Sizes { min: 0, ..Sizes::fixed(1) }] {
+        let mut rig = Rig::of(Limits::default(), [("broken", Settings { processes, ..SETTINGS }), ("shop", SETTINGS)]);
+        rig.steps();
+        if processes.min > 0 {
+            rig.exits("broken/1 g1", 1);
+        }
+        for name in ["shop/1 g1", "shop/2 g1"] {
+            rig.ready(name);
+            rig.steps();
+        }
+        rig.steps_for(2.0);
+        for (generation, older) in [("g2", "g1"), ("g3", "g2")] {
+            let now = rig.now;
+            let asked = rig.pool.restart_all(Trigger::Command, now);
+            rig.steps();
+            if processes.min > 0 {
+                // The one before was being tried again.
+                rig.exits(&format!("broken/1 {older}"), 143);
+                rig.steps();
+            }
+            rig.exits(&format!("broken/1 {generation}"), 1);
+            let steps = rig.steps();
+            let failed = format!("{generation}: failed at process 1, 0 replaced: exited with status 1 after 0.00 s, before it was ready");
+            assert!(steps.contains(&failed), "{steps:#?}");
+            assert!(steps.contains(&format!("spawn shop/1 {generation}")), "{steps:#?}");
+            for number in 1..=2 {
+                rig.ready(&format!("shop/{number} {generation}"));
+                rig.steps_for(2.0);
+                rig.exits(&format!("shop/{number} {older}"), 0);
+                rig.steps();
+            }
+            let (shop, generation) = asked[1];
+            assert_eq!(rig.pool.group(shop).outcome(generation), Some(&Outcome::Done));
+        }
+    }
+}
+
+#[test]
 fn a_direct_restart_does_not_wait_for_its_turn() {
     let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: Sizes::fixed(1), ..SETTINGS }, Generation(1), rig.now);
