@@ -441,12 +441,13 @@ impl App {
         let proc = &self.procs[index];
         let untold = proc.draining.is_none() && proc.first_signal.is_none() && proc.ended.is_none();
         let unproven = proc.ready.is_none_or(|ready| now < ready + self.settings.probation);
-        untold && (unproven || self.is_compared(proc.generation, now) || self.crashes_again(index, now))
+        untold && (unproven || self.is_compared(proc.generation) || self.crashes_again(index, now))
     }
 
-    fn is_compared(&self, generation: Generation, now: Instant) -> bool {
+    /// Also when the answers say enough already, or its time is over: until the pool looks, it is watched.
+    fn is_compared(&self, generation: Generation) -> bool {
         let compared = self.trial.as_ref().is_some_and(|trial| trial.of == generation);
-        compared && self.walk == Some(generation) && self.is_watched(generation, now)
+        compared && self.walk == Some(generation)
     }
 
     /// It had proved itself and ends untold, unwatched: how long it served.
@@ -454,7 +455,7 @@ impl App {
         let proc = &self.procs[index];
         let untold = proc.draining.is_none() && proc.first_signal.is_none() && proc.ended.is_none();
         let proven = proc.ready.filter(|ready| now >= *ready + self.settings.probation);
-        proven.filter(|_| untold && !self.is_compared(proc.generation, now)).map(|ready| now - ready)
+        proven.filter(|_| untold && !self.is_compared(proc.generation)).map(|ready| now - ready)
     }
 
     pub fn note_crash(&mut self, index: usize, now: Instant) {
