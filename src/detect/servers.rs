@@ -10,6 +10,8 @@ pub(super) struct Server {
     /// Name of the program and of the package.
     pub program: &'static str,
     flags: &'static [&'static str],
+    /// Where it listens unless that is asked for.
+    bind: Bind,
     unix: &'static [&'static str],
     port: &'static [&'static str],
     /// None: it takes no socket that listens already.
@@ -22,8 +24,7 @@ pub(super) struct Server {
 impl Server {
     /// `program`: what is executed, up to the server itself. `app`: what the server is told to serve, last.
     pub fn start(&self, program: &[&str], app: &[&str], asked: Option<Bind>, why: String) -> Result<Detected, Missing> {
-        // A socket that only rota can reach is better than a port.
-        let bind = asked.unwrap_or(Bind::Unix);
+        let bind = asked.unwrap_or(self.bind);
         let listen = match bind {
             Bind::Unix => self.unix,
             Bind::Port => self.port,
@@ -58,6 +59,8 @@ pub(super) const GUNICORN: Server = Server {
     program: "gunicorn",
     // It closes an idle connection after 2 s unless told, and cuts requests 30 s after the signal.
     flags: &["--workers", "1", "--threads", "5", "--keep-alive", "5", "--graceful-timeout", "30"],
+    // Over a Unix socket REMOTE_ADDR is empty, which `ipaddress` and an inet column of a database refuse; over a port it is 127.0.0.1.
+    bind: Bind::Port,
     unix: &["--bind", "unix:$SOCKET"],
     port: &["--bind", "127.0.0.1:$PORT"],
     fd: Some(&[]),
@@ -73,6 +76,8 @@ pub(super) const GUNICORN: Server = Server {
 pub(super) const WAITRESS: Server = Server {
     program: "waitress-serve",
     flags: &["--threads=5", "--trusted-proxy-headers=x-forwarded-for x-forwarded-host x-forwarded-proto"],
+    // A socket that only rota can reach is better than a port; REMOTE_ADDR is what rota says of the client.
+    bind: Bind::Unix,
     unix: &["--trusted-proxy=localhost", "--unix-socket=$SOCKET"],
     port: &["--trusted-proxy=127.0.0.1", "--listen=127.0.0.1:$PORT"],
     fd: None,
@@ -89,6 +94,7 @@ pub(super) const UVICORN: Server = Server {
     program: "uvicorn",
     // It believes X-Forwarded-For and -Proto of those whom the variable FORWARDED_ALLOW_IPS names, which rota sets.
     flags: &["--no-access-log"],
+    bind: Bind::Unix,
     unix: &["--uds", "$SOCKET"],
     port: &["--host", "127.0.0.1", "--port", "$PORT"],
     fd: Some(&["--fd", "3"]),
@@ -105,6 +111,8 @@ pub(super) const HYPERCORN: Server = Server {
     program: "hypercorn",
     // It cuts requests 3 s after the signal unless told.
     flags: &["--graceful-timeout", "30"],
+    // Over a Unix socket it knows no client, and `request.client.host` of Starlette fails.
+    bind: Bind::Port,
     unix: &["--bind", "unix:$SOCKET"],
     port: &["--bind", "127.0.0.1:$PORT"],
     fd: Some(&["--bind", "fd://3"]),
@@ -120,6 +128,7 @@ pub(super) const HYPERCORN: Server = Server {
 pub(super) const DAPHNE: Server = Server {
     program: "daphne",
     flags: &["--proxy-headers"],
+    bind: Bind::Unix,
     unix: &["-u", "$SOCKET"],
     port: &["-b", "127.0.0.1", "-p", "$PORT"],
     fd: None,
@@ -135,6 +144,7 @@ pub(super) const DAPHNE: Server = Server {
 pub(super) const PUMA: Server = Server {
     program: "puma",
     flags: &["-w", "0", "-t", "5:5"],
+    bind: Bind::Unix,
     unix: &["-b", "unix://$SOCKET"],
     port: &["-b", "tcp://127.0.0.1:$PORT"],
     fd: None,
@@ -150,6 +160,7 @@ pub(super) const PUMA: Server = Server {
 pub(super) const UNICORN: Server = Server {
     program: "unicorn",
     flags: &[],
+    bind: Bind::Unix,
     unix: &["-l", "$SOCKET"],
     port: &["-l", "127.0.0.1:$PORT"],
     fd: None,

@@ -108,6 +108,18 @@ fn flask_under_gunicorn() {
 }
 
 #[test]
+fn a_plain_wsgi_app_has_an_address_of_its_client() {
+    for server in ["gunicorn", "waitress-serve"] {
+        let site = fresh("flask_gunicorn", &[server]);
+        let app = "import ipaddress\n\ndef application(environ, start_response):\n    address = ipaddress.ip_address(environ['REMOTE_ADDR'])\n    \
+                   start_response('200 OK', [('Content-Type', 'text/plain')])\n    return [str(address).encode()]\n";
+        fs::write(site.path("current/app.py"), app).unwrap();
+        let (answer, command) = serves(site);
+        assert_eq!(answer, "127.0.0.1", "{command}");
+    }
+}
+
+#[test]
 fn starlette_under_uvicorn() {
     let (answer, command) = serves(fresh("starlette_uvicorn", &["uvicorn", "gunicorn"]));
     assert_eq!((answer.as_str(), command.as_str()), ("1", ".venv/bin/uvicorn --no-access-log --uds '$SOCKET' app:app"));
