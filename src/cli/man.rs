@@ -114,7 +114,7 @@ const SIGNALS: [(&str, &str); 5] = [
     ("USR1", "Opens log files anew, after they were renamed: of access_log, and of the apps' log."),
     ("USR2", "Restarts all apps, one after another, as rota restart does."),
     ("TERM, INT", "Stops: what is in hand is answered, then the apps are stopped. A second one: now."),
-    ("HUP", "Reads the configuration again, where the server supports it; it never ends the server."),
+    ("HUP", "Changes nothing, and says so in the log: the configuration is read when the server starts."),
     ("QUIT", "Writes the state of everything to the log."),
 ];
 

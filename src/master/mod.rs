@@ -270,7 +270,9 @@ impl Master {
                 }
                 signals::Event::Stop => self.operations.stop(),
                 signals::Event::DumpState => self.operations.log_state(self.desk.now),
-                signals::Event::Reload => log::info!("SIGHUP: this version does not reload its configuration; nothing changed"),
+                signals::Event::Reload => {
+                    log::info!("SIGHUP: nothing changed; the configuration is read when rota starts: systemctl restart rota")
+                }
                 signals::Event::ReopenLogs if self.shared.log_files.reopen() => {
                     log::info!("SIGUSR1: the log files are opened anew");
                 }
