@@ -11,14 +11,14 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::config::Bind;
-use crate::detect::{self, Detected, Missing, PublicNeed, Tree, detect};
+use crate::detect::{self, Detected, Keeps, Missing, PublicNeed, Tree, detect};
 use crate::errands::pace::Pace;
 
-/// As [`detect`], in the directory `root`, which takes the place of `$ROOT` in what is said.
-pub fn look(root: &Path, asked: Option<Bind>, pace: &Pace) -> Result<Detected, String> {
+/// As [`detect`], in the directory `root`, which takes the place of `$ROOT` in what is said. `env`: what the app's file sets.
+pub fn look(root: &Path, asked: Option<Bind>, env: &[(String, String)], pace: &Pace) -> Result<Detected, String> {
     let place = root.display().to_string();
     let fill = |text: String| text.replace("$ROOT", &place);
-    let tree = AppTree::new(root, pace);
+    let tree = AppTree { env, ..AppTree::new(root, pace) };
     let found = detect(&tree, asked);
     if let Some(over) = tree.over.get() {
         return Err(format!("how to start the app in {place}: {over}; say it: command = \"bin/serve --port $PORT\""));
@@ -27,6 +27,11 @@ pub fn look(root: &Path, asked: Option<Bind>, pace: &Pace) -> Result<Detected, S
         Ok(found) => Ok(Detected { warnings: found.warnings.into_iter().map(fill).collect(), ..found }),
         Err(Missing(text)) => Err(fill(text)),
     }
+}
+
+/// As [`detect::kept`], in the directory `root`.
+pub fn kept(root: &Path, command: &[String], pace: &Pace) -> Option<Keeps> {
+    detect::kept(&AppTree::new(root, pace), command)
 }
 
 /// As [`detect::public_need`], in the directory `root`.
@@ -53,6 +58,8 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 struct AppTree<'a> {
     root: &'a Path,
+    /// Of the app; later ones win.
+    env: &'a [(String, String)],
     pace: &'a Pace,
     /// What may still be read, and asked for.
     bytes: Cell<u64>,
@@ -63,7 +70,7 @@ struct AppTree<'a> {
 
 impl<'a> AppTree<'a> {
     fn new(root: &'a Path, pace: &'a Pace) -> Self {
-        Self { root, pace, bytes: Cell::new(BYTES), looks: Cell::new(LOOKS), over: Cell::new(None) }
+        Self { root, env: &[], pace, bytes: Cell::new(BYTES), looks: Cell::new(LOOKS), over: Cell::new(None) }
     }
 
     /// One more look, if there may be one.
@@ -117,6 +124,10 @@ impl Tree for AppTree<'_> {
         names.sort();
         names
     }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.env.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
 }
 
 /// Bytes of a file that is read. A Gemfile.lock or package.json of a large app has some 100 KiB.
@@ -158,7 +169,7 @@ mod tests {
     fn what_is_missing_is_said_with_the_root_s_own_path() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("app.py"), "from flask import Flask\napp = Flask(__name__)\n").unwrap();
-        let said = look(dir.path(), None, &pace()).unwrap_err();
+        let said = look(dir.path(), None, &[], &pace()).unwrap_err();
         let root = dir.path().display();
         let expected = format!(
             "app = Flask() in app.py: there is no .venv with its packages; run: python3 -m venv {root}/.venv && {root}/.venv/bin/pip install gunicorn"
@@ -178,9 +189,9 @@ mod tests {
             std::os::unix::fs::symlink("package", dir.path().join(format!("link{link}"))).unwrap();
         }
         fs::write(dir.path().join("manage.py"), "").unwrap();
-        let said = look(dir.path(), None, &pace()).unwrap_err();
+        let said = look(dir.path(), None, &[], &pace()).unwrap_err();
         assert!(said.contains("more would have to be read than 16 MiB; say it: command = "), "{said}");
-        let said = look(dir.path(), None, &Pace::new(Duration::ZERO)).unwrap_err();
+        let said = look(dir.path(), None, &[], &Pace::new(Duration::ZERO)).unwrap_err();
         assert!(said.contains("looking takes too long; say it: command = "), "{said}");
     }
 }

@@ -18,7 +18,7 @@ use super::Exit;
 use super::table::harmless;
 use crate::app_tree;
 use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
-use crate::detect::Detected;
+use crate::detect::{Detected, Keeps};
 use crate::errands::pace::Pace;
 use crate::ids::AppName;
 use crate::printable;
@@ -180,8 +180,14 @@ fn detected_line(app: &AppConfig) -> Option<String> {
 /// In the directory that root names now, as the app's user sees it. None: the configuration has a command.
 fn detected(app: &AppConfig) -> Option<Result<Detected, String>> {
     let user = release::user(&app.start).ok().flatten();
-    let look = || Ok(app_tree::look(&app.start.root, app.start.bind, &Pace::of_command()));
+    let look = || Ok(app_tree::look(&app.start.root, app.start.bind, &app.start.env, &Pace::of_command()));
     app.start.command.is_none().then(|| safe_open::as_app(user.as_ref(), look).unwrap_or_else(|error| Err(error.to_string())))
+}
+
+/// As the app's user sees it.
+fn kept(app: &AppConfig, command: &[String]) -> Option<Keeps> {
+    let user = release::user(&app.start).ok().flatten();
+    safe_open::as_app(user.as_ref(), || Ok(app_tree::kept(&app.start.root, command, &Pace::of_command()))).ok().flatten()
 }
 
 fn describe(config: &Config) -> String {
@@ -209,7 +215,10 @@ fn directory_problem(what: &str, path: &Path) -> Option<Problem> {
 /// Of the command in the configuration, or of the one that is detected.
 fn command_problems(app: &AppConfig) -> Vec<Problem> {
     match (&app.start.command, detected(app)) {
-        (Some(command), _) => command_problem(app, command).into_iter().chain(world::thruster_problem(command)).collect(),
+        (Some(command), _) => {
+            let sticky = kept(app, command).and_then(|keeps| sticky_wish(app, keeps.why));
+            command_problem(app, command).into_iter().chain(world::thruster_problem(command)).chain(sticky).collect()
+        }
         (None, Some(Ok(found))) => {
             let warnings = found.warnings.iter().map(|text| (Severity::Warning, harmless(text)));
             command_problem(app, &found.command).into_iter().chain(warnings).chain(wishes(app, &found)).collect()
@@ -221,11 +230,16 @@ fn command_problems(app: &AppConfig) -> Vec<Problem> {
 
 /// What suits a detected app and stands in no configuration: `rota init` writes it.
 fn wishes(app: &AppConfig, found: &Detected) -> Vec<Problem> {
-    let sticky =
-        found.sticky.filter(|_| app.sticky.is_none() && app.processes.max > 1).map(|why| format!("sticky = true is missing: {why}"));
+    let sticky = found.sticky.and_then(|why| sticky_wish(app, why));
     let alone = found.alone.filter(|_| app.processes.max > 1 || app.surge > 0);
     let alone = alone.map(|why| format!("processes = 1 and surge = 0 are missing: {why}"));
-    sticky.into_iter().chain(alone).map(|text| (Severity::Warning, text)).collect()
+    sticky.into_iter().chain(alone.map(|text| (Severity::Warning, text))).collect()
+}
+
+/// Not of an app whose file says `sticky = false`: that is an answer.
+fn sticky_wish(app: &AppConfig, why: &str) -> Option<Problem> {
+    let is_wanted = app.sticky.is_none() && !app.is_sticky_said && app.processes.max > 1;
+    is_wanted.then(|| (Severity::Warning, format!("sticky = true is missing: {why}; sticky = false says that it need not")))
 }
 
 fn command_problem(app: &AppConfig, command: &[String]) -> Option<Problem> {

@@ -81,7 +81,7 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
         Some(name) => AppName::new(name).map_err(|bad| bad.to_string())?,
         None => name_of(&root)?,
     };
-    let found = app_tree::look(&root, None, &Pace::of_command())?;
+    let found = app_tree::look(&root, None, &[], &Pace::of_command())?;
     let user = match wish.user {
         Some(user) => Some((user.to_owned(), "as --user said")),
         None => user(metadata.uid(), Uid::effective()),

@@ -41,6 +41,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         surge: section.number("surge", 0..=PROCESSES_MAX, 1),
         leader: section.choice("leader", &LEADERS, LeaderPolicy::Overlap),
         sticky: section.get("sticky").and_then(|value| sticky(&value, name)),
+        is_sticky_said: section.get("sticky").is_some(),
         bake: section.get("bake").and_then(|value| bake(&value)),
         lifespan: lifespan::lifespan(section, &limits),
         cpu: limits.get("cpu").and_then(|value| lifespan::cpu(&value)),

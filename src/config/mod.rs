@@ -221,6 +221,8 @@ pub struct AppConfig {
     pub leader: LeaderPolicy,
     /// Name of the cookie by which a client comes back to the process that it was with. None: it need not.
     pub sticky: Option<String>,
+    /// The file has an answer to that, be it no.
+    pub is_sticky_said: bool,
     /// None: a new release is not watched.
     pub bake: Option<BakeConfig>,
     /// After what a process is replaced by another of the same release.

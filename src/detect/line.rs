@@ -1,7 +1,7 @@
 //! Command lines that were written for a shell: of a Procfile, of package.json. Where no shell is needed there is none, so that the signal
 //! reaches the server itself.
 
-use super::{Detected, Missing, PROGRAM_DIRECTORIES, Reasons, Tree, own_program, servers};
+use super::{Detected, Missing, PROGRAM_DIRECTORIES, Reasons, Tree, own_program, puma, servers};
 use crate::config::{Bind, CONCURRENCY, StopSignal, command};
 
 /// The command that does what a shell would make of `line`; its program is the app's own where the app has it.
@@ -80,31 +80,41 @@ pub(super) fn settings(tree: &dyn Tree, command: Vec<String>, asked: Option<Bind
         return Err(Missing(format!("{why}, which names where it listens in another way than bind; give it a command of its own")));
     }
     let words: Vec<String> = command.iter().flat_map(|word| word.split_whitespace()).map(str::to_owned).collect();
-    let (stop, concurrency, reasons) = match servers::named(&words) {
-        Some(server) => {
+    let mut warnings = Vec::new();
+    let (stop, concurrency, reasons) = match (puma::of(tree, &words), servers::named(&words)) {
+        (Some(puma), _) => {
+            warnings.extend(puma.warning);
+            let reasons = Reasons { command: ANY.command, stop: servers::PUMA.reasons.stop, concurrency: puma.reason };
+            (servers::PUMA.stop, puma.concurrency, reasons)
+        }
+        (None, Some(server)) => {
             let concurrency = threads(tree, server.program, &words);
             let says = if concurrency == CONCURRENCY { ANY.concurrency } else { "what its flags say" };
             (server.stop, concurrency, Reasons { command: ANY.command, stop: server.reasons.stop, concurrency: says })
         }
-        None => (StopSignal::Term, CONCURRENCY, ANY),
+        (None, None) => (StopSignal::Term, CONCURRENCY, ANY),
     };
     let everywhere = words.iter().any(|word| word.contains("0.0.0.0") || word.contains("[::]") || word.contains("tcp://::"));
-    let warnings = if everywhere {
-        vec!["it listens on every address, and so can be reached past rota; 127.0.0.1 is enough".to_owned()]
-    } else {
-        Vec::new()
-    };
+    if everywhere {
+        warnings.push("it listens on every address, and so can be reached past rota; 127.0.0.1 is enough".to_owned());
+    }
     Ok(Detected { stop, concurrency, warnings, ..Detected::new(command, bind, why, reasons) })
+}
+
+/// The value of a flag: `-t 5`, `-t5`, `--threads=5`.
+pub(super) fn flag<'w>(words: &'w [String], names: &[&str]) -> Option<&'w str> {
+    words.iter().enumerate().find_map(|(at, word)| {
+        let joined = names.iter().find_map(|name| {
+            let rest = word.strip_prefix(name)?;
+            rest.strip_prefix('=').or_else(|| (name.len() == 2 && rest.starts_with(|c: char| c.is_ascii_digit())).then_some(rest))
+        });
+        joined.or_else(|| names.contains(&word.as_str()).then(|| words.get(at + 1).map(String::as_str)).flatten())
+    })
 }
 
 /// Requests at a time of a server that is told by flags; what stands in a file of its own is not read.
 fn threads(tree: &dyn Tree, program: &str, words: &[String]) -> u32 {
-    let flag = |names: &[&str]| {
-        words.iter().enumerate().find_map(|(at, word)| {
-            let joined = names.iter().find_map(|name| word.strip_prefix(name)?.strip_prefix('='));
-            joined.or_else(|| names.contains(&word.as_str()).then(|| words.get(at + 1).map(String::as_str)).flatten())
-        })
-    };
+    let flag = |names: &[&str]| flag(words, names);
     let number = |names: &[&str], default: u32| flag(names).map_or(Some(default), |text| text.parse().ok());
     let product = |one: Option<u32>, other: Option<u32>| one?.checked_mul(other?).filter(|product| (1..=10_000).contains(product));
     let configured = |files: &[&str], flags: &[&str]| flag(flags).is_some() || files.iter().any(|file| tree.text(file).is_some());
@@ -112,11 +122,6 @@ fn threads(tree: &dyn Tree, program: &str, words: &[String]) -> u32 {
         "gunicorn" if configured(&["gunicorn.conf.py"], &["-c", "--config", "-k", "--worker-class"]) => None,
         "gunicorn" => product(number(&["-w", "--workers"], 1), number(&["--threads"], 1)),
         "waitress-serve" => number(&["--threads"], 4),
-        "puma" if configured(&["config/puma.rb"], &["-C", "--config"]) => None,
-        "puma" => {
-            let most = flag(&["-t", "--threads"]).map_or(Some(5), |text| text.rsplit(':').next()?.parse().ok());
-            product(most, Some(number(&["-w", "--workers"], 0).unwrap_or(0).max(1)))
-        }
         "unicorn" if configured(&["config/unicorn.rb"], &["-c", "--config-file"]) => None,
         "unicorn" => Some(1),
         _ => None,

@@ -7,12 +7,14 @@
 
 pub mod background;
 mod binary;
+mod clients;
 pub mod complaint;
 mod frameworks;
 mod line;
 mod node;
 mod php;
 mod procfile;
+mod puma;
 mod python;
 mod ruby;
 mod servers;
@@ -22,6 +24,7 @@ mod tests;
 
 use std::fmt;
 
+pub use clients::{Keeps, kept};
 pub use frameworks::is_next;
 pub use procfile::{THRUSTER, without_thruster};
 pub use ruby::RailsFiles;
@@ -38,6 +41,8 @@ pub trait Tree {
     fn exists(&self, path: &str) -> bool;
     /// Names of the directories in the root, sorted; hidden ones are left out.
     fn directories(&self) -> Vec<String>;
+    /// A variable that the configuration sets for the app.
+    fn variable(&self, name: &str) -> Option<String>;
 }
 
 /// How an app is started, and why so.
@@ -88,7 +93,7 @@ impl fmt::Display for Missing {
 /// Looks for all kinds of apps. `asked`: how the configuration wants it to listen, whatever suits it.
 pub fn detect(tree: &dyn Tree, asked: Option<Bind>) -> Result<Detected, Missing> {
     let found = KINDS.iter().find_map(|kind| kind(tree, asked));
-    let mut found = found.unwrap_or_else(|| Err(nothing(tree)))?;
+    let mut found = clients::suited(tree, found.unwrap_or_else(|| Err(nothing(tree)))?);
     found.warnings.extend(procfile::others(tree));
     Ok(found)
 }
@@ -133,6 +138,13 @@ fn nothing(tree: &dyn Tree) -> Missing {
     let found = if let Some(framework) = python::named_framework(tree) {
         let (file, name) = framework;
         format!("{file} names {name}, and no file has its app ({}); ", python::PLACES)
+    } else if let Some(file) = python::unfit_file(tree) {
+        return Missing(format!(
+            "$ROOT/{file} has no app that could be seen ({}), and nothing else in $ROOT says how it is started; say it, for example: \
+             command = \".venv/bin/gunicorn --bind 127.0.0.1:$PORT {}:NAME\"",
+            python::PLACES,
+            file.trim_end_matches(".py")
+        ));
     } else {
         String::new()
     };

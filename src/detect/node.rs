@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Detected, LONG_LIVED, Missing, Reasons, Tree, frameworks, line, own_program};
+use super::{Detected, Missing, Reasons, Tree, frameworks, line, own_program};
 use crate::config::{Bind, command};
 
 /// A package.json, with what stands beside it.
@@ -19,6 +19,10 @@ impl Package<'_> {
     /// At run time or while it is built.
     pub fn depends_on(&self, package: &str) -> bool {
         ["dependencies", "devDependencies"].iter().any(|kind| !self.json[kind][package].is_null())
+    }
+
+    pub fn dependencies(&self) -> impl Iterator<Item = &str> {
+        self.json["dependencies"].as_object().into_iter().flatten().map(|(name, _)| name.as_str())
     }
 
     pub fn is_named(&self, name: &str) -> bool {
@@ -56,8 +60,12 @@ pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detect
         Ok(json) => Package { tree, json },
         Err(error) => return Some(Err(Missing(format!("$ROOT/package.json cannot be read: {error}")))),
     };
-    let found = frameworks::find(&package, asked).or_else(|| by_script(&package, asked))?;
-    Some(found.map(|found| with_socket_io(&package, found)))
+    frameworks::find(&package, asked).or_else(|| by_script(&package, asked))
+}
+
+/// None: there is none that can be read.
+pub(super) fn package(tree: &dyn Tree) -> Option<Package<'_>> {
+    serde_json::from_str(&tree.text("package.json")?).ok().map(|json| Package { tree, json })
 }
 
 /// Its start script, or what npm starts where there is none.
@@ -96,15 +104,6 @@ fn by_script(package: &Package<'_>, asked: Option<Bind>) -> Option<Result<Detect
         found.warnings.extend(package.not_installed());
         found
     }))
-}
-
-fn with_socket_io(package: &Package<'_>, mut found: Detected) -> Detected {
-    if package.depends_on("socket.io") {
-        found.sticky = Some("socket.io begins with several requests that have to come to one process");
-        found.concurrency = LONG_LIVED;
-        found.reasons.concurrency = "each open WebSocket of socket.io holds one for as long as it is open";
-    }
-    found
 }
 
 /// An app without a package.json.

@@ -59,6 +59,9 @@ fn app_in(text: &str, file: &str) -> Option<(String, Interface, String)> {
             return Some((name.to_owned(), interface, format!("{name} = {class}()")));
         }
     }
+    if let Some((name, interface)) = callable(text) {
+        return Some((name.to_owned(), interface, format!("def {name}")));
+    }
     let by_name = match file {
         "wsgi.py" | "passenger_wsgi.py" => Some(Interface::Wsgi),
         "asgi.py" => Some(Interface::Asgi),
@@ -85,6 +88,25 @@ fn made_by<'t>(line: &'t str, class: &str) -> Option<&'t str> {
     }
     let callee = right.split_once('(')?.0.trim();
     (is_name(name) && callee.rsplit('.').next() == Some(class)).then_some(name)
+}
+
+/// A function that is an app by what it takes: `def application(environ, start_response)`, `async def app(scope, receive, send)`.
+fn callable(text: &str) -> Option<(&str, Interface)> {
+    let functions = || {
+        text.lines().filter_map(|line| {
+            let (start, interface, wanted) = match line.strip_prefix("async def ") {
+                Some(rest) => (rest, Interface::Asgi, &["scope", "receive", "send"][..]),
+                None => (line.strip_prefix("def ")?, Interface::Wsgi, &["environ", "start_response"][..]),
+            };
+            let (name, rest) = start.split_once('(')?;
+            let taken =
+                rest.split_once(')').map_or(rest, |(taken, _)| taken).split(',').map(|one| one.split(':').next().unwrap_or_default());
+            let taken: Vec<&str> = taken.map(str::trim).filter(|name| !name.is_empty()).collect();
+            let is_same = |(one, other): (&&str, &&str)| one == other || (*other == "environ" && ["env", "environment"].contains(one));
+            (taken.len() == wanted.len() && taken.iter().zip(wanted).all(is_same)).then(|| (name.trim(), interface))
+        })
+    };
+    ["application", "app"].into_iter().find_map(|name| functions().find(|(known, _)| *known == name)).or_else(|| functions().next())
 }
 
 /// A line at the top of a module gives this name to something: by assignment, import or definition.
@@ -153,6 +175,20 @@ pub(super) fn not_installed(tree: &dyn Tree, server: &str, seen: &str) -> Missin
     Missing(format!("{seen}: {what}; run: {install}"))
 }
 
+/// A file that names a package, in whatever way: `flask-socketio==5`, `"Flask_SocketIO>=5"`. Of lock files and comments nothing is read.
+pub(super) fn names(text: &str, package: &str) -> bool {
+    let alike = |c: char| if c == '_' { '-' } else { c.to_ascii_lowercase() };
+    text.lines().any(|line| {
+        let line: String = line.split('#').next().unwrap_or_default().chars().map(alike).collect();
+        line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.')).any(|word| word == package)
+    })
+}
+
+/// A file of FILES that is there: for an app that was not found.
+pub(super) fn unfit_file(tree: &dyn Tree) -> Option<&'static str> {
+    FILES.into_iter().find(|file| tree.text(file).is_some())
+}
+
 /// The file that names a framework, and the framework: for an app that was not found.
 pub(super) fn named_framework(tree: &dyn Tree) -> Option<(&'static str, &'static str)> {
     ["requirements.txt", "pyproject.toml"].into_iter().find_map(|file| {
@@ -169,6 +205,10 @@ const CLASSES: [(&str, Interface); 4] =
 const FILES: [&str; 7] = ["wsgi.py", "asgi.py", "app.py", "main.py", "application.py", "server.py", "passenger_wsgi.py"];
 
 /// As an error names them.
-pub(super) const PLACES: &str = "app = Flask(...), FastAPI(...) or Starlette(...) in wsgi.py, asgi.py, app.py, main.py or a package";
+pub(super) const PLACES: &str = "app = Flask(...), FastAPI(...) or Starlette(...), def application(environ, start_response) or async def \
+    app(scope, receive, send), at the beginning of a line in wsgi.py, asgi.py, app.py, main.py or a package";
+
+/// Where an app names its packages.
+pub(super) const NAMING: [&str; 3] = ["requirements.txt", "pyproject.toml", "Pipfile"];
 
 const ENVIRONMENTS: [&str; 2] = [".venv/bin", "venv/bin"];

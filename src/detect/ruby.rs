@@ -23,7 +23,7 @@ pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detect
 }
 
 /// A gem of a lock file is a line of four spaces, its name, and its version in parentheses.
-fn locks(lock: &str, gem: &str) -> bool {
+pub(super) fn locks(lock: &str, gem: &str) -> bool {
     lock.lines().any(|line| line.strip_prefix("    ").and_then(|line| line.strip_prefix(gem)).is_some_and(|rest| rest.starts_with(" (")))
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// A file with a text; `*` before the path: it can be executed.
-struct Files(BTreeMap<&'static str, &'static str>);
+/// `$` before a name: a variable of the app.
+pub(super) struct Files(pub BTreeMap<&'static str, &'static str>);
 
 impl Tree for Files {
     fn text(&self, path: &str) -> Option<String> {
@@ -26,6 +27,10 @@ impl Tree for Files {
         let mut names: Vec<String> = names.map(|(name, _)| name.to_owned()).filter(|name| !name.starts_with('.')).collect();
         names.dedup();
         names
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.get(format!("${name}").as_str()).map(|value| (*value).to_owned())
     }
 }
 
@@ -49,13 +54,13 @@ fn line(found: &Detected) -> (String, Bind, &'static str, u32) {
 }
 
 const MANAGE: &str = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings.production')\n";
-const GUNICORN: &str = ".venv/bin/gunicorn --workers 1 --threads 5 --keep-alive 5 --graceful-timeout 30 --bind unix:$SOCKET";
+const GUNICORN: &str = ".venv/bin/gunicorn --workers 1 --threads 5 --keep-alive 5 --graceful-timeout 30 --bind 127.0.0.1:$PORT";
 
 #[test]
 fn django_is_served_by_the_server_of_its_environment() {
     let wsgi =
         found([("manage.py", MANAGE), ("mysite/wsgi.py", ""), ("mysite/asgi.py", ""), ("zoo/wsgi.py", ""), ("*.venv/bin/gunicorn", "")]);
-    assert_eq!(line(&wsgi), (format!("{GUNICORN} mysite.wsgi:application"), Bind::Unix, "TERM", 5));
+    assert_eq!(line(&wsgi), (format!("{GUNICORN} mysite.wsgi:application"), Bind::Port, "TERM", 5));
     assert_eq!(wsgi.why, "manage.py, mysite/wsgi.py, gunicorn in .venv/bin");
     let both =
         [("manage.py", MANAGE), ("mysite/wsgi.py", ""), ("mysite/asgi.py", ""), ("*venv/bin/gunicorn", ""), ("*venv/bin/uvicorn", "")];
@@ -91,6 +96,8 @@ fn the_app_of_a_python_module_is_found_by_what_makes_it() {
         ("app/main.py", "app = Flask(__name__)", "app.main:app"),
         ("wsgi.py", "from blog import create_app\napplication = create_app()\n", "wsgi:application"),
         ("wsgi.py", "from blog import (x, site as app)\n", "wsgi:app"),
+        ("app.py", "import json\n\ndef application(environ, start_response):\n    pass\n", "app:application"),
+        ("main.py", "def handle(environ: dict, start_response):\n    pass\n", "main:handle"),
         ("passenger_wsgi.py", "def application(environ, start_response):\n    pass\n", "passenger_wsgi:application"),
     ];
     for (file, text, target) in cases {
@@ -100,13 +107,24 @@ fn the_app_of_a_python_module_is_found_by_what_makes_it() {
     for (file, text, target) in [
         ("main.py", "app = FastAPI(title=\"=\")", "main:app"),
         ("app.py", "app = Starlette(routes=[\n", "app:app"),
+        ("main.py", "def helper(x):\n    pass\nasync def app(scope, receive, send):\n", "main:app"),
         ("asgi.py", "async def app(scope, receive, send):\n", "asgi:app"),
     ] {
         let app = found([(file, text), ("*.venv/bin/gunicorn", ""), ("*.venv/bin/uvicorn", "")]);
         assert_eq!(app.command.join(" "), format!(".venv/bin/uvicorn --no-access-log --uds $SOCKET {target}"), "{file}: {text}");
     }
-    for text in ["    app = Flask(__name__)", "class Flask(object):\n", "x = NotFlask()", "if x == Flask(1):\n", "# app = Flask(1)\n"] {
-        assert!(missing([("app.py", text), ("*.venv/bin/gunicorn", "")]).contains("nothing in $ROOT"), "{text}");
+    for text in [
+        "    app = Flask(__name__)",
+        "class Flask(object):\n",
+        "x = NotFlask()",
+        "if x == Flask(1):\n",
+        "# app = Flask(1)\n",
+        "def app(x):\n",
+    ] {
+        assert!(
+            missing([("app.py", text), ("*.venv/bin/gunicorn", "")]).starts_with("$ROOT/app.py has no app that could be seen"),
+            "{text}"
+        );
     }
 }
 
@@ -117,8 +135,8 @@ fn each_python_server_has_its_own_flags_and_stop_signal() {
     let headers = "--trusted-proxy-headers=x-forwarded-for x-forwarded-host x-forwarded-proto";
     let waitress = format!(".venv/bin/waitress-serve --threads=5 {headers} --trusted-proxy=localhost --unix-socket=$SOCKET app:app");
     assert_eq!(wsgi("*.venv/bin/waitress-serve"), (waitress, Bind::Unix, "INT", 5));
-    let hypercorn = ".venv/bin/hypercorn --graceful-timeout 30 --bind unix:$SOCKET app:app".to_owned();
-    assert_eq!(asgi("*.venv/bin/hypercorn"), (hypercorn, Bind::Unix, "TERM", 100));
+    let hypercorn = ".venv/bin/hypercorn --graceful-timeout 30 --bind 127.0.0.1:$PORT app:app".to_owned();
+    assert_eq!(asgi("*.venv/bin/hypercorn"), (hypercorn, Bind::Port, "TERM", 100));
     assert_eq!(asgi("*venv/bin/daphne"), ("venv/bin/daphne --proxy-headers -u $SOCKET app:app".to_owned(), Bind::Unix, "TERM", 100));
 }
 
@@ -324,6 +342,66 @@ fn socket_io_wants_clients_that_come_back_and_slots_for_those_that_stay() {
     assert_eq!(found.concurrency, 1000);
     assert!(found.sticky.is_some_and(|why| why.contains("one process")) && found.reasons.concurrency.contains("WebSocket"), "{found:?}");
     assert_eq!(package(r#"{"scripts": {"start": "node app.js"}}"#, []).unwrap().sticky, None);
+}
+
+#[test]
+fn sessions_in_the_memory_of_a_process_want_clients_that_come_back() {
+    let kept = |dependencies: &str| {
+        let json = format!(r#"{{"dependencies": {{{dependencies}}}, "scripts": {{"start": "node app.js"}}}}"#);
+        package(json.leak(), ["node_modules/x"]).unwrap().sticky
+    };
+    let express = r#""express": "5", "express-session": "1""#;
+    assert!(kept(express).is_some_and(|why| why.starts_with("express-session keeps logins in the memory of a process")));
+    for memory in ["memorystore", "connect-flash", "passport", "express-mysql2", "multer-file"] {
+        assert!(kept(&format!(r#"{express}, "{memory}": "1""#)).is_some(), "{memory} is no store that all share");
+    }
+    for shared in [
+        "connect-redis",
+        "connect-mongo",
+        "connect-pg-simple",
+        "session-file-store",
+        "connect-session-sequelize",
+        "express-mysql-session",
+        "connect-session-knex",
+        "connect-sqlite3",
+        "better-sqlite3-session-store",
+        "@quixo3/prisma-session-store",
+        "connect-mongodb-session",
+    ] {
+        assert_eq!(kept(&format!(r#"{express}, "{shared}": "1""#)), None, "{shared}");
+    }
+    for (name, is_kept) in [("@fastify/session", true), ("koa-generic-session", true), ("koa-session", false), ("cookie-session", false)] {
+        assert_eq!(kept(&format!(r#""{name}": "1""#)).is_some(), is_kept, "{name}");
+    }
+    let procfile = found([("Procfile", "web: node web.js"), ("package.json", r#"{"dependencies": {"express-session": "1"}}"#)]);
+    assert!(procfile.sticky.is_some() && procfile.concurrency == 100, "{procfile:?}");
+    let assets = found([("Procfile", "web: bin/shop"), ("package.json", r#"{"dependencies": {"express-session": "1"}}"#)]);
+    assert_eq!(assets.sticky, None, "the package.json is of another program");
+    let lock = ("Gemfile.lock", "    puma (6.4.2)\n");
+    assert!(found([lock, ("config.ru", "use Rack::Session::Pool\nrun App\n")]).sticky.is_some());
+    assert_eq!(found([lock, ("config.ru", "# use Rack::Session::Pool\nuse Rack::Session::Cookie\n")]).sticky, None);
+}
+
+#[test]
+fn socket_io_in_python_wants_clients_that_come_back() {
+    let flask = [("app.py", "app = Flask(1)"), ("*.venv/bin/gunicorn", "")];
+    let [app, server] = flask;
+    let threads = found([app, server, ("requirements.txt", "Flask==3\nFlask_SocketIO>=5 # chat\n")]);
+    assert_eq!((threads.sticky.is_some(), threads.concurrency), (true, 5), "a thread each: no more than there are");
+    assert_eq!(found([app, server, ("requirements.txt", "# flask-socketio\nflask-socketio-less\n")]).sticky, None);
+    let fast = [
+        ("main.py", "app = FastAPI()"),
+        ("*.venv/bin/uvicorn", ""),
+        ("pyproject.toml", "dependencies = [\"python-socketio[asyncio]>=5\"]\n"),
+    ];
+    assert_eq!((found(fast).sticky.is_some(), found(fast).concurrency), (true, 1000));
+}
+
+#[test]
+fn a_file_without_an_app_is_named_with_what_was_looked_for() {
+    let said = missing([("main.py", "print(1)\n"), ("*.venv/bin/gunicorn", "")]);
+    assert!(said.starts_with("$ROOT/main.py has no app that could be seen (app = Flask(...)"), "{said}");
+    assert!(said.contains("def application(environ, start_response)") && said.contains("main:NAME"), "{said}");
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn see(start: &StartConfig, pace: &Pace, choose: impl FnOnce(&Path) -> PathBuf) 
     let detected = match &start.command {
         Some(_) => None,
         None => {
-            let found = app_tree::look(&root, start.bind, pace);
+            let found = app_tree::look(&root, start.bind, &start.env, pace);
             Some(found.map_err(|text| Failure { kind: FailureKind::NoCommand(text), output: Vec::new() })?)
         }
     };

@@ -279,3 +279,21 @@ fn what_of_a_public_directory_is_not_sent_is_named() {
     assert_eq!(found(""), expected);
     assert_eq!(found("public_links = true"), [""; 0]);
 }
+
+#[test]
+fn an_app_that_keeps_logins_in_memory_is_told_to_be_sticky_unless_its_file_answers_that() {
+    let dir = machine();
+    fs::write(dir.path().join("app/package.json"), r#"{"dependencies": {"express-session": "1"}}"#).unwrap();
+    fs::write(dir.path().join("app/node"), "").unwrap();
+    fs::set_permissions(dir.path().join("app/node"), fs::Permissions::from_mode(0o755)).unwrap();
+    let of = |more: &str| {
+        let text = format!("{SERVER}[app.web]\ncommand = \"./node web.js\"\nroot = \"DIR/app\"\n{more}");
+        let found = texts(&dir, &apps_findings(&config_of(&dir, &text).apps));
+        found.into_iter().filter(|text| text.contains("sticky")).collect::<Vec<_>>()
+    };
+    let said = of("processes = 2\n");
+    assert!(said.len() == 1 && said[0].starts_with("warning: app web: sticky = true is missing: express-session keeps logins"), "{said:?}");
+    for silent in ["processes = 1\n", "processes = 2\nsticky = true\n", "processes = 2\nsticky = false\n"] {
+        assert_eq!(of(silent), [""; 0], "{silent}");
+    }
+}

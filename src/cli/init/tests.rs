@@ -29,7 +29,7 @@ fn the_file_says_what_detection_found_and_reads_back_as_that() {
     let long = "web: sh -c 'echo \"a b\" \\; exec serve'\n";
     for procfile in ["web: bundle exec unicorn -p $PORT\n", "web: ./serve --title 'a \"b\"  c' $PORT\n", long, "web: serve && other\n"] {
         let dir = app(&[("Procfile", procfile)]);
-        let found = crate::app_tree::look(dir.path(), None, &crate::errands::pace::Pace::of_command()).unwrap();
+        let found = crate::app_tree::look(dir.path(), None, &[], &crate::errands::pace::Pace::of_command()).unwrap();
         let start = read_back(&drafted(dir.path()).text).start;
         assert_eq!((start.command, start.bind), (Some(found.command), Some(found.bind)), "{procfile}");
         assert_eq!((start.concurrency, start.stop_signal.unwrap_or(StopSignal::Term)), (Some(found.concurrency), found.stop), "{procfile}");
@@ -76,6 +76,10 @@ fn clients_that_have_to_come_back_and_apps_that_must_be_alone_are_written() {
         chat.text
     );
     assert!(!chat.warnings.iter().any(|warning| warning.contains("sticky")), "what is written is not missing: {:?}", chat.warnings);
+    let shop = drafted(app(&[("package.json", &package.replace("socket.io", "express-session")), ("app.js", "")]).path());
+    let read = read_back(&shop.text);
+    assert_eq!((read.sticky.as_deref(), read.start.concurrency, read.processes.max), (Some("rota_blog"), Some(100), 2), "{}", shop.text);
+    assert!(shop.text.contains(": express-session keeps logins"), "{}", shop.text);
     let red = drafted(app(&[("package.json", r#"{"name": "node-red-project"}"#)]).path());
     let read = read_back(&red.text);
     assert_eq!((read.processes.max, read.surge, read.sticky), (1, 0, None), "{}", red.text);

@@ -31,7 +31,7 @@ fn every_file_of_conf_is_right() {
     let loaded = load(&conf().join("rota.toml")).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(loaded.warnings.to_string(), "");
     let binds: Vec<(&str, Bind)> = loaded.config.apps.iter().map(|app| (app.name.as_str(), app.start.bind.unwrap())).collect();
-    assert_eq!(binds, [("gunicorn", Bind::Unix), ("node", Bind::Port), ("puma", Bind::Unix), ("uvicorn", Bind::Fd)]);
+    assert_eq!(binds, [("gunicorn", Bind::Port), ("node", Bind::Port), ("puma", Bind::Unix), ("uvicorn", Bind::Fd)]);
 }
 
 #[test]

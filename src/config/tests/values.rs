@@ -61,6 +61,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         surge: 1,
         leader: LeaderPolicy::Overlap,
         sticky: None,
+        is_sticky_said: false,
         bake: None,
         lifespan: Lifespan { processes: Some(512), ..Lifespan::default() },
         cpu: None,
@@ -226,6 +227,7 @@ sendfile_root = "/srv/files"
         surge: 0,
         leader: LeaderPolicy::Exclusive,
         sticky: Some("route".into()),
+        is_sticky_said: true,
         bake: Some(BakeConfig { time: seconds(7), max_5xx: 0, max_refused: 100, max_slowdown: 2 }),
         lifespan: Lifespan {
             requests: Some(1),
