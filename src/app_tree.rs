@@ -14,7 +14,7 @@ use crate::config::Bind;
 use crate::detect::{self, Detected, Keeps, Missing, PublicNeed, Tree, detect};
 use crate::errands::pace::Pace;
 
-/// As [`detect`], in the directory `root`, which takes the place of `$ROOT` in what is said. `env`: what the app's file sets.
+/// As [`detect()`], in the directory `root`, which takes the place of `$ROOT` in what is said. `env`: what the app's file sets.
 pub fn look(root: &Path, asked: Option<Bind>, env: &[(String, String)], pace: &Pace) -> Result<Detected, String> {
     let place = root.display().to_string();
     let fill = |text: String| text.replace("$ROOT", &place);

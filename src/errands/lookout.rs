@@ -1,5 +1,5 @@
 //! What happens on the disk to an app that serves, seen with the rights of its user, on a thread for each app, which sleeps otherwise: whether the
-//! directory of the release that serves is still there, and the same; a touched restart file, a root that leads elsewhere ([`watch`]). One that
+//! directory of the release that serves is still there, and the same; a touched restart file, a root that leads elsewhere (`watch`). One that
 //! does not come back from a disk that is gone is missed by its own app alone.
 
 use std::fs;

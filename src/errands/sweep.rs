@@ -1,6 +1,6 @@
 //! Removes the private directories of processes that are gone, one thread for each app that has any, and what an earlier rota has left of them.
 //!
-//! What is in such a directory is its owner's, and is removed with the owner's rights, by what the kernel allows him ([`empty`]); the
+//! What is in such a directory is its owner's, and is removed with the owner's rights, by what the kernel allows him (`empty`); the
 //! directory itself stands in one of rota's. The restart thread only says which: neither crash repair nor an end waits for any of it.
 
 use std::fs;

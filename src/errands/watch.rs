@@ -1,7 +1,7 @@
 //! Restarts that the disk asks for: a touched restart file, and with `watch` a `root` that leads elsewhere. On the app's lookout.
 //!
 //! inotify(7) watches directories, because files and symlinks are replaced by rename(2). Its events are only hints that it is time to look
-//! ([`seen`]), so that none is missed that matters: a full queue (IN_Q_OVERFLOW) means to look. What is watched follows from
+//! (`seen`), so that none is missed that matters: a full queue (IN_Q_OVERFLOW) means to look. What is watched follows from
 //! the ways ([`way`]) to root and file, and is armed anew with every hint, since the hint may be that a way goes elsewhere now.
 
 mod seen;

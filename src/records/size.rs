@@ -10,7 +10,7 @@ use super::{ENTRIES_KEPT, Entry, OUTPUT, Record};
 use crate::printable::{last_of, shorten};
 
 impl Record {
-    /// What is oldest goes until the file is at most [`FILE`] long: first what processes printed, then whole entries.
+    /// What is oldest goes until the file is at most `FILE` long: first what processes printed, then whole entries.
     pub fn fit(&mut self) {
         let history = std::mem::take(&mut self.history);
         let mut left = FILE.saturating_sub(size(self, 0));

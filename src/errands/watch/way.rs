@@ -1,6 +1,6 @@
 //! The way that the kernel takes along a path (path_resolution(7)), step by step: which symlinks it follows, where it ends, and in which
 //! directories a change would make it go elsewhere. Each step is one from the directory that it has come to, held open, so that it costs the same
-//! however long the way is, and there are [`STEPS_MAX`] of them at most. Reads the disk; keeps nothing.
+//! however long the way is, and there are `STEPS_MAX` of them at most. Reads the disk; keeps nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
