@@ -154,6 +154,8 @@ fn nobody_is_told_that_he_is_late_because_rota_was_stopped() {
     wait::until("it waits", secs(10), || site.waiting() == 1);
     head.send(b"GET / HTTP/1.1\r\n").unwrap();
     body.send(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nx").unwrap();
+    // Behind an answer of its own rota has read what came before. What comes in the very moment of the stop is another matter.
+    assert_eq!(site.waiting(), 1, "{}", site.log());
     stop_for_a_while(&site);
     // What they do now they do after their time, had it counted.
     assert_eq!(site.waiting(), 1, "{}", site.log());
@@ -161,7 +163,8 @@ fn nobody_is_told_that_he_is_late_because_rota_was_stopped() {
     body.send(b"x").unwrap();
     site.open("gate");
     for (wire, what) in [(&mut with_app, "with the app"), (&mut waits, "in the queue"), (&mut head, "head"), (&mut body, "body")] {
-        assert_eq!(wire.reply(false).unwrap().status, 200, "{what}");
+        let reply = wire.reply(false).unwrap();
+        assert_eq!(reply.status, 200, "{what}: {}\n{}", reply.text(), site.log());
     }
     assert_eq!(idle.ask(&kept("/")).unwrap().status, 200);
 }
