@@ -23,7 +23,7 @@
 //! # A request
 //!
 //! `master::accept` → [`conn::intake`] (PROXY header, head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) →
-//! `io_thread::exchange` (begin, read_app, finish) → its line in the access log ([`conn::Conn::end_request`]) → the next request on the same thread.
+//! `io_thread::session` and `io_thread::answer` (begin, read_app, finish), which carry what [`http::exchange`] says → its line in the access log ([`conn::Conn::end_request`]) → the next request on the same thread.
 //!
 //! # A file
 //!

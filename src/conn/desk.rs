@@ -6,6 +6,7 @@ use super::folders::Folders;
 use super::{Conn, Request};
 use crate::date::Date;
 use crate::deadlines::{self, Deadlines};
+use crate::http::exchange::Out;
 use crate::http::request_id::RequestIds;
 use crate::table::Shared;
 
@@ -19,8 +20,7 @@ pub struct Desk {
     pub date: Date,
     pub deadlines: Deadlines,
     pub scratch: Vec<u8>,
-    pub out: Vec<u8>,
-    pub gathered: Vec<u8>,
+    pub out: Out,
     pub spare: Spare,
     pub folders: Folders,
 }
@@ -34,8 +34,7 @@ impl Desk {
             date: Date::new(),
             deadlines: Deadlines::default(),
             scratch: vec![0; buffer],
-            out: Vec::with_capacity(OUT),
-            gathered: Vec::new(),
+            out: Out { bytes: Vec::with_capacity(OUT), gathered: Vec::new() },
             spare: Spare::default(),
             folders: Folders::default(),
         }
@@ -66,8 +65,8 @@ impl Desk {
             deadlines: &mut self.deadlines,
             token,
             buffer: &mut self.scratch,
-            out: &mut self.out,
-            gathered: &mut self.gathered,
+            out: &mut self.out.bytes,
+            gathered: &mut self.out.gathered,
             spare: &mut self.spare,
             folders: &self.folders,
         }

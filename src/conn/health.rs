@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Conn;
 use super::answering;
 use super::desk::Turn;
-use crate::http::exchange::RequestFacts;
+use crate::http::exchange::facts::RequestFacts;
 use crate::http::framing::RequestBody;
 use crate::http::head::RequestHead;
 use crate::table::Shared;

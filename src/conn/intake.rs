@@ -17,7 +17,8 @@ use super::static_files::{self, Looked};
 use super::{Conn, Flushed, Phase, Request, health, room};
 use crate::access_log::Entry;
 use crate::http::cut::Cut;
-use crate::http::exchange::{self, BodyReader};
+use crate::http::exchange::body::BodyReader;
+use crate::http::exchange::facts::RequestFacts;
 use crate::http::expectation;
 use crate::http::forwarded::Origin;
 use crate::http::framing::RequestBody;
@@ -268,7 +269,7 @@ fn parse_head(
 /// A whole head: finds the app and makes what it will be sent.
 fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
     assert!(!(turn.shared.fault_panic && head.path == "/__panic_head"), "asked for");
-    let facts = exchange::facts(head)?;
+    let facts = RequestFacts::of(head)?;
     if health::answer(conn, head, &facts, turn) {
         return Ok(());
     }

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use super::Conn;
 use super::answering;
 use super::desk::Turn;
 use super::file_body::FileBody;
 use super::folders::{AppFolders, Folder, Found, Named};
-use crate::http::exchange::{ClientBody, RequestFacts, ResponsePlan};
+use super::{Conn, Request};
+use crate::http::exchange::facts::RequestFacts;
+use crate::http::exchange::plan::{ClientBody, ResponsePlan};
 use crate::http::fields::Field;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, MAX_HEADERS, RequestHead, ResponseHead};
@@ -108,17 +109,16 @@ fn body(out: &mut Vec<u8>, file: File, (first, len): (u64, u64)) -> Option<Box<F
     Some(Box::new(FileBody::new(file, first, len)))
 }
 
-/// The app's answer names a file: writes the head with the file's length and range, and readies the file. What the app sends as a body goes
-/// nowhere. Err: there is no such file to be sent; the log says which.
+/// The app's answer names a file: writes the head with the file's length and range, and gives what is sent behind it; None: nothing. What the
+/// app sends as a body goes nowhere. Err: there is no such file to be sent; the log says which.
 pub fn of_app(
-    conn: &mut Conn,
+    request: &Request,
     app: &ResponseHead<'_, '_>,
     plan: &mut ResponsePlan,
     folders: Option<&AppFolders>,
     date: &str,
     out: &mut Vec<u8>,
-) -> Result<(), &'static str> {
-    let Some(request) = conn.request.as_deref() else { return Ok(()) };
+) -> Result<Option<Box<FileBody>>, &'static str> {
     let mut named = app.fields.iter().filter(|(field, _, _)| *field == Field::SendFile);
     let (Some((_, field, value)), None) = (named.next(), named.next()) else { return Err("it names more than one file to send") };
     let refused = |why: &str| log::error!("{}: {field}: {}: {why}", request.line(), value.escape_ascii());
@@ -164,10 +164,8 @@ pub fn of_app(
     static_file::write_validators(out, &validators, etag.is_none(), modified.is_none());
     static_file::write_range(out, decided, about.len);
     out.extend_from_slice(b"\r\n");
-    if has_body && !request.facts.head_only && len > 0 {
-        conn.file = Some(Box::new(FileBody::new(file, first, len)));
-    }
-    Ok(())
+    let is_sent = has_body && !request.facts.head_only && len > 0;
+    Ok(is_sent.then(|| Box::new(FileBody::new(file, first, len))))
 }
 
 /// What the conditions of a request come to, which is read again from what the app was sent.

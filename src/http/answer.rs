@@ -1,129 +1,85 @@
 //! An answer that rota itself asked for (the readiness probe, a warm-up), read as a visitor's is: by the same head parser, the same decision
 //! about its length and the same reader of bodies. What a visitor would get 502 for is an error here.
 
-use super::exchange::{BodyReader, INTERIM_MAX, Kind, RequestFacts, plan_response};
+use std::time::Instant;
+
+use super::exchange::facts::RequestFacts;
+use super::exchange::{Around, Closed, Exchange, Next, Out};
 use super::framing::RequestBody;
-use super::head::{HeaderRoom, Version, parse_response};
+use super::head::Version;
 use super::malformed::Malformed;
 
 /// The answer to one GET, as far as it has come.
 #[derive(Debug)]
 pub struct AnswerReader {
-    facts: RequestFacts,
-    /// Of a head that is not whole.
-    input: Vec<u8>,
-    interim: u8,
-    body: Option<Body>,
-}
-
-#[derive(Debug)]
-struct Body {
-    status: u16,
-    reader: BodyReader,
-    /// Bytes of data so far.
+    exchange: Exchange,
+    since: Instant,
+    out: Out,
+    /// Of the final head, when that has come.
+    status: Option<u16>,
+    /// Bytes of the body so far.
     length: u64,
+    is_whole: bool,
 }
 
-impl Default for AnswerReader {
-    fn default() -> Self {
-        let facts = RequestFacts {
-            version: Version::Http11,
-            keep_alive: true,
-            head_only: false,
-            idempotent: true,
-            says_empty: false,
-            expects_continue: false,
-            upgrade: Vec::new(),
-            body: RequestBody::None,
-        };
-        Self { facts, input: Vec::new(), interim: 0, body: None }
-    }
-}
+/// A GET whose answer is wanted without framing: what a client of HTTP/1.0 gets.
+const GET: RequestFacts = RequestFacts {
+    version: Version::Http10,
+    keep_alive: true,
+    head_only: false,
+    idempotent: true,
+    says_empty: false,
+    expects_continue: false,
+    upgrade: Vec::new(),
+    body: RequestBody::None,
+};
 
 impl AnswerReader {
-    /// Of the final head, when that has come.
-    pub fn status(&self) -> Option<u16> {
-        self.body.as_ref().map(|body| body.status)
+    pub fn new(now: Instant) -> Self {
+        Self { exchange: Exchange::new(now), since: now, out: Out::default(), status: None, length: 0, is_whole: false }
     }
 
-    /// Bytes of the body so far.
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
     pub fn length(&self) -> u64 {
-        self.body.as_ref().map_or(0, |body| body.length)
+        self.length
     }
 
     /// Nothing has come.
     pub fn is_empty(&self) -> bool {
-        self.body.is_none() && self.input.is_empty() && self.interim == 0
+        !self.exchange.is_heard()
     }
 
     /// All of it is there. One that ends with the connection is whole only then.
     pub fn is_whole(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.reader.is_done())
+        self.is_whole
     }
 
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        if self.body.is_some() {
-            return self.read_body(bytes);
+        if self.is_whole {
+            return Ok(());
         }
-        self.input.extend_from_slice(bytes);
-        let input = std::mem::take(&mut self.input);
-        let mut at = 0;
-        while self.body.is_none() {
-            match self.take_head(&input[at..])? {
-                Some(used) => at += used,
-                None => {
-                    self.input = input[at..].to_vec();
-                    return Ok(());
-                }
-            }
-        }
-        self.read_body(&input[at..])
+        let Some(bytes) = self.exchange.join(bytes) else { return Ok(()) };
+        let around = Around { facts: &GET, closes: false, is_unasked: false, now: self.since };
+        let heard = self.exchange.hear(&bytes, &around, &mut self.out, |_, _, _| Ok(()))?;
+        self.status = self.status.or(heard.status);
+        self.length += (self.out.bytes.len() + heard.tail.len()) as u64;
+        self.is_whole = matches!(heard.next, Next::Ended(_));
+        Ok(())
     }
 
     /// The connection ended here.
-    pub fn end(&self) -> Result<(), Malformed> {
-        match &self.body {
-            Some(body) => body.reader.eof().map_err(|bad| Malformed::body(bad.reason(), b"")),
-            None => Err(Malformed::body("the connection ended before the answer was whole", &self.input)),
+    pub fn end(&mut self) -> Result<(), Malformed> {
+        let is_whole = self.is_whole || matches!(self.exchange.closed(true), Closed::Whole(_));
+        match (is_whole, self.status) {
+            (true, _) => Ok(()),
+            (false, Some(_)) => Err(Malformed::body("the body was cut off", b"")),
+            (false, None) => Err(Malformed::body("the connection ended before the answer was whole", self.exchange.unread())),
         }
-    }
-
-    /// How many bytes it took; None: it is not whole yet.
-    fn take_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-        let bad = |reason| Malformed::head(reason, bytes);
-        let mut room = HeaderRoom::new();
-        let Some((head, used)) = parse_response(bytes, &mut room).map_err(|refused| bad(refused.reason()))? else { return Ok(None) };
-        let plan = plan_response(&self.facts, &head).map_err(|refused| bad(refused.reason()))?;
-        match plan.kind {
-            Kind::Interim | Kind::Dropped => {
-                self.interim += 1;
-                if self.interim > INTERIM_MAX {
-                    return Err(bad(TOO_MANY_INTERIM));
-                }
-            }
-            Kind::Final | Kind::Switch => {
-                self.body = Some(Body { status: plan.status, reader: BodyReader::for_response(&plan.from_app), length: 0 });
-            }
-        }
-        Ok(Some(used))
-    }
-
-    fn read_body(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let Some(body) = &mut self.body else { return Ok(()) };
-        let mut at = 0;
-        while at < bytes.len() && !body.reader.is_done() {
-            let (used, data) = body.reader.read(&bytes[at..]).map_err(|bad| Malformed::body(bad.reason(), &bytes[at..]))?;
-            body.length += data.len() as u64;
-            at += used;
-            if used == 0 && data.is_empty() {
-                break;
-            }
-        }
-        Ok(())
     }
 }
-
-pub const TOO_MANY_INTERIM: &str = "more than 16 interim responses before the final one";
 
 #[cfg(test)]
 mod tests {
@@ -131,7 +87,7 @@ mod tests {
 
     /// What becomes of an answer that comes in pieces of `size` bytes and then ends: its status and length, or why it is refused.
     fn read(text: &str, size: usize) -> Result<(u16, u64), &'static str> {
-        let mut answer = AnswerReader::default();
+        let mut answer = AnswerReader::new(Instant::now());
         for piece in text.as_bytes().chunks(size) {
             answer.feed(piece).map_err(|bad| bad.reason)?;
         }

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::exchange::RequestFacts;
+use super::exchange::facts::RequestFacts;
 use super::framing::RequestBody;
 
 /// Of one exchange.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Expectation {
     /// The client is told to send then, unless there is an answer before.
     due: Option<Instant>,
@@ -77,7 +77,6 @@ const SILENT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::exchange::facts;
     use crate::http::head::{HeadLimits, HeaderRoom, parse_request};
 
     fn is_asked(version: &str, fields: &str) -> bool {
@@ -85,7 +84,7 @@ mod tests {
         let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
         let mut room = HeaderRoom::new();
         let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().expect("whole");
-        is_for_app(&facts(&head).unwrap())
+        is_for_app(&RequestFacts::of(&head).unwrap())
     }
 
     #[test]

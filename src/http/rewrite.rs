@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use super::exchange::{ClientBody, Kind, RequestFacts, ResponsePlan};
+use super::exchange::facts::RequestFacts;
+use super::exchange::plan::{ClientBody, Kind, ResponsePlan};
 use super::fields::{Field, is_alias};
 use super::forwarded::Origin;
 use super::framing;
@@ -287,7 +288,6 @@ pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::exchange;
     use crate::http::head::{HeadLimits, HeaderRoom, parse_request};
     use crate::http::trust::{Network, TrustedProxies};
 
@@ -301,7 +301,7 @@ mod tests {
         let origin = Origin::of_request(&head.fields, Some(IpAddr::from([192, 0, 2, 7])), "http", &trusted);
         let forward = ForwardContext { origin: &origin, default_host: "b", request_id: 0xab, underscores: &["X_Auth".to_owned()] };
         let mut out = Vec::new();
-        let is_something_withheld = request(&head, &exchange::facts(&head).unwrap(), &forward, &mut out);
+        let is_something_withheld = request(&head, &RequestFacts::of(&head).unwrap(), &forward, &mut out);
         assert_eq!(is_something_withheld, withheld(&head, &forward).next().is_some());
         String::from_utf8(out).unwrap()
     }
@@ -314,7 +314,7 @@ mod tests {
             let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
             let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().expect("whole");
             let mut out = Vec::new();
-            finish_request(&mut out, &exchange::facts(&head).unwrap(), BodyToApp::None);
+            finish_request(&mut out, &RequestFacts::of(&head).unwrap(), BodyToApp::None);
             String::from_utf8(out).unwrap()
         };
         for (method, fields, said) in [

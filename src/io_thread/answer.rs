@@ -1,47 +1,28 @@
-//! The response of an exchange: what the app sends is read, understood, and written to the client.
+//! The response of a session: what the app sends is read, given to its exchange, and what that makes of it is written to the client.
 
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
-use super::leave::Leave;
-use super::tunnel::WebSocket;
+use super::session::Session;
 use super::upload;
 use super::upstream::{Owner, Upstream};
 use super::{BUFFER, Client, IoThread};
 use crate::conn::desk::Desk;
-use crate::conn::{Conn, Phase, answering, static_files};
-use crate::http::answer::TOO_MANY_INTERIM;
-use crate::http::chunked;
-use crate::http::event_stream::{self, Events};
-use crate::http::exchange::{self, BodyReader, ClientBody, Kind};
+use crate::conn::{Conn, Phase, Request, answering, static_files};
+use crate::http::exchange::plan::{Kind, ResponsePlan};
+use crate::http::exchange::{Around, Closed, End, Heard, Next};
 use crate::http::fields::Field;
-use crate::http::head::{self, HeaderRoom};
+use crate::http::head::ResponseHead;
 use crate::http::malformed::Malformed;
 use crate::http::rewrite;
-use crate::http::streaming;
-use crate::http::websocket;
 use crate::pool::Ended;
 use crate::table::Shared;
-
-/// How a response ended, for `finish`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The app sent all of it.
-    Whole,
-    /// The app sent all of it, and more behind it that nobody asked for.
-    WithMore,
-    /// An event stream that left a draining process behind an event.
-    Left,
-    /// An event stream that had to be ended where it stood.
-    Cut,
-}
 
 impl IoThread {
     /// The app has written something. What has just begun, as every small answer has, is read before what is long already.
     pub(super) fn app_speaks(&mut self, upstream_key: usize, client: usize) {
-        let received = self.clients.get(client).and_then(|client| client.exchange.as_ref()).map_or(0, |exchange| exchange.received);
+        let received = self.clients.get(client).and_then(|client| client.session.as_ref()).map_or(0, |session| session.exchange.received());
         match self.more.len() >= LONG_READS && received >= BUFFER as u64 {
             true => self.read_later(upstream_key),
             false => self.read_app(upstream_key),
@@ -118,91 +99,42 @@ impl IoThread {
     }
 
     fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        exchange.seen = true;
-        exchange.received += bytes.len() as u64;
-        let upstream = &mut self.upstreams.all[upstream_key];
-        let searched = upstream.input.len();
-        let joined;
-        let bytes = if searched == 0 {
-            bytes
-        } else {
-            upstream.input.extend_from_slice(bytes);
-            // A long head that drips in is parsed once, when its end is there.
-            if (DRIPS..head::MAX_RESPONSE_HEAD).contains(&searched) && head::head_end(&upstream.input, searched).is_none() {
-                return;
-            }
-            joined = std::mem::take(&mut upstream.input);
-            &joined[..]
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
+        let Some(bytes) = session.exchange.join(bytes) else { return };
+        let Heard { tail, heads, status, asks_client, next } = match hear(conn, session, &bytes, &mut self.desk, &self.shared) {
+            Ok(heard) => heard,
+            Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
         };
-        self.desk.out.clear();
-        let (mut at, mut heads, mut status) = (0, 0, None);
-        while matches!(exchange.stage, Stage::Head) {
-            match take_head(conn, exchange, &bytes[at..], &mut self.desk, &self.shared) {
-                Ok(Some(taken)) => {
-                    at += taken.used;
-                    status = taken.status;
-                    heads = self.desk.out.len();
-                }
-                Ok(None) => {
-                    upstream.input.extend_from_slice(&bytes[at..]);
-                    break;
-                }
-                Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
-            }
-        }
-        let (rest, leaves) = (&bytes[at..], exchange.leave == Leave::Now);
-        let (mut tail, mut end, mut left) = (&rest[..0], None, false);
-        match &mut exchange.stage {
-            Stage::Head => {}
-            Stage::Body { reader, plan, events, .. } => {
-                match take_body(reader, plan.to_client, events.as_mut(), rest, leaves, &mut self.desk) {
-                    Ok(taken) => (tail, end) = taken,
-                    Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
-                }
-            }
-            Stage::Tunnel(None) => tail = rest,
-            Stage::Tunnel(Some(websocket)) => {
-                let passed;
-                (passed, left) = websocket.take_from_app(rest, leaves);
-                tail = &rest[..passed];
-            }
-        }
         let (mut waited, mut moved) = (false, false);
-        if !self.desk.out.is_empty() || !tail.is_empty() {
-            let is_unasked = conn.request.as_ref().is_some_and(|request| request.is_unasked);
-            if is_unasked && status.is_some_and(|status| exchange.expectation.goes_on(status, end.is_some())) {
+        if !self.desk.out.bytes.is_empty() || !tail.is_empty() {
+            if asks_client {
                 upload::asked(conn);
                 self.later.push_back(key);
             }
-            // Behind interim responses an answer of our own is still possible.
-            exchange.begun = !matches!(exchange.stage, Stage::Head);
             if let Some(request) = conn.request.as_mut() {
                 request.entry.heads_sent(heads, status);
             }
             waited = !conn.output.is_drained();
-            match conn.send(&self.desk.out, tail, self.app.buffer.response.then_some(&self.shared.spool)) {
+            match conn.send(&self.desk.out.bytes, tail, self.app.buffer.response.then_some(&self.shared.spool)) {
                 Ok(taken) => moved = taken,
                 Err(_) => return self.client_left(key),
             }
         }
-        if let Some(end) = end {
-            return self.finish(key, upstream_key, end);
+        match next {
+            Next::More => {}
+            Next::Ended(end) => return self.finish(key, upstream_key, end),
+            Next::Goodbye => return self.say_goodbye(key),
         }
-        if left {
-            return self.say_goodbye(key);
-        }
-        let is_left = matches!(exchange.stage, Stage::Body { is_stream: true, .. }) && conn.closing;
-        if is_left {
+        if session.exchange.is_stream() && conn.closing {
             return self.client_left(key);
         }
+        let is_tunnel = session.exchange.is_tunnel();
         // What the app says wins no time for a client that takes nothing.
         if moved || !waited {
             self.limit(key);
         }
         self.leave_if_late(key);
-        let exchange = self.clients.get(key).and_then(|client| client.exchange.as_ref());
-        if exchange.is_some_and(|exchange| matches!(exchange.stage, Stage::Tunnel(_))) {
+        if is_tunnel {
             self.tunnel_to_app(key);
         }
     }
@@ -213,13 +145,18 @@ impl IoThread {
             self.survives(key);
         }
         let client = &mut self.clients[key];
-        let Some(exchange) = client.exchange.take() else { return };
-        let Exchange { claim, stage: Stage::Body { plan, .. }, sending, reusable, .. } = *exchange else { return };
+        let Some(session) = client.session.take() else { return };
+        let Session { claim, exchange, .. } = *session;
+        let plan = exchange.plan().copied();
+        let (keeps_client, ended) = match (plan, end) {
+            (Some(plan), End::Whole | End::WithMore | End::Left) => (plan.keep_client, Ended::Answered(plan.status)),
+            (Some(plan), End::Cut) => (plan.keep_client, Ended::Cut),
+            (None, _) => (false, Ended::Cut),
+        };
         let upstream = &mut self.upstreams.all[upstream_key];
-        // A rest of the response or bytes behind it (also unread ones, of which no event will tell again), an unsent rest of the request,
-        // an announced end: not to be used again.
-        let is_quiet = end == End::Whole && !sending && !upstream.closing && !upstream.readable;
-        if reusable && is_quiet && !self.draining {
+        // Unread bytes, of which no event will tell again, or an announced end: not to be used again.
+        let is_quiet = !upstream.closing && !upstream.readable;
+        if exchange.may_reuse(end) && is_quiet && !self.draining {
             self.upstreams.keep(upstream_key, self.desk.now);
         } else {
             // At once: an app's thread may be waiting for this end before it takes the next request.
@@ -230,8 +167,8 @@ impl IoThread {
             self.shared.once.sends_more(self.id.group, &self.name.app, &request.line());
         }
         conn.unread = conn.request.as_ref().is_some_and(|request| request.is_to_come());
-        answering::request_done(conn, &mut self.desk.spare, plan.keep_client, self.desk.now);
-        if plan.keep_client && !conn.has_output() && !self.draining {
+        answering::request_done(conn, &mut self.desk.spare, keeps_client, self.desk.now);
+        if keeps_client && !conn.has_output() && !self.draining {
             conn.phase = Phase::Head;
             self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);
             if conn.readable || !conn.input.is_empty() {
@@ -241,10 +178,6 @@ impl IoThread {
             self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
             self.todo.push_back(key);
         }
-        let ended = match end {
-            End::Whole | End::WithMore | End::Left => Ended::Answered(plan.status),
-            End::Cut => Ended::Cut,
-        };
         self.give_back(claim, ended);
     }
 
@@ -253,88 +186,49 @@ impl IoThread {
             return;
         }
         let is_well = self.died().is_none();
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        match &mut exchange.stage {
-            Stage::Head => self.app_failed(key, Fault::Ended),
-            Stage::Body { plan, reader, .. } => match reader.eof() {
-                Ok(()) if is_well => {
-                    if plan.to_client == ClientBody::Chunked && conn.send(chunked::LAST_CHUNK, &[], Some(&self.shared.spool)).is_err() {
-                        return self.client_left(key);
-                    }
-                    self.finish(key, upstream_key, End::Whole);
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
+        match session.exchange.closed(is_well) {
+            Closed::Early => self.app_failed(key, Fault::Ended),
+            Closed::Whole(last) => {
+                if !last.is_empty() && conn.send(last, &[], Some(&self.shared.spool)).is_err() {
+                    return self.client_left(key);
                 }
-                Ok(()) | Err(_) => self.app_failed(key, Fault::Ended),
-            },
-            Stage::Tunnel(Some(websocket)) if websocket.has_left() => {
-                websocket.app_is_gone();
-                self.goodbye_heard(key);
+                self.finish(key, upstream_key, End::Whole);
             }
-            Stage::Tunnel(_) => self.tunnel_ended(key),
+            Closed::Goodbye => self.goodbye_heard(key),
+            Closed::Tunnel => self.tunnel_ended(key),
         }
     }
 }
 
-/// A head of the app's, for the client behind what `desk.out` has.
-struct Head {
-    /// Bytes of it.
-    used: usize,
-    /// Of the final response, or of a switch.
-    status: Option<u16>,
-}
-
-/// None: it is not whole yet. An error: what is wrong with it.
-fn take_head(conn: &mut Conn, exchange: &mut Exchange, bytes: &[u8], desk: &mut Desk, shared: &Shared) -> Result<Option<Head>, Malformed> {
-    let Some(request) = conn.request.as_ref() else { return Ok(None) };
-    let bad = |reason| Malformed::head(reason, bytes);
-    let mut room = HeaderRoom::new();
-    let Some((head, used)) = head::parse_response(bytes, &mut room).map_err(|refused| bad(refused.reason()))? else { return Ok(None) };
-    let mut plan = exchange::plan_response(&request.facts, &head).map_err(|refused| bad(refused.reason()))?;
+/// What the exchange makes of what the app said; for the client, what is in `desk.out` and then the tail.
+fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut Desk, shared: &Shared) -> Result<Heard<'b>, Malformed> {
+    let Conn { request, file, .. } = conn;
+    let Some(request) = request.as_deref() else { return Err(Malformed::head("nobody has asked for it", bytes)) };
+    let Desk { out, date, folders, now, .. } = desk;
+    let date = date.at(*now);
     // A body that is still coming when the answer begins may never be whole.
-    if shared.stopping.load(Ordering::Relaxed) || request.is_to_come() {
-        plan.close_client();
-    }
-    let (date, is_unasked) = (desk.date.at(desk.now), request.is_unasked);
-    if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
-        desk.folders.refresh(shared);
-        let folders = desk.folders.of(request.group).map(|folders| &**folders);
-        static_files::of_app(conn, &head, &mut plan, folders, date, &mut desk.out).map_err(bad)?;
-    } else {
-        rewrite::response(&head, &plan, &request.facts, date, &mut desk.out);
-    }
-    exchange.reusable &= plan.keep_app;
-    let status = match plan.kind {
-        Kind::Interim | Kind::Dropped => {
-            if head.status == 100 && is_unasked {
-                exchange.expectation.app_asks(desk.now);
-            }
-            exchange.interim += 1;
-            if exchange.interim > exchange::INTERIM_MAX {
-                return Err(bad(TOO_MANY_INTERIM));
-            }
-            None
+    let closes = shared.stopping.load(Ordering::Relaxed) || request.is_to_come();
+    let around = Around { facts: &request.facts, closes, is_unasked: request.is_unasked, now: *now };
+    let write_head = |head: &ResponseHead<'_, '_>, plan: &mut ResponsePlan, out: &mut Vec<u8>| {
+        if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
+            folders.refresh(shared);
+            *file = static_files::of_app(request, head, plan, folders.of(request.group).map(|folders| &**folders), date, out)?;
+        } else {
+            rewrite::response(head, plan, &request.facts, date, out);
         }
-        Kind::Final => {
-            exchange.expectation.end();
-            name_process(conn, shared, &mut desk.out);
-            let (reader, events) = (BodyReader::for_response(&plan.from_app), event_stream::of_response(&head, &plan.from_app));
-            let status = plan.status;
-            let is_stream = streaming::is_stream(&head, &plan.from_app);
-            exchange.stage = Stage::Body { reader, plan, is_stream, events };
-            Some(status)
+        if matches!(plan.kind, Kind::Final | Kind::Switch) {
+            name_process(request, shared, out);
         }
-        Kind::Switch => {
-            name_process(conn, shared, &mut desk.out);
-            exchange.stage = Stage::Tunnel(websocket::is_chosen(&head).then(|| Box::new(WebSocket::new())));
-            Some(plan.status)
-        }
+        Ok(())
     };
-    Ok(Some(Head { used, status }))
+    session.exchange.hear(bytes, &around, out, write_head)
 }
 
 /// The client learns which process answers, in the head that is written, if it is to come back to that.
-fn name_process(conn: &Conn, shared: &Shared, out: &mut Vec<u8>) {
-    let Some((request, sticky)) = conn.request.as_ref().and_then(|request| Some((request, request.sticky?))) else { return };
-    if let (Some(cookie), Some((number, _))) = (&shared.app(request.group).sticky, request.entry.process) {
+fn name_process(request: &Request, shared: &Shared, out: &mut Vec<u8>) {
+    let (Some(sticky), Some(cookie)) = (request.sticky, &shared.app(request.group).sticky) else { return };
+    if let Some((number, _)) = request.entry.process {
         // Before the empty line.
         out.truncate(out.len() - 2);
         sticky.answer(cookie, number, out);
@@ -342,74 +236,6 @@ fn name_process(conn: &Conn, shared: &Shared, out: &mut Vec<u8>) {
     }
 }
 
-/// Bytes of a body: what is sent of them as it is, behind what `out` has got, and how the response has ended with them. `leaves`: an event
-/// stream ends behind the event that is under way. Chunks become larger ones.
-fn take_body<'a>(
-    reader: &mut BodyReader,
-    to_client: ClientBody,
-    mut events: Option<&mut Events>,
-    bytes: &'a [u8],
-    leaves: bool,
-    desk: &mut Desk,
-) -> Result<(&'a [u8], Option<End>), Malformed> {
-    let (mut at, mut tail) = (0, &bytes[..0]);
-    let Desk { out, gathered, .. } = desk;
-    gathered.clear();
-    let end = loop {
-        if reader.is_done() {
-            break Some(if at < bytes.len() { End::WithMore } else { End::Whole });
-        }
-        if at == bytes.len() {
-            break None;
-        }
-        let (used, data) = reader.read(&bytes[at..]).map_err(|bad| Malformed::body(bad.reason(), &bytes[at..]))?;
-        at += used;
-        if data.is_empty() {
-            if used == 0 {
-                break None;
-            }
-            continue;
-        }
-        let to_end = match &mut events {
-            Some(events) if leaves => events.pass_to_end(data),
-            Some(events) => {
-                events.pass(data);
-                None
-            }
-            None => None,
-        };
-        let data = to_end.map_or(data, |passed| &data[..passed]);
-        match to_client {
-            ClientBody::None => {}
-            ClientBody::Chunked if data.is_empty() => {}
-            ClientBody::Chunked if gathered.is_empty() && data.len() >= chunked::GATHERED => chunked::write_chunk(out, data),
-            ClientBody::Chunked => {
-                gathered.extend_from_slice(data);
-                if gathered.len() >= chunked::GATHERED {
-                    chunked::write_chunk(out, gathered);
-                    gathered.clear();
-                }
-            }
-            ClientBody::Length(_) | ClientBody::UntilClose => {
-                out.extend_from_slice(tail);
-                tail = data;
-            }
-        }
-        if to_end.is_some() {
-            break Some(End::Left);
-        }
-    };
-    if !gathered.is_empty() {
-        chunked::write_chunk(out, gathered);
-    }
-    if end.is_some() && to_client == ClientBody::Chunked {
-        out.extend_from_slice(chunked::LAST_CHUNK);
-    }
-    Ok((tail, end))
-}
-
-/// A head is parsed anew with each piece of it up to so many bytes, so that nonsense is told soon.
-const DRIPS: usize = 4 * 1024;
 /// Reads from one connection before others have their turn: 512 KiB.
 const READS: usize = 8;
 /// Connections that share so many reads in one turn of the loop, half a millisecond. When more wait, each other has one read.

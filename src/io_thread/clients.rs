@@ -22,7 +22,7 @@ impl IoThread {
             client.conn.readable = true;
             client.conn.closing = true;
         }
-        if client.exchange.is_none() {
+        if client.session.is_none() {
             return self.advance(key);
         }
         let reset = event.is_error() || event.is_write_closed();
@@ -92,7 +92,7 @@ impl IoThread {
         let key = entry.key();
         conn.register(self.poll.registry(), Name::client(key)).ok()?;
         self.desk.adopt(&mut conn, key);
-        entry.insert(Client { conn, exchange: None });
+        entry.insert(Client { conn, session: None });
         Some(key)
     }
 

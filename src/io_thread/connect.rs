@@ -12,15 +12,14 @@ use super::{Client, IoThread, Name};
 
 impl IoThread {
     pub(super) fn attach(&mut self, key: usize, upstream: usize) {
-        if let Some(exchange) = &mut self.clients[key].exchange {
-            exchange.upstream = Some(upstream);
+        if let Some(session) = &mut self.clients[key].session {
+            session.upstream = Some(upstream);
         }
     }
 
     /// Opens a connection for a client whose exchange has none.
     pub(super) fn connect(&mut self, key: usize) {
-        let waits =
-            |client: &Client| client.exchange.as_ref().is_some_and(|exchange| exchange.upstream.is_none() && exchange.closed.is_none());
+        let waits = |client: &Client| client.session.as_ref().is_some_and(|session| session.upstream.is_none() && session.closed.is_none());
         if !self.clients.get(key).is_some_and(waits) {
             return;
         }

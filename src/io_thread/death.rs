@@ -35,21 +35,21 @@ pub enum Verdict {
 }
 
 impl IoThread {
-    /// An exchange failed with `fault`: whether that has to wait until more is known. Then it does.
+    /// A session failed with `fault`: whether that has to wait until more is known. Then it does.
     pub(super) fn awaits_its_end(&mut self, key: usize, fault: Fault) -> Result<(), Fault> {
-        let Some(Client { exchange: Some(exchange), .. }) = self.clients.get_mut(key) else { return Err(fault) };
-        let is_closed = matches!(fault, Fault::Ended | Fault::Broken(_)) && exchange.upstream.is_some();
-        if !is_closed || exchange.seen || exchange.closed.is_some() || matches!(self.fate, Fate::Ended) || self.gone {
+        let Some(Client { session: Some(session), .. }) = self.clients.get_mut(key) else { return Err(fault) };
+        let is_closed = matches!(fault, Fault::Ended | Fault::Broken(_)) && session.upstream.is_some();
+        if !is_closed || session.exchange.is_heard() || session.closed.is_some() || matches!(self.fate, Fate::Ended) || self.gone {
             return Err(fault);
         }
-        let upstream = exchange.upstream.take();
-        exchange.sending = false;
-        exchange.closed = Some(fault);
+        let upstream = session.upstream.take();
+        session.exchange.all_sent();
+        session.closed = Some(fault);
         if let Some(upstream) = upstream {
             let it = &self.upstreams.all[upstream];
             // The end that the app had sent before is read first, and that it took no more behind it.
             if it.socket.is_reset() {
-                exchange.closed = Some(Fault::Broken(ErrorKind::ConnectionReset.into()));
+                session.closed = Some(Fault::Broken(ErrorKind::ConnectionReset.into()));
             }
             if let Some(idled) = it.idled {
                 self.upstreams.closed_on_request(idled);
@@ -59,8 +59,8 @@ impl IoThread {
         self.look_at_process();
         if matches!(self.fate, Fate::Lives) {
             let child = self.ending_child();
-            if let Some(exchange) = self.clients.get_mut(key).and_then(|client| client.exchange.as_mut()) {
-                exchange.child = child;
+            if let Some(session) = self.clients.get_mut(key).and_then(|client| client.session.as_mut()) {
+                session.child = child;
             }
         }
         self.wait_for_verdict(key);
@@ -93,7 +93,7 @@ impl IoThread {
 
     /// The process lives. If one of its children was ending, it ended with what it had in hand, which is judged together.
     fn child_ended(&mut self, key: usize) {
-        let child = |client: &Client| client.exchange.as_ref().filter(|exchange| exchange.closed.is_some())?.child;
+        let child = |client: &Client| client.session.as_ref().filter(|session| session.closed.is_some())?.child;
         let Some(exit) = self.clients.get(key).and_then(child).filter(|_| !self.clients[key].is_unread()) else {
             return self.judge(key, Verdict::Lives);
         };
@@ -206,7 +206,7 @@ impl IoThread {
 
     /// What the process wrote before it ended is in the sockets, also where no event has told of it yet.
     fn hear_last_words(&mut self) {
-        let asked = |client: &Client| client.exchange.as_ref().filter(|exchange| !exchange.seen)?.upstream;
+        let asked = |client: &Client| client.session.as_ref().filter(|session| !session.exchange.is_heard())?.upstream;
         let upstreams: Vec<usize> = self.clients.iter().filter_map(|(_, client)| asked(client)).collect();
         for upstream in upstreams {
             if let Some(it) = self.upstreams.all.get_mut(upstream) {
@@ -236,7 +236,7 @@ impl IoThread {
     }
 
     fn judge(&mut self, key: usize, verdict: Verdict) {
-        let closed = self.clients.get_mut(key).and_then(|client| client.exchange.as_mut()?.closed.take());
+        let closed = self.clients.get_mut(key).and_then(|client| client.session.as_mut()?.closed.take());
         if let Some(fault) = closed {
             self.settle(key, fault, verdict);
         }
@@ -245,22 +245,26 @@ impl IoThread {
 
 impl Client {
     fn is_judged(&self) -> bool {
-        self.exchange.as_ref().is_some_and(|exchange| exchange.closed.is_some())
+        self.session.as_ref().is_some_and(|session| session.closed.is_some())
     }
 
     /// A reset says that bytes were left unread. Of a request without a body, or with one that was not asked for, that is the end of its head, without which nothing begins.
     fn is_unread(&self) -> bool {
-        let Some(exchange) = &self.exchange else { return false };
+        let Some(session) = &self.session else { return false };
         let reset = |error: &io::Error| matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
-        let is_reset = matches!(&exchange.closed, Some(Fault::Broken(error)) if reset(error));
-        let is_sent = self.conn.request.as_ref().is_some_and(|request| exchange.head_sent >= request.head.len());
+        let is_reset = matches!(&session.closed, Some(Fault::Broken(error)) if reset(error));
+        let is_sent = self.conn.request.as_ref().is_some_and(|request| session.exchange.head_left(&request.head).is_empty());
         let has_body = |request: &Request| !request.body.is_empty() || request.is_streamed && !request.is_unasked;
         !is_sent || is_reset && self.conn.request.as_ref().is_some_and(|request| !has_body(request))
     }
 
     fn hand(&self) -> Option<Hand> {
-        let (request, exchange): (&Request, _) = (self.conn.request.as_ref()?, self.exchange.as_ref()?);
-        Some(Hand { line: printable::clean(request.line().as_bytes()), id: request.id().map(ToOwned::to_owned), since: exchange.since })
+        let (request, session): (&Request, _) = (self.conn.request.as_ref()?, self.session.as_ref()?);
+        Some(Hand {
+            line: printable::clean(request.line().as_bytes()),
+            id: request.id().map(ToOwned::to_owned),
+            since: session.exchange.since(),
+        })
     }
 }
 

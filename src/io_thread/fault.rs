@@ -3,10 +3,10 @@
 use std::io;
 
 use super::death::Verdict;
-use super::exchange::Exchange;
+use super::session::Session;
 use super::{Client, IoThread};
 use crate::http::cut::Cut;
-use crate::http::exchange;
+use crate::http::exchange::failure::{Failure, Then};
 use crate::http::malformed::Malformed;
 use crate::http::refusal::Refusal;
 use crate::pool::{Ended, Exit};
@@ -43,30 +43,34 @@ impl IoThread {
         if matches!(fault, Fault::Ended | Fault::Broken(_)) {
             self.was_cut(key);
         }
-        let Some(Client { conn, exchange }) = self.clients.get_mut(key) else { return };
-        let Some(exchange) = exchange.take() else { return };
-        let Exchange { claim, upstream, begun, seen, .. } = *exchange;
+        let Some(Client { conn, session }) = self.clients.get_mut(key) else { return };
+        let Some(session) = session.take() else { return };
+        let Session { claim, upstream, exchange, .. } = *session;
         let idled = upstream.and_then(|upstream| self.upstreams.all[upstream].idled);
         if let Some(upstream) = upstream {
             self.upstreams.close(upstream);
         }
         let Some(request) = conn.request.as_ref() else { return };
-        let (line, tries) = (request.line(), request.tries);
-        let never_reached = matches!(fault, Fault::Refused(_));
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));
-        let suspected = verdict == Verdict::Ended { suspected: true };
-        let again = closed && !suspected && exchange::may_retry(seen, never_reached, request.may_repeat());
-        if let Some(idled) = idled.filter(|_| closed && !seen) {
+        let failure = match &fault {
+            Fault::Refused(_) => Failure::NeverReached,
+            Fault::Ended | Fault::Broken(_) if verdict == (Verdict::Ended { suspected: true }) => Failure::Suspected,
+            Fault::Ended | Fault::Broken(_) => Failure::Closed,
+            Fault::Local(_) | Fault::Bad(_) | Fault::Died(_) | Fault::Cut(_) => Failure::Other,
+        };
+        let then = exchange.after(failure, request.tries, request.may_repeat());
+        if let Some(idled) = idled.filter(|_| closed && !exchange.is_heard()) {
             self.upstreams.closed_on_request(idled);
         }
-        if again && tries < if never_reached { TRIES_NEVER_REACHED } else { TRIES } {
-            log::debug!("{} pid {}: {line}: {fault}; the request is sent again", self.name, self.pid);
+        if then == Then::Again {
+            log::debug!("{} pid {}: {}: {fault}; the request is sent again", self.name, self.pid, request.line());
             self.todo.push_back(key);
             // First, so that the slot is not given to the next one that waits, which would find the same.
             if let Fault::Refused(error) = fault {
                 self.refuses_connections(error);
+                return self.give_back(claim, Ended::Unused);
             }
-            return self.give_back(claim, if never_reached { Ended::Unused } else { Ended::AppFailed });
+            return self.give_back(claim, Ended::AppFailed);
         }
         // The end of the process ended its connections.
         let fault = match self.exit {
@@ -88,7 +92,7 @@ impl IoThread {
             Fault::Died(_) => Refusal::Cut(Cut::AppDied),
             Fault::Cut(cut) => Refusal::Cut(*cut),
         };
-        self.tell_client(key, begun, &fault, &refusal);
+        self.tell_client(key, then == Then::Cut, &fault, &refusal);
         self.give_back(claim, ended);
     }
 
@@ -121,7 +125,7 @@ impl IoThread {
 
     /// Ends every exchange, for the same reason.
     pub(super) fn fail_all(&mut self, fault: impl Fn() -> Fault) {
-        let attached: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_some()).map(|(key, _)| key).collect();
+        let attached: Vec<usize> = self.clients.iter().filter(|(_, client)| client.session.is_some()).map(|(key, _)| key).collect();
         for key in attached {
             self.app_failed(key, fault());
         }
@@ -157,7 +161,3 @@ impl std::fmt::Display for Fault {
 pub fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
-
-/// How often a request is sent when the app may have begun on it, and when it never reached one.
-const TRIES: u8 = 2;
-const TRIES_NEVER_REACHED: u8 = 10;

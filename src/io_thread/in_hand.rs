@@ -8,7 +8,7 @@ use crate::table::ToMaster;
 impl IoThread {
     pub(super) fn tell_requests(&self, ticket: Ticket) {
         let requests = self.clients.iter().filter_map(|(_, client)| {
-            let (exchange, request) = (client.exchange.as_ref()?, client.conn.request.as_ref()?);
+            let (exchange, request) = (&client.session.as_ref()?.exchange, client.conn.request.as_ref()?);
             Some(InHand {
                 app: self.name.app.clone(),
                 number: self.name.number,
@@ -17,7 +17,7 @@ impl IoThread {
                 line: request.line(),
                 client: request.client.map(|client| client.to_string()),
                 seconds: seconds(self.desk.now.saturating_duration_since(request.since)),
-                received: exchange.received,
+                received: exchange.received(),
                 unsent: client.conn.output.unread(),
             })
         });

@@ -3,50 +3,19 @@
 //! messages. What is still there at the end of the time is ended wherever it stands. Other upgraded connections have the same time and no
 //! better end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::answer::End;
-use super::exchange::{Class, Exchange, Stage};
 use super::{Client, IoThread};
-use crate::http::chunked;
 use crate::http::cut::Cut;
-use crate::http::exchange::ClientBody;
-
-/// When a stream leaves its process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// Not for now: nothing drains.
-    Stay,
-    /// From this moment on.
-    At(Instant),
-    /// As soon as nothing is cut by it.
-    Now,
-}
-
-impl Exchange {
-    /// When something is due: `limit` of its own, the moment to leave, the end of the wait for a goodbye, or the drain's `end`.
-    pub(super) fn limit_of_drain(&mut self, limit: Instant, end: Instant, is_drained: bool, now: Instant) -> Instant {
-        let moment = match self.leave {
-            Leave::At(moment) => moment,
-            Leave::Stay | Leave::Now => end,
-        };
-        match &mut self.stage {
-            Stage::Head | Stage::Body { events: None, .. } => limit,
-            Stage::Tunnel(Some(websocket)) if websocket.has_left() => match websocket.goodbye_until(end, is_drained, now) {
-                Some(until) => until,
-                None => limit.min(end),
-            },
-            Stage::Body { events: Some(_), .. } | Stage::Tunnel(_) => limit.min(end).min(moment),
-        }
-    }
-}
+use crate::http::exchange::leave::Stands;
+use crate::http::exchange::{Class, End};
 
 impl IoThread {
     /// Each stream that has none gets its moment.
     pub(super) fn send_streams_away(&mut self) {
         let since = *self.leaving_since.get_or_insert(self.desk.now);
         let class_of =
-            |client: &Client| client.exchange.as_ref().filter(|exchange| exchange.leave == Leave::Stay).map(|exchange| exchange.class());
+            |client: &Client| client.session.as_ref().filter(|session| session.exchange.stays()).map(|session| session.exchange.class());
         let of = |classes: &[Class]| -> Vec<usize> {
             let all = self.clients.iter().filter(|(_, client)| class_of(client).is_some_and(|class| classes.contains(&class)));
             all.map(|(key, _)| key).collect()
@@ -59,8 +28,8 @@ impl IoThread {
         // drain.timeout ends everything; those who leave do so before it.
         let spread = time.min(self.app.drain.timeout);
         for (place, key) in streams.iter().enumerate() {
-            if let Some(exchange) = &mut self.clients[*key].exchange {
-                exchange.leave = Leave::At(since + moment(spread, place, streams.len()));
+            if let Some(session) = &mut self.clients[*key].session {
+                session.exchange.leaves_at(since + moment(spread, place, streams.len()));
             }
         }
         for key in streams.into_iter().chain(others) {
@@ -70,51 +39,25 @@ impl IoThread {
 
     /// An exchange that became a stream when the others were leaving already: it goes at once, there are few of them.
     pub(super) fn leave_if_late(&mut self, key: usize) {
-        let Some(Client { exchange: Some(exchange), .. }) = self.clients.get(key) else { return };
-        let is_stream = matches!(exchange.class(), Class::EventStream | Class::WebSocket);
-        if self.leaving_since.is_some() && is_stream && exchange.leave == Leave::Stay {
+        let Some(Client { session: Some(session), .. }) = self.clients.get(key) else { return };
+        let is_stream = matches!(session.exchange.class(), Class::EventStream | Class::WebSocket);
+        if self.leaving_since.is_some() && is_stream && session.exchange.stays() {
             self.leave(key);
         }
     }
 
     /// Its moment has come: it leaves, at once if it stands at a good place.
-    fn leave(&mut self, key: usize) {
-        let Some(Client { exchange: Some(exchange), .. }) = self.clients.get_mut(key) else { return };
-        exchange.leave = Leave::Now;
-        match &exchange.stage {
-            Stage::Body { events: Some(events), .. } if events.is_between() => self.end_events(key, End::Left),
-            Stage::Tunnel(Some(websocket)) if websocket.may_leave() => self.say_goodbye(key),
-            Stage::Head | Stage::Body { .. } | Stage::Tunnel(_) => self.limit(key),
+    pub(super) fn leave(&mut self, key: usize) {
+        let Some(Client { session: Some(session), .. }) = self.clients.get_mut(key) else { return };
+        match session.exchange.leaves_now() {
+            Stands::BehindEvent => self.end_events(key, End::Left),
+            Stands::BetweenMessages => self.say_goodbye(key),
+            Stands::InTheMiddle => self.limit(key),
         }
-    }
-
-    /// A deadline has passed: whether it was one of the drain's, which is then done with.
-    pub(super) fn stream_expired(&mut self, key: usize) -> bool {
-        let now = self.desk.now;
-        let Some(since) = self.leaving_since else { return false };
-        let Some(Client { exchange: Some(exchange), .. }) = self.clients.get(key) else { return false };
-        let class = exchange.class();
-        if matches!(class, Class::Request | Class::Stream) {
-            return false;
-        }
-        if matches!(exchange.leave, Leave::At(moment) if now >= moment) {
-            self.leave(key);
-            return true;
-        }
-        // It was told and does not answer: nothing of it is lost when its connection is closed.
-        if matches!(&exchange.stage, Stage::Tunnel(Some(websocket)) if websocket.goodbye_is_over(now)) {
-            self.tunnel_ended(key);
-            return true;
-        }
-        if now < since + self.app.drain.upgraded {
-            return false;
-        }
-        self.end_where_it_stands(key, class);
-        true
     }
 
     /// The time for streams is over.
-    fn end_where_it_stands(&mut self, key: usize, class: Class) {
+    pub(super) fn end_where_it_stands(&mut self, key: usize, class: Class) {
         if let Some(request) = self.clients.get_mut(key).and_then(|client| client.conn.request.as_mut()) {
             let (name, pid, line, what) = (&self.name, self.pid, request.line(), class.word());
             log::info!("{name} pid {pid}: {line}: {what} still there at the end of drain.upgraded; it is cut");
@@ -129,9 +72,9 @@ impl IoThread {
 
     /// Ends an event stream as its framing wants it; the client's connection goes on if it can.
     fn end_events(&mut self, key: usize, end: End) {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        let (Stage::Body { plan, .. }, Some(upstream)) = (&exchange.stage, exchange.upstream) else { return };
-        if plan.to_client == ClientBody::Chunked && conn.send(chunked::LAST_CHUNK, &[], Some(&self.shared.spool)).is_err() {
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
+        let (last, Some(upstream)) = (session.exchange.last_bytes(), session.upstream) else { return };
+        if !last.is_empty() && conn.send(last, &[], Some(&self.shared.spool)).is_err() {
             return self.client_left(key);
         }
         self.finish(key, upstream, end);

@@ -42,7 +42,7 @@ impl IoThread {
         self.upstreams.close_idle();
         self.drop_stuck();
         self.send_streams_away();
-        let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, _)| key).collect();
+        let free: Vec<usize> = self.clients.iter().filter(|(_, client)| client.session.is_none()).map(|(key, _)| key).collect();
         for key in free {
             self.move_away(key);
         }
@@ -52,7 +52,7 @@ impl IoThread {
 
     /// There are too many connections.
     fn drop_idle(&mut self, asked: &DropIdle) {
-        let conns = self.clients.iter().filter(|(_, client)| client.exchange.is_none()).map(|(key, client)| (key, &*client.conn));
+        let conns = self.clients.iter().filter(|(_, client)| client.session.is_none()).map(|(key, client)| (key, &*client.conn));
         for key in asked.choose(conns, &self.shared.server.trusted_proxies) {
             self.clients.remove(key);
         }
@@ -73,7 +73,7 @@ impl IoThread {
     /// left, which it would not see as long as they are there.
     fn close_idle(&mut self) {
         self.send_streams_away();
-        let idle = |client: &Client| client.exchange.is_none() && client.conn.phase == Phase::Head && !head::has_begun(&client.conn.input);
+        let idle = |client: &Client| client.session.is_none() && client.conn.phase == Phase::Head && !head::has_begun(&client.conn.input);
         self.clients.retain(|_, client| !idle(client));
     }
 }

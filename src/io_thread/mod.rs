@@ -8,7 +8,6 @@ mod answer;
 mod clients;
 mod connect;
 mod death;
-mod exchange;
 mod fault;
 mod habit;
 mod in_hand;
@@ -18,6 +17,7 @@ pub mod output;
 mod overdue;
 mod probe;
 mod room;
+mod session;
 mod slots;
 mod tail;
 mod tunnel;
@@ -43,6 +43,7 @@ use crate::conn::intake;
 use crate::credentials::Credentials;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::cut::Cut;
+use crate::http::exchange::limits::Limits;
 use crate::ids::{ProcessId, ProcessName};
 use crate::last_word::watch_over;
 use crate::logging::panic_text;
@@ -52,10 +53,10 @@ use crate::seccomp;
 use crate::sys::Unit;
 use crate::table::{Shared, ToThread};
 use death::Fate;
-use exchange::Exchange;
 use output::{Pipes, Printed};
 use overdue::Overdue;
 use probe::Probe;
+use session::Session;
 use upstream::Upstreams;
 
 /// What the thread gets from the spawn of its process.
@@ -117,12 +118,14 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
 struct Client {
     conn: Box<Conn>,
     /// In a box: most connections are idle, and have none.
-    exchange: Option<Box<Exchange>>,
+    session: Option<Box<Session>>,
 }
 
 struct IoThread {
     shared: Arc<Shared>,
     app: Arc<AppConfig>,
+    /// Of its exchanges.
+    limits: Limits,
     id: ProcessId,
     name: ProcessName,
     pid: u32,
@@ -182,6 +185,7 @@ impl IoThread {
         Ok(Self {
             upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled, process.slots),
             probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, process.aside, desk.now)),
+            limits: session::limits(&app, &shared.server),
             app,
             id: process.id,
             name: process.name,
@@ -270,8 +274,8 @@ impl IoThread {
         self.granted.iter_mut().for_each(|(conn, _)| conn.put_off(by));
         for (_, client) in &mut self.clients {
             client.conn.put_off(by);
-            if let Some(exchange) = &mut client.exchange {
-                exchange.put_off(by);
+            if let Some(session) = &mut client.session {
+                session.exchange.put_off(by);
             }
         }
         self.overdue.iter_mut().for_each(|overdue| overdue.put_off(by));
@@ -330,8 +334,8 @@ impl IoThread {
             if !self.desk.deadlines.has_passed(&mut client.conn.deadline, due, self.desk.now) {
                 continue;
             }
-            if client.exchange.is_some() {
-                self.exchange_expired(key);
+            if client.session.is_some() {
+                self.session_expired(key);
                 continue;
             }
             let mut turn = self.desk.turn(&self.shared, key);
@@ -349,7 +353,7 @@ impl IoThread {
         self.begin_granted();
         for _ in 0..self.todo.len() {
             let Some(key) = self.todo.pop_front() else { break };
-            if self.clients.get(key).is_some_and(|client| client.exchange.is_none()) {
+            if self.clients.get(key).is_some_and(|client| client.session.is_none()) {
                 self.advance(key);
             }
         }

@@ -3,14 +3,14 @@
 //! looks sees that nobody waits any more, and ends its own when it is done. One that is writing still is told by closing the rest; one of
 //! which nothing is heard in a grace time is stuck, and its process is replaced.
 //!
-//! Streams and tunnels may last: [`Class::Request`] alone is ever overdue.
+//! Streams and tunnels may last: [`Class::Request`](crate::http::exchange::Class::Request) alone is ever overdue.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::IoThread;
-use super::exchange::{Class, Exchange};
 use super::fault::Fault;
+use super::session::Session;
 use super::upstream::Owner;
 use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
@@ -39,26 +39,12 @@ impl Overdue {
 }
 
 impl IoThread {
-    /// When an exchange is overdue; None: never.
-    pub(super) fn overdue_at(&self, exchange: &Exchange) -> Option<Instant> {
-        self.app.request_timeout.filter(|_| exchange.class() == Class::Request).map(|limit| exchange.since + limit)
-    }
-
-    /// A deadline has passed: whether it was this one, which is then seen to.
-    pub(super) fn is_overdue(&mut self, key: usize) -> bool {
-        let exchange = self.clients.get(key).and_then(|client| client.exchange.as_ref());
-        let due = exchange.and_then(|exchange| self.overdue_at(exchange)).is_some_and(|at| at <= self.desk.now);
-        if due {
-            self.end_overdue(key);
-        }
-        due
-    }
-
-    fn end_overdue(&mut self, key: usize) {
+    /// The app has had a request for `request_timeout`.
+    pub(super) fn end_overdue(&mut self, key: usize) {
         let client = &mut self.clients[key];
-        let Some(Exchange { claim, upstream, begun, since, .. }) = client.exchange.take().map(|exchange| *exchange) else { return };
+        let Some(Session { claim, upstream, exchange, .. }) = client.session.take().map(|session| *session) else { return };
         let line = client.conn.request.as_ref().map_or_else(String::new, |request| request.line());
-        self.tell_client(key, begun, &Fault::Cut(Cut::AppOverdue), &Refusal::Cut(Cut::AppOverdue));
+        self.tell_client(key, exchange.has_begun(), &Fault::Cut(Cut::AppOverdue), &Refusal::Cut(Cut::AppOverdue));
         // Without a connection nothing of it has reached the app.
         let Some(upstream) = upstream else { return self.give_back(claim, Ended::Cut) };
         let it = &mut self.upstreams.all[upstream];
@@ -66,7 +52,7 @@ impl IoThread {
         let until = Some(self.desk.now + GRACE);
         // What it still says is read, so that its end is seen.
         let is_open = it.socket.shut_write().is_ok();
-        self.overdue.push(Overdue { claim, upstream, line, since, until, received: 0 });
+        self.overdue.push(Overdue { claim, upstream, line, since: exchange.since(), until, received: 0 });
         match is_open {
             true => self.hear_out(upstream),
             false => self.is_done(upstream),

@@ -98,7 +98,7 @@ impl Probe {
             upstream: None,
             sent: 0,
             was_answered: false,
-            answer: AnswerReader::default(),
+            answer: AnswerReader::new(now),
             told: None,
         }
     }
@@ -204,7 +204,7 @@ impl IoThread {
             Ok(upstream) => {
                 probe.upstream = Some(upstream);
                 probe.sent = 0;
-                probe.answer = AnswerReader::default();
+                probe.answer = AnswerReader::new(self.desk.now);
                 // What a warm-up is for may take its time; `timeout` bounds it.
                 probe.next = if probe.warming { probe.until } else { self.desk.now + Duration::from_secs(ANSWER_SECONDS) };
                 self.probe_event(upstream);

@@ -1,24 +1,21 @@
 //! Answers that wait for their clients in files: when there is no room for more of one, the app waits with it and its slot is held. So those leave
 //! who have had the most for the longest ([`crate::conn::room`]), and who has his share and more holds no slot besides that others wait for.
 
-use super::exchange::{Exchange, Stage};
 use super::{Client, IoThread};
 use crate::conn::Phase;
 use crate::http::cut::Cut;
+use crate::http::exchange::Exchange;
 
 impl IoThread {
     /// The client takes less than the app gives and there is no room for more: the app waits.
     pub(super) fn is_held_back(&mut self, key: usize) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
-        let tunnel = match client.exchange.as_deref() {
-            // What the app still says goes nowhere.
-            Some(Exchange { stage: Stage::Tunnel(Some(websocket)), .. }) if websocket.has_left() => return false,
-            Some(Exchange { stage: Stage::Tunnel(_), .. }) => true,
-            Some(_) | None => false,
-        };
-        if client.conn.output.is_drained() {
+        let exchange = client.session.as_ref().map(|session| &session.exchange);
+        // What the app still says behind our goodbye goes nowhere.
+        if client.conn.output.is_drained() || exchange.is_some_and(Exchange::has_left) {
             return false;
         }
+        let tunnel = exchange.is_some_and(Exchange::is_tunnel);
         if tunnel || !self.app.buffer.response {
             return true;
         }
@@ -31,8 +28,8 @@ impl IoThread {
 
     /// Looks again whether there is room for more of an answer.
     pub(super) fn look_for_room(&mut self, key: usize) {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return };
-        let Some(upstream) = exchange.upstream else { return };
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
+        let Some(upstream) = session.upstream else { return };
         if conn.output.is_drained() || conn.finds_room(&self.shared.spool) {
             return self.read_app(upstream);
         }
@@ -51,7 +48,7 @@ impl IoThread {
         };
         let leaving: Vec<usize> = self.clients.iter().filter(|(_, client)| leaves(client)).map(|(key, _)| key).collect();
         for key in leaving {
-            match self.clients[key].exchange {
+            match self.clients[key].session {
                 Some(_) => self.cut(key, Cut::ClientHeldRoom),
                 None => self.advance(key),
             }

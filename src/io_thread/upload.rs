@@ -4,7 +4,6 @@
 //!
 //! Where the app decides about that word ([`crate::http::expectation`]), nothing of the body is read before it is given.
 
-use super::exchange::{self, Exchange, Stage};
 use super::{Client, IoThread};
 use crate::conn::request_body::{self, Came};
 use crate::conn::{Conn, Request};
@@ -12,41 +11,33 @@ use crate::http::refusal::Refusal;
 use crate::pool::Ended;
 
 impl IoThread {
-    /// A deadline has passed: whether it was that of an app that was asked about a body and has not refused it. The client is told to send.
-    pub(super) fn asks_for_body(&mut self, key: usize) -> bool {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return false };
-        if !exchange.expectation.is_due(self.desk.now) {
-            return false;
-        }
-        exchange.expectation.end();
-        exchange.since = self.desk.now;
-        asked(conn);
+    /// The app was asked about a body and has not refused it: the client is told to send.
+    pub(super) fn ask_for_body(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        asked(&mut client.conn);
         self.limit(key);
         self.send_request(key);
-        true
     }
 
     /// All that has come of a body is with the app: reads on. False: nothing more is to be done with it for now.
     pub(super) fn read_body(&mut self, key: usize) -> bool {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return false };
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return false };
+        let exchange = &mut session.exchange;
         if let Some(request) = conn.request.as_mut() {
             if request.is_unasked {
-                if matches!(exchange.stage, Stage::Head) {
-                    exchange.expectation.head_is_out(self.desk.now, exchange::shortest(&self.app));
+                if exchange.head_is_out(&self.limits, self.desk.now) {
                     self.limit(key);
                 }
                 return false;
             }
             request.body.reuse();
-            if let Some(since) = exchange.awaits_body.take() {
-                request.waited += self.desk.now.saturating_duration_since(since);
-            }
+            request.waited += exchange.body_was_awaited(self.desk.now);
         }
         let mut turn = self.desk.turn(&self.shared, key);
         match request_body::read_more(conn, &mut turn) {
             Ok(Came::Bytes) => return true,
             Ok(Came::Nothing) => {
-                exchange.awaits_body = Some(turn.now);
+                exchange.waits_for_body(turn.now);
                 request_body::limit(conn, &mut turn);
             }
             // RFC 9112 8: the app sees that it was cut.
@@ -60,25 +51,18 @@ impl IoThread {
     pub(super) fn refuse_body(&mut self, key: usize, refusal: &Refusal) {
         let Some(client) = self.clients.get_mut(key) else { return };
         // Behind the beginning of an answer there is no other.
-        if client.exchange.as_ref().is_none_or(|exchange| exchange.has_begun()) {
+        if client.session.as_ref().is_none_or(|session| session.exchange.has_begun()) {
             if let Some(request) = &mut client.conn.request {
                 request.entry.cause = Some(refusal.reason());
             }
             return self.client_left(key);
         }
-        let Some(exchange) = client.exchange.take() else { return };
-        let Exchange { claim, upstream, .. } = *exchange;
-        if let Some(upstream) = upstream {
+        let Some(session) = client.session.take() else { return };
+        if let Some(upstream) = session.upstream {
             self.upstreams.close(upstream);
         }
         self.refuse(key, refusal);
-        self.give_back(claim, Ended::Cut);
-    }
-
-    /// Whether it is the client that is waited for: for more of its body, and not for it to take an answer.
-    pub(super) fn awaits_body(&self, key: usize) -> bool {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get(key) else { return false };
-        exchange.awaits_body.is_some() && conn.output.is_drained() && !matches!(exchange.stage, Stage::Tunnel(_))
+        self.give_back(session.claim, Ended::Cut);
     }
 }
 

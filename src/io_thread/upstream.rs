@@ -32,8 +32,6 @@ pub struct Upstream {
     wants_write: bool,
     /// It carried a request before this one, and idled so long in between: that it is closed says nothing about the process.
     pub idled: Option<Duration>,
-    /// The beginning of a head that is not whole yet.
-    pub input: Vec<u8>,
     /// Of a tunnel: bytes for the app that its socket did not take yet.
     pub output: Vec<u8>,
 }
@@ -189,7 +187,6 @@ impl Upstreams {
             closing: false,
             wants_write,
             idled: None,
-            input: Vec::new(),
             output: Vec::new(),
         });
         Ok(key)

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::exchange::Stage;
 use super::fault::Fault;
 use super::{Client, IoThread};
 use crate::conn::Phase;
@@ -16,19 +15,19 @@ use crate::sys;
 impl IoThread {
     /// The connection of an answer that has begun has ended. True: the process is dying, and how it ends decides what the answer was.
     pub(super) fn awaits_verdict(&mut self, key: usize) -> bool {
-        let Some(Client { conn, exchange: Some(exchange) }) = self.clients.get_mut(key) else { return false };
-        if exchange.is_ended || self.exit.is_some() || !matches!(exchange.stage, Stage::Body { .. }) || !sys::is_exiting(self.pid) {
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return false };
+        if session.is_ended || self.exit.is_some() || !session.exchange.is_body() || !sys::is_exiting(self.pid) {
             return false;
         }
-        exchange.is_ended = true;
-        debug_assert_eq!(conn.phase, Phase::App, "it has an exchange");
+        session.is_ended = true;
+        debug_assert_eq!(conn.phase, Phase::App, "it has a session");
         self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + VERDICT);
         true
     }
 
     /// The process has ended, and how: so have the answers that waited for that.
     pub(super) fn pass_verdict(&mut self) {
-        let waits = |client: &Client| client.exchange.as_ref().is_some_and(|exchange| exchange.is_ended);
+        let waits = |client: &Client| client.session.as_ref().is_some_and(|session| session.is_ended);
         let waiting: Vec<usize> = self.clients.iter().filter(|(_, client)| waits(client)).map(|(key, _)| key).collect();
         for key in waiting {
             self.ended_for_good(key);
@@ -37,7 +36,7 @@ impl IoThread {
 
     /// A deadline has passed: whether it was that of an answer that waits for the end of its process, which does not come to it.
     pub(super) fn verdict_is_late(&mut self, key: usize) -> bool {
-        let waits = self.clients.get(key).and_then(|client| client.exchange.as_ref()).is_some_and(|exchange| exchange.is_ended);
+        let waits = self.clients.get(key).and_then(|client| client.session.as_ref()).is_some_and(|session| session.is_ended);
         if waits {
             match sys::is_exiting(self.pid) {
                 true => self.app_failed(key, Fault::Died(None)),
@@ -53,7 +52,7 @@ impl IoThread {
     }
 
     fn ended_for_good(&mut self, key: usize) {
-        let upstream = self.clients.get(key).and_then(|client| client.exchange.as_ref()?.upstream);
+        let upstream = self.clients.get(key).and_then(|client| client.session.as_ref()?.upstream);
         if let Some(upstream) = upstream {
             self.app_ended(key, upstream);
         }

@@ -80,17 +80,17 @@ impl Master {
     /// One connection too many: it is told so, as far as its socket takes it at once, and closed. To keep it open for the sake of its answer
     /// would be to have no limit.
     pub(super) fn turn_away(&mut self, socket: &mut Socket, peer: Option<IpAddr>) {
-        self.desk.out.clear();
+        self.desk.out.bytes.clear();
         // Without a page, of which its socket might not take all, and a flood would not be worth it.
         let date = self.desk.date.at(self.desk.now);
         let answer = Answer { date, head_only: false, keep: false, request_id: None, form: Form::Plain, page: None, plight: None };
-        Refusal::TooManyConnections.write(&mut self.desk.out, &answer);
-        let written = socket.write(&self.desk.out).unwrap_or(0);
+        Refusal::TooManyConnections.write(&mut self.desk.out.bytes, &answer);
+        let written = socket.write(&self.desk.out.bytes).unwrap_or(0);
         let _ = socket.shut_write();
         // A request that is there already: unread it would turn the close into a reset, which may destroy the answer (RFC 9112 9.6).
         if let Ok(count @ 1..) = socket.read(&mut self.desk.scratch) {
             let seen = &self.desk.scratch[..count.min(SEEN)];
-            let sent = written.saturating_sub(answering::head_len(&self.desk.out)) as u64;
+            let sent = written.saturating_sub(answering::head_len(&self.desk.out.bytes)) as u64;
             self.shared.access_log.write_refused(seen, peer, &Refusal::TooManyConnections, sent);
         }
     }

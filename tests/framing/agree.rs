@@ -1,7 +1,7 @@
 //! Two readers that were written differently take the same bytes for the same requests, what is forwarded is read again as what was
 //! decided, and no bytes lead to a panic.
 
-use rota::http::exchange;
+use rota::http::exchange::facts::RequestFacts;
 use rota::http::framing::RequestBody;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::rewrite;
@@ -40,7 +40,7 @@ fn what_is_forwarded_is_taken_by_both_readers_for_what_was_decided() {
         let bytes = mutated(&mut Random::new(seed), REQUESTS);
         let mut room = HeaderRoom::new();
         let Ok(Some((head, _))) = head::parse_request(&bytes, &LIMITS, &mut room) else { continue };
-        let Ok(facts) = exchange::facts(&head) else { continue };
+        let Ok(facts) = RequestFacts::of(&head) else { continue };
         let body = meaning::passed_on(&facts);
         let mut out = Vec::new();
         rewrite::request(&head, &facts, &CX, &mut out);

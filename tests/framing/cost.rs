@@ -4,7 +4,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use rota::http::exchange;
+use rota::http::exchange::facts::RequestFacts;
+use rota::http::exchange::plan::ResponsePlan;
 use rota::http::forwarded::Origin;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::rewrite::{self, BodyToApp, ForwardContext};
@@ -33,7 +34,7 @@ fn http_cost() {
         print_cost(&format!("{name}: parse, facts, rewrite"), || {
             let mut room = HeaderRoom::new();
             let (head, _) = head::parse_request(black_box(bytes), &limits, &mut room).unwrap().unwrap();
-            let facts = exchange::facts(&head).unwrap();
+            let facts = RequestFacts::of(&head).unwrap();
             out.clear();
             rewrite::request(&head, &facts, &cx, &mut out);
             rewrite::finish_request(&mut out, &facts, BodyToApp::None);
@@ -41,11 +42,11 @@ fn http_cost() {
         });
     }
     let mut room = HeaderRoom::new();
-    let facts = exchange::facts(&head::parse_request(SMALL, &limits, &mut room).unwrap().unwrap().0).unwrap();
+    let facts = RequestFacts::of(&head::parse_request(SMALL, &limits, &mut room).unwrap().unwrap().0).unwrap();
     print_cost("response: parse, plan, rewrite", || {
         let mut room = HeaderRoom::new();
         let (head, _) = head::parse_response(black_box(RESPONSE), &mut room).unwrap().unwrap();
-        let plan = exchange::plan_response(&facts, &head).unwrap();
+        let plan = ResponsePlan::of(&facts, &head).unwrap();
         out.clear();
         rewrite::response(&head, &plan, &facts, "Sun, 06 Nov 1994 08:49:37 GMT", &mut out);
         black_box(&out);

@@ -1,6 +1,7 @@
 //! The server's reader in the words of the second one, so that both can be compared.
 
-use rota::http::exchange::{self, BodyReader};
+use rota::http::exchange::body::BodyReader;
+use rota::http::exchange::facts::RequestFacts;
 use rota::http::framing::RequestBody;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::refusal::Refusal;
@@ -11,7 +12,7 @@ use super::second_reader::{self, Body, Reading, Request};
 pub fn read(bytes: &[u8], limits: &HeadLimits) -> Result<Option<Request>, Refusal> {
     let mut room = HeaderRoom::new();
     let Some((head, length)) = head::parse_request(bytes, limits, &mut room)? else { return Ok(None) };
-    let facts = exchange::facts(&head)?;
+    let facts = RequestFacts::of(&head)?;
     let body = match facts.body {
         RequestBody::None => Body::None,
         RequestBody::Length(length) => Body::Length(length),

@@ -3,6 +3,7 @@
 //! `ROTA_SEED=n` replays one seed (each failure names its own); `ROTA_SWEEP=n` tries n seeds instead of the usual number.
 
 mod agree;
+mod carried;
 mod cost;
 mod cuts;
 mod first_reader;

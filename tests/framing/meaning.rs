@@ -1,9 +1,12 @@
 //! Reads streams as the server does, from buffers that fill in any way, and writes down what they mean.
 
-use rota::http::exchange::{self, BodyReader, Kind, RequestFacts};
+use rota::http::exchange::body::BodyReader;
+use rota::http::exchange::facts::RequestFacts;
 use rota::http::forwarded::Origin;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::rewrite::{self, BodyToApp, ForwardContext};
+
+use crate::carried::{self, Fate};
 
 pub const LIMITS: HeadLimits = HeadLimits { bytes: 4096, headers: 100, target: 1024 };
 pub const CX: ForwardContext<'static> =
@@ -43,20 +46,22 @@ pub fn of_requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Meaning {
     Meaning { messages: reader.messages, end }
 }
 
+/// The heads with what each makes of the connections, and the body behind the last of them. What was out of a body that broke depends on the cut.
 pub fn of_responses<'a>(request: &[u8], pieces: impl IntoIterator<Item = &'a [u8]>) -> Meaning {
     let mut room = HeaderRoom::new();
     let (head, _) = head::parse_request(request, &LIMITS, &mut room).unwrap().expect("a whole request");
-    let facts = exchange::facts(&head).unwrap();
-    let mut reader = Responses { facts, messages: Vec::new(), body: None };
-    let end = drive(pieces, |unread, from| reader.advance(unread, from));
-    let end = match (&mut reader.body, end) {
-        (Some(body), End::Open) => match body.eof() {
-            Ok(()) => End::Over(0),
-            Err(_) => End::BadBody,
-        },
-        (Some(_) | None, end) => end,
+    let carried = carried::carry(&RequestFacts::of(&head).unwrap(), pieces);
+    let message = |head| Message { head, body: Vec::new(), whole: true };
+    let mut messages: Vec<Message> = carried.heads.into_iter().map(message).collect();
+    let end = match carried.fate {
+        Fate::Whole { .. } | Fate::Switched(_) => End::Over(0),
+        Fate::Bad => End::Refused(502),
+        Fate::Broken(_) => End::BadBody,
     };
-    Meaning { messages: reader.messages, end }
+    if let Some(last) = messages.last_mut().filter(|_| matches!(carried.fate, Fate::Whole { .. })) {
+        last.body = carried.body;
+    }
+    Meaning { messages, end }
 }
 
 enum Progress {
@@ -129,7 +134,7 @@ impl Requests {
             }
             Err(refusal) => return Progress::End(End::Refused(refusal.status())),
         };
-        let facts = match exchange::facts(&head) {
+        let facts = match RequestFacts::of(&head) {
             Ok(facts) => facts,
             Err(refusal) => return Progress::End(End::Refused(refusal.status())),
         };
@@ -151,45 +156,6 @@ pub fn passed_on(facts: &RequestFacts) -> BodyToApp {
         rota::http::framing::RequestBody::None => BodyToApp::None,
         rota::http::framing::RequestBody::Length(length) => BodyToApp::Length(length),
         rota::http::framing::RequestBody::Chunked => BodyToApp::Chunked,
-    }
-}
-
-struct Responses {
-    facts: RequestFacts,
-    messages: Vec<Message>,
-    body: Option<BodyReader>,
-}
-
-impl Responses {
-    fn advance(&mut self, unread: &[u8], searched: &mut Option<usize>) -> Progress {
-        if let Some(body) = &mut self.body {
-            // Bytes behind a response are dropped with the connection; how many came in this read is no part of the meaning.
-            return move_body(body, self.messages.last_mut().expect("its head"), unread).unwrap_or(Progress::End(End::Over(0)));
-        }
-        if !is_worth_parsing(unread, searched) {
-            return Progress::NeedsMore;
-        }
-        let mut room = HeaderRoom::new();
-        let (head, length) = match head::parse_response(unread, &mut room) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => {
-                *searched = Some(unread.len());
-                return Progress::NeedsMore;
-            }
-            Err(_) => return Progress::End(End::Refused(502)),
-        };
-        let Ok(plan) = exchange::plan_response(&self.facts, &head) else { return Progress::End(End::Refused(502)) };
-        let mut out = Vec::new();
-        rewrite::response(&head, &plan, &self.facts, "today", &mut out);
-        let whole = plan.kind != Kind::Final;
-        let keeps = format!("{} {}", plan.keep_client, plan.keep_app);
-        self.messages.push(Message { head: String::from_utf8_lossy(&out).into_owned() + &keeps, body: Vec::new(), whole });
-        match plan.kind {
-            Kind::Dropped | Kind::Interim => {}
-            Kind::Final => self.body = Some(BodyReader::for_response(&plan.from_app)),
-            Kind::Switch => return Progress::End(End::Over(0)),
-        }
-        Progress::Took(length)
     }
 }
 

@@ -13,7 +13,7 @@ pub use withheld::withheld;
 
 use std::time::{Duration, SystemTime};
 
-use super::exchange::RequestFacts;
+use super::exchange::facts::RequestFacts;
 use super::head::Version;
 use super::rewrite::{put, put_field, put_length};
 

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 
 use rota::http::accept::Form;
-use rota::http::chunked::{LAST_CHUNK, write_chunk};
-use rota::http::exchange::{self, BodyReader, ClientBody, Kind, RequestFacts};
+use rota::http::exchange::body::BodyReader;
+use rota::http::exchange::facts::RequestFacts;
+use rota::http::exchange::failure::Then;
 use rota::http::head::{self, HeaderRoom, Version};
 use rota::http::refusal::{self, Refusal};
-use rota::http::rewrite;
 
+use super::carried::{self, Fate};
 use super::second_reader::{self, Body, Reading};
 use super::{JOINT, LIMITS, pieces};
 
@@ -60,13 +61,12 @@ impl<'a> Feed<'a> {
 
 /// One connection of a client, from its first byte to its last.
 #[derive(Default)]
-struct Talk<'a> {
+struct Talk {
     requests: Vec<Asked>,
     answers: Vec<Answer>,
     /// What the client gets.
     output: Vec<u8>,
     end: Option<End>,
-    app: Option<Feed<'a>>,
 }
 
 /// A request that was passed on.
@@ -95,14 +95,14 @@ enum End {
     Refused,
     /// The request or its answer was the last.
     Closed,
-    /// Part of an answer is out and the rest does not come.
-    Cut,
+    /// An answer breaks: its client is cut off, or, where nothing of it was out yet, which depends on how it came, told.
+    Broken(Then),
     /// So many bytes of the client's and the app's are of another protocol.
     Switched(usize, usize),
 }
 
-impl<'a> Talk<'a> {
-    fn carry(mut client: Feed<'a>, mut apps: VecDeque<Feed<'a>>) -> Self {
+impl Talk {
+    fn carry(mut client: Feed<'_>, mut apps: VecDeque<Feed<'_>>) -> Self {
         let mut talk = Talk::default();
         let end = loop {
             if let Some(end) = talk.request(&mut client).or_else(|| talk.answer(&mut apps, &client)) {
@@ -118,7 +118,7 @@ impl<'a> Talk<'a> {
         let (used, facts, method, path) = loop {
             let mut room = HeaderRoom::new();
             match head::parse_request(&client.unread, &LIMITS, &mut room) {
-                Ok(Some((head, used))) => match exchange::facts(&head) {
+                Ok(Some((head, used))) => match RequestFacts::of(&head) {
                     Ok(facts) => break (used, facts, head.method.to_owned(), head.path.to_owned()),
                     Err(refusal) => return Some(self.refuse(&refusal, head::is_to_head(&client.unread))),
                 },
@@ -166,69 +166,37 @@ impl<'a> Talk<'a> {
         self.answers.push(Answer { status: refusal.status(), body, head_only, http11 });
     }
 
-    /// Answers the last request from the app's connection, or from the next one.
-    fn answer(&mut self, apps: &mut VecDeque<Feed<'a>>, client: &Feed<'_>) -> Option<End> {
+    /// Answers the last request from the next connection to the app.
+    fn answer(&mut self, apps: &mut VecDeque<Feed<'_>>, client: &Feed<'_>) -> Option<End> {
         let facts = self.requests.last().expect("it was read").facts.clone();
-        let mut app = self.app.take().or_else(|| apps.pop_front()).unwrap_or_else(|| Feed::new([]));
-        let (mut interim, mut keep_app) = (0, true);
-        let plan = loop {
-            let mut room = HeaderRoom::new();
-            let parsed = head::parse_response(&app.unread, &mut room).ok();
-            let planned = parsed.map(|parsed| parsed.map(|(head, used)| (exchange::plan_response(&facts, &head), head, used)));
-            let (used, plan) = match planned {
-                Some(Some((Ok(plan), head, used))) => {
-                    rewrite::response(&head, &plan, &facts, "Sun, 06 Nov 1994 08:49:37 GMT", &mut self.output);
-                    (used, plan)
-                }
-                Some(None) => {
-                    if app.read() {
-                        continue;
-                    }
-                    return self.bad_gateway(&facts);
-                }
-                Some(Some((Err(_), ..))) | None => return self.bad_gateway(&facts),
-            };
-            app.take(used);
-            keep_app &= plan.keep_app;
-            match plan.kind {
-                Kind::Interim | Kind::Dropped => interim += 1,
-                Kind::Final => break plan,
-                Kind::Switch => return Some(End::Switched(client.rest(), app.rest())),
-            }
-            if interim > exchange::INTERIM_MAX {
+        let app = apps.pop_front().unwrap_or_else(|| Feed::new([]));
+        let mut left = app.rest();
+        let carried = carried::carry(&facts, app.coming.into_iter().inspect(|piece| left -= piece.len()));
+        match carried.fate {
+            // Nothing but interim responses is out.
+            Fate::Bad => {
+                self.output.extend_from_slice(&carried.output);
                 return self.bad_gateway(&facts);
             }
-        };
-        let mut reader = BodyReader::for_response(&plan.from_app);
-        let mut body = Vec::new();
-        while !reader.is_done() {
-            let Ok((taken, data)) = reader.read(&app.unread) else { return Some(End::Cut) };
-            body.extend_from_slice(data);
-            match plan.to_client {
-                ClientBody::None => assert!(data.is_empty(), "a response without a body has one"),
-                ClientBody::Chunked if data.is_empty() => {}
-                ClientBody::Chunked => write_chunk(&mut self.output, data),
-                ClientBody::Length(_) | ClientBody::UntilClose => self.output.extend_from_slice(data),
-            }
-            app.take(taken);
-            if app.unread.is_empty() && !reader.is_done() && !app.read() {
-                match reader.eof() {
-                    Ok(()) => break,
-                    Err(_) => return Some(End::Cut),
+            Fate::Broken(then) => {
+                if then == Then::Cut {
+                    self.output.extend_from_slice(&carried.output);
                 }
+                return Some(End::Broken(then));
             }
+            Fate::Switched(behind) => {
+                self.output.extend_from_slice(&carried.output);
+                return Some(End::Switched(client.rest(), left + behind));
+            }
+            Fate::Whole { .. } => {}
         }
-        if plan.to_client == ClientBody::Chunked {
-            self.output.extend_from_slice(LAST_CHUNK);
-        }
+        self.output.extend_from_slice(&carried.output);
+        let plan = carried.plan.expect("it is whole");
         let http11 = facts.version == Version::Http11;
-        self.answers.push(Answer { status: plan.status, body, head_only: facts.head_only, http11 });
-        // What comes behind a whole answer answers the next request.
-        self.app = (keep_app && app.rest() > 0).then_some(app);
+        self.answers.push(Answer { status: plan.status, body: carried.body, head_only: facts.head_only, http11 });
         (!plan.keep_client).then_some(End::Closed)
     }
 
-    /// Nothing but interim responses is out.
     fn bad_gateway(&mut self, facts: &RequestFacts) -> Option<End> {
         let http11 = facts.version == Version::Http11;
         self.own_answer(&Refusal::BadGateway("x"), facts.head_only, http11, facts.keep_alive);
@@ -238,7 +206,8 @@ impl<'a> Talk<'a> {
     /// Of two faults in one head the one that is seen first names the status, which may depend on the cut.
     fn meaning(&self) -> (&[Asked], &[Answer], Option<End>) {
         let refused = usize::from(self.end == Some(End::Refused));
-        (&self.requests, &self.answers[..self.answers.len() - refused], self.end)
+        let end = self.end.map(|end| if matches!(end, End::Broken(_)) { End::Broken(Then::Cut) } else { end });
+        (&self.requests, &self.answers[..self.answers.len() - refused], end)
     }
 
     fn is_what_a_second_reader_sees(&self, client: &[u8]) {
@@ -277,12 +246,12 @@ impl<'a> Talk<'a> {
             assert_eq!(body, answer.body, "of {answer:?}");
         }
         match self.end {
-            Some(End::Cut) | Some(End::Switched(..)) => {
+            Some(End::Broken(Then::Cut) | End::Switched(..)) => {
                 let facts = &self.requests.last().expect("what was answered").facts;
                 let (status, _) = read_final_head(&mut rest, facts.version == Version::Http11);
-                assert_eq!(status == 101, self.end != Some(End::Cut));
+                assert_eq!(status == 101, matches!(self.end, Some(End::Switched(..))));
             }
-            Some(End::Open | End::Refused | End::Closed) | None => assert_eq!(rest, b"", "behind the last answer"),
+            Some(End::Open | End::Refused | End::Closed | End::Broken(_)) | None => assert_eq!(rest, b"", "behind the last answer"),
         }
     }
 }

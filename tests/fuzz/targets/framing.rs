@@ -2,7 +2,8 @@
 //!
 //! The first byte of an input says what kind of head the rest, its field lines, is put into.
 
-use rota::http::exchange::{self, ClientBody, Kind, RequestFacts, ResponsePlan};
+use rota::http::exchange::facts::RequestFacts;
+use rota::http::exchange::plan::{ClientBody, Kind, ResponsePlan};
 use rota::http::framing::{self, RequestBody, ResponseBody};
 use rota::http::head::{self, HeaderRoom, Version};
 use rota::http::rewrite::{self, BodyToApp};
@@ -29,7 +30,7 @@ fn asked(kind: usize) -> String {
 fn facts(request: &[u8]) -> Option<RequestFacts> {
     let mut room = HeaderRoom::new();
     let (head, _) = head::parse_request(request, &LIMITS, &mut room).ok()??;
-    exchange::facts(&head).ok()
+    RequestFacts::of(&head).ok()
 }
 
 fn request(bytes: &[u8]) {
@@ -41,7 +42,7 @@ fn request(bytes: &[u8]) {
     assert!(
         decided.as_ref().is_ok_and(|body| *body != RequestBody::Length(0)) || decided.as_ref().is_err_and(|refusal| refusal.must_close())
     );
-    let Ok(facts) = exchange::facts(&head) else { return };
+    let Ok(facts) = RequestFacts::of(&head) else { return };
     assert_eq!(Ok(facts.body), decided);
     assert!(facts.upgrade.is_empty() || facts.body == RequestBody::None, "nobody could say where the new protocol begins");
     let mut out = Vec::new();
@@ -67,7 +68,7 @@ fn response(bytes: &[u8], asked: &RequestFacts) {
     let said = Said::of(&bytes[..length]);
     let decided = framing::response_body(&head, asked.head_only).ok();
     assert_eq!(decided, said.response_body(head.status, head.version, asked.head_only), "{said:?}");
-    let Ok(plan) = exchange::plan_response(asked, &head) else { return };
+    let Ok(plan) = ResponsePlan::of(asked, &head) else { return };
     assert_eq!(Some(plan.from_app), decided);
     let mut out = Vec::new();
     rewrite::response(&head, &plan, asked, "Sun, 06 Nov 1994 08:49:37 GMT", &mut out);

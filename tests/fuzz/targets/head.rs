@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use rota::http::exchange::{self, Kind, RequestFacts};
+use rota::http::exchange::facts::RequestFacts;
+use rota::http::exchange::plan::{Kind, ResponsePlan};
 use rota::http::framing::RequestBody;
 use rota::http::head::{self, HeadLimits, HeaderRoom};
 use rota::http::refusal::Refusal;
@@ -106,7 +107,7 @@ fn request_in_canonical_form(bytes: &[u8]) {
 fn forwarded(bytes: &[u8], limits: &HeadLimits) -> Option<(String, RequestFacts)> {
     let mut room = HeaderRoom::new();
     let (head, _) = head::parse_request(bytes, limits, &mut room).ok()??;
-    let facts = exchange::facts(&head).ok()?;
+    let facts = RequestFacts::of(&head).ok()?;
     if head.fields.iter().count() > 100 {
         return None;
     }
@@ -183,7 +184,7 @@ fn response_in_canonical_form(bytes: &[u8], asked: &RequestFacts) {
 fn passed_on(bytes: &[u8], asked: &RequestFacts) -> Option<(String, Kind)> {
     let mut room = HeaderRoom::new();
     let (head, _) = head::parse_response(bytes, &mut room).ok()??;
-    let plan = exchange::plan_response(asked, &head).ok()?;
+    let plan = ResponsePlan::of(asked, &head).ok()?;
     if head.fields.iter().count() > 120 {
         return None;
     }
@@ -225,7 +226,7 @@ static ASKED: LazyLock<Vec<RequestFacts>> = LazyLock::new(|| {
     let fact = |text: &str| {
         let mut room = HeaderRoom::new();
         let parsed = head::parse_request(text.as_bytes(), &LIMITS, &mut room).expect("well-formed").expect("whole");
-        exchange::facts(&parsed.0).expect("well-framed")
+        RequestFacts::of(&parsed.0).expect("well-framed")
     };
     [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

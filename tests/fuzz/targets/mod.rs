@@ -14,6 +14,8 @@ mod intake;
 mod proxy_header;
 mod websocket;
 
+#[path = "../../framing/carried.rs"]
+mod carried;
 #[path = "../../framing/first_reader.rs"]
 mod first_reader;
 #[path = "../../framing/second_reader.rs"]
