@@ -11,8 +11,8 @@ pub struct Keeps {
     pub(super) holds: Option<&'static str>,
 }
 
-/// Of an app in this directory that is started by this command.
-pub fn kept(tree: &dyn Tree, command: &[String]) -> Option<Keeps> {
+/// As [`super::kept`].
+pub(super) fn kept(tree: &dyn Tree, command: &[String]) -> Option<Keeps> {
     let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
     let names = |known: &[&str]| words.iter().any(|word| known.contains(&word.rsplit('/').next().unwrap_or_default()));
     let is_node = names(&NODE) || words.iter().any(|word| word.contains("node_modules/"));

@@ -157,8 +157,8 @@ const FRAMEWORKS: [Framework; 6] = [
     },
 ];
 
-/// Whether what a command runs is Next.js, whose server listens on what the variable HOSTNAME says.
-pub fn is_next(tree: &dyn Tree, command: &[String]) -> bool {
+/// As [`super::is_next`].
+pub(super) fn is_next(tree: &dyn Tree, command: &[String]) -> bool {
     let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
     let is_built = |word: &str| {
         let path = word.trim_start_matches("$ROOT/");

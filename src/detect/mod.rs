@@ -10,6 +10,7 @@ mod binary;
 mod clients;
 pub mod complaint;
 mod frameworks;
+mod inside;
 mod line;
 mod node;
 mod php;
@@ -24,12 +25,14 @@ mod tests;
 
 use std::fmt;
 
-pub use clients::{Keeps, kept};
-pub use frameworks::is_next;
+use inside::Inside;
+
+pub use clients::Keeps;
 pub use procfile::{THRUSTER, without_thruster};
 pub use ruby::RailsFiles;
 
 use crate::config::{Bind, CONCURRENCY, StopSignal};
+use crate::printable;
 
 /// What is in the root of an app, as far as it is asked for. Paths are seen from the root.
 pub trait Tree {
@@ -92,10 +95,39 @@ impl fmt::Display for Missing {
 
 /// Looks for all kinds of apps. `asked`: how the configuration wants it to listen, whatever suits it.
 pub fn detect(tree: &dyn Tree, asked: Option<Bind>) -> Result<Detected, Missing> {
-    let found = KINDS.iter().find_map(|kind| kind(tree, asked));
-    let mut found = clients::suited(tree, found.unwrap_or_else(|| Err(nothing(tree)))?);
+    let tree = &Inside(tree);
+    let found = KINDS.iter().find_map(|kind| kind(tree, asked)).unwrap_or_else(|| Err(nothing(tree)));
+    let mut found = clients::suited(tree, found.map_err(|Missing(text)| Missing(told(&text)))?);
+    if let Some(why) = unfit(&found.command) {
+        return Err(Missing(format!("what {} says is no command: {why}", told(&found.why))));
+    }
     found.warnings.extend(procfile::others(tree));
+    found.warnings.iter_mut().chain([&mut found.why]).for_each(|text| *text = told(text));
     Ok(found)
+}
+
+/// As [`Keeps`] says, of an app in this directory that is started by this command.
+pub fn kept(tree: &dyn Tree, command: &[String]) -> Option<Keeps> {
+    clients::kept(&Inside(tree), command)
+}
+
+/// Whether what a command runs is Next.js, whose server listens on what the variable HOSTNAME says.
+pub fn is_next(tree: &dyn Tree, command: &[String]) -> bool {
+    frameworks::is_next(&Inside(tree), command)
+}
+
+/// Why these words can be nobody's command (execve(2)).
+fn unfit(command: &[String]) -> Option<String> {
+    let is_long = command.iter().map(String::len).sum::<usize>() > COMMAND;
+    let long = is_long.then(|| format!("it is longer than {COMMAND} bytes"));
+    long.or_else(|| command.iter().any(|word| word.contains('\0')).then(|| "there is a NUL character in it".to_owned()))
+}
+
+/// Names and lines of the app's are told as text that does nothing to a terminal, and not at length.
+fn told(text: &str) -> String {
+    let mut text = printable::clean(text.as_bytes());
+    printable::shorten(&mut text, TOLD);
+    text
 }
 
 /// What becomes of the files in a directory `public`.
@@ -108,6 +140,7 @@ pub enum PublicNeed {
 
 /// None: there is no such directory, and no need of one.
 pub fn public_need(tree: &dyn Tree) -> Option<PublicNeed> {
+    let tree = &Inside(tree);
     let is_there = || tree.directories().iter().any(|name| name == "public");
     ruby::rails_files(tree).map(PublicNeed::Of).or_else(|| is_there().then_some(PublicNeed::Unknown))
 }
@@ -153,6 +186,12 @@ fn nothing(tree: &dyn Tree) -> Missing {
          package.json or bin/server; say it, for example: command = \"bin/serve --port $PORT\""
     ))
 }
+
+/// All its words together (bytes): one argument of a program has 128 KiB at most (execve(2)), and people write none like that.
+const COMMAND: usize = 64 * 1024;
+
+/// Of a sentence (bytes): it names a file, a path and a command or two.
+const TOLD: usize = 2048;
 
 /// Requests at a time of an app whose visitors hold one each.
 const LONG_LIVED: u32 = 1000;

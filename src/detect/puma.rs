@@ -1,6 +1,8 @@
 //! How many requests puma handles at a time, by its flags, its configuration and its defaults. The configuration is Ruby: what is read of it is
 //! what Rails puts there (`ENV.fetch("RAILS_MAX_THREADS") { 5 }`), numbers, and names that stand for these.
 
+use std::cell::Cell;
+
 use super::{Tree, line, ruby};
 
 /// What a command that starts puma is known to do.
@@ -25,7 +27,8 @@ pub(super) fn of(tree: &dyn Tree, words: &[String]) -> Option<Puma> {
         Some(file) => vec![file.to_owned()],
         None => vec!["config/puma/production.rb".to_owned(), "config/puma.rb".to_owned()],
     };
-    let source = Source { tree, words, text: files.iter().find_map(|file| tree.text(file)).unwrap_or_default() };
+    let text = files.iter().find_map(|file| tree.text(file)).filter(|text| text.len() <= LARGEST).unwrap_or_default();
+    let source = Source { tree, words, text, values: Cell::new(VALUES) };
     let by_flag = flag(&["-t", "--threads"]).and_then(|text| text.rsplit(':').next()?.parse().ok());
     let by_file = source.setting("threads").and_then(Value::number);
     let by_variable = || ["PUMA_MAX_THREADS", "MAX_THREADS"].into_iter().find_map(|name| source.variable(name)?.parse().ok());
@@ -52,6 +55,8 @@ struct Source<'a> {
     tree: &'a dyn Tree,
     words: &'a [String],
     text: String,
+    /// That may still be found out: names lead to others, each by as many ways as somebody has written.
+    values: Cell<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +99,8 @@ impl Source<'_> {
     /// `depth`: of names and brackets that are followed.
     fn value(&self, text: &str, depth: u32) -> Value {
         let text = within(text.trim().trim_end_matches(".to_i").trim());
-        let Some(depth) = depth.checked_sub(1) else { return Value::Unknown };
+        let (Some(depth), Some(left)) = (depth.checked_sub(1), self.values.get().checked_sub(1)) else { return Value::Unknown };
+        self.values.set(left);
         if let [first, rest @ ..] = split(text, "||").as_slice()
             && !rest.is_empty()
         {
@@ -167,6 +173,10 @@ const CLUSTER: &str = "puma starts workers of its own, as many as its configurat
 const DEFAULT: u32 = 5;
 const MOST: u32 = 10_000;
 const DEPTH: u32 = 8;
+/// A dozen are found out of the configurations that Rails makes.
+const VALUES: u32 = 200;
+/// Of a configuration (bytes); they have 2 KiB, of which most are comments.
+const LARGEST: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -226,6 +236,8 @@ mod tests {
             ("workers Etc.nprocessors\nthreads 4\n", (4, true)),
             ("threads 0, 99999\nworkers 9999999\n", (5, false)),
             ("threads\n))((\nthreads )\n", (5, false)),
+            (format!("a = {0}\nb = {0}\nthreads a\n", ["ENV['X'] || a || b"; 500].join(" || ")).leak(), (5, false)),
+            (format!("{}threads 7\n", "#\n".repeat(LARGEST)).leak(), (5, false)),
         ] {
             assert_eq!(puma("puma", &[("config/puma.rb", text)]), Some(expected), "{text}");
         }

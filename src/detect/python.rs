@@ -54,12 +54,12 @@ pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detect
 
 /// What a server is told to serve of a module, how, and by what that was seen.
 fn app_in(text: &str, file: &str) -> Option<(String, Interface, String)> {
-    for (class, interface) in CLASSES {
-        if let Some(name) = text.lines().find_map(|line| made_by(line, class)) {
-            return Some((name.to_owned(), interface, format!("{name} = {class}()")));
-        }
+    let top = Top::of(text);
+    if let Some(((class, interface), name)) = CLASSES.iter().zip(top.of_class).find_map(|(class, name)| Some((class, name?))) {
+        return Some((name.to_owned(), *interface, format!("{name} = {class}()")));
     }
-    if let Some((name, interface)) = callable(text) {
+    let [application, app] = top.named;
+    if let Some((name, interface)) = application.callable.or(app.callable).or(top.callable) {
         return Some((name.to_owned(), interface, format!("def {name}")));
     }
     let by_name = match file {
@@ -68,17 +68,61 @@ fn app_in(text: &str, file: &str) -> Option<(String, Interface, String)> {
         _ => None,
     };
     if let Some(interface) = by_name
-        && let Some(name) = ["application", "app"].into_iter().find(|name| text.lines().any(|line| binds(line, name)))
+        && let Some((name, _)) = NAMES.into_iter().zip([application, app]).find(|(_, named)| named.is_bound)
     {
         return Some((name.to_owned(), interface, name.to_owned()));
     }
-    let factory = ["create_app", "make_app"].into_iter().find(|name| text.lines().any(|line| line.starts_with(&format!("def {name}("))));
-    let factory = factory.filter(|_| text.contains("Flask("))?;
-    Some((format!("{factory}()"), Interface::Wsgi, format!("def {factory}")))
+    let factory = FACTORIES.into_iter().zip(top.has_factory).find(|(_, is_there)| *is_there)?.0;
+    text.contains("Flask(").then(|| (format!("{factory}()"), Interface::Wsgi, format!("def {factory}")))
 }
 
-/// The name that a line at the top of a module gives to a new object of a class: `app = flask.Flask(__name__)`.
-fn made_by<'t>(line: &'t str, class: &str) -> Option<&'t str> {
+/// What is made at the top of a module, each thing by the first line that makes it. One pass: a file may be made to cost much.
+#[derive(Clone, Copy, Debug, Default)]
+struct Top<'t> {
+    of_class: [Option<&'t str>; CLASSES.len()],
+    /// Of NAMES.
+    named: [Named<'t>; NAMES.len()],
+    /// Whatever its name.
+    callable: Option<(&'t str, Interface)>,
+    has_factory: [bool; FACTORIES.len()],
+}
+
+/// What a name of NAMES is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Named<'t> {
+    callable: Option<(&'t str, Interface)>,
+    is_bound: bool,
+}
+
+impl<'t> Top<'t> {
+    fn of(text: &'t str) -> Self {
+        let mut top = Self::default();
+        // What is further in, empty or a comment makes nothing here.
+        let is_word = |line: &&str| line.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        text.lines().filter(is_word).for_each(|line| top.see(line));
+        top
+    }
+
+    fn see(&mut self, line: &'t str) {
+        if let Some((name, class)) = made_by(line)
+            && let Some(at) = CLASSES.iter().position(|(known, _)| *known == class)
+        {
+            self.of_class[at].get_or_insert(name);
+        }
+        let callable = callable(line);
+        self.callable = self.callable.or(callable);
+        for (name, named) in NAMES.into_iter().zip(&mut self.named) {
+            named.callable = named.callable.or(callable.filter(|(known, _)| *known == name));
+            named.is_bound = named.is_bound || binds(line, name);
+        }
+        for (name, is_there) in FACTORIES.into_iter().zip(&mut self.has_factory) {
+            *is_there = *is_there || defines(line, name);
+        }
+    }
+}
+
+/// The name that a line at the top of a module gives to a new object, and the class: `app = flask.Flask(__name__)`.
+fn made_by(line: &str) -> Option<(&str, &str)> {
     let (left, mut right) = line.split_once('=')?;
     let name = left.split(':').next()?.trim_end();
     // app = application = Flask(...)
@@ -87,26 +131,20 @@ fn made_by<'t>(line: &'t str, class: &str) -> Option<&'t str> {
         right = rest;
     }
     let callee = right.split_once('(')?.0.trim();
-    (is_name(name) && callee.rsplit('.').next() == Some(class)).then_some(name)
+    is_name(name).then_some((name, callee.rsplit('.').next()?))
 }
 
 /// A function that is an app by what it takes: `def application(environ, start_response)`, `async def app(scope, receive, send)`.
-fn callable(text: &str) -> Option<(&str, Interface)> {
-    let functions = || {
-        text.lines().filter_map(|line| {
-            let (start, interface, wanted) = match line.strip_prefix("async def ") {
-                Some(rest) => (rest, Interface::Asgi, &["scope", "receive", "send"][..]),
-                None => (line.strip_prefix("def ")?, Interface::Wsgi, &["environ", "start_response"][..]),
-            };
-            let (name, rest) = start.split_once('(')?;
-            let taken =
-                rest.split_once(')').map_or(rest, |(taken, _)| taken).split(',').map(|one| one.split(':').next().unwrap_or_default());
-            let taken: Vec<&str> = taken.map(str::trim).filter(|name| !name.is_empty()).collect();
-            let is_same = |(one, other): (&&str, &&str)| one == other || (*other == "environ" && ["env", "environment"].contains(one));
-            (taken.len() == wanted.len() && taken.iter().zip(wanted).all(is_same)).then(|| (name.trim(), interface))
-        })
+fn callable(line: &str) -> Option<(&str, Interface)> {
+    let (start, interface, wanted) = match line.strip_prefix("async def ") {
+        Some(rest) => (rest, Interface::Asgi, &["scope", "receive", "send"][..]),
+        None => (line.strip_prefix("def ")?, Interface::Wsgi, &["environ", "start_response"][..]),
     };
-    ["application", "app"].into_iter().find_map(|name| functions().find(|(known, _)| *known == name)).or_else(|| functions().next())
+    let (name, rest) = start.split_once('(')?;
+    let taken = rest.split_once(')').map_or(rest, |(taken, _)| taken).split(',').map(|one| one.split(':').next().unwrap_or_default());
+    let mut taken = taken.map(str::trim).filter(|name| !name.is_empty());
+    let is_same = |other: &&str| taken.next().is_some_and(|one| one == *other || (*other == "environ" && ENVIRON.contains(&one)));
+    (wanted.iter().all(is_same) && taken.next().is_none()).then(|| (name.trim(), interface))
 }
 
 /// A line at the top of a module gives this name to something: by assignment, import or definition.
@@ -116,7 +154,12 @@ fn binds(line: &str, name: &str) -> bool {
         && line.split_once(" import ").is_some_and(|(_, names)| {
             names.split(',').any(|part| part.trim().trim_matches(['(', ')']).rsplit(" as ").next().is_some_and(|last| last.trim() == name))
         });
-    assigned || imported || line.starts_with(&format!("def {name}(")) || line.starts_with(&format!("async def {name}("))
+    assigned || imported || defines(line.strip_prefix("async ").unwrap_or(line), name)
+}
+
+/// `def NAME(`
+fn defines(line: &str, name: &str) -> bool {
+    line.strip_prefix("def ").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with('('))
 }
 
 fn is_name(text: &str) -> bool {
@@ -200,6 +243,15 @@ pub(super) fn named_framework(tree: &dyn Tree) -> Option<(&'static str, &'static
 
 const CLASSES: [(&str, Interface); 4] =
     [("Flask", Interface::Wsgi), ("FastAPI", Interface::Asgi), ("Starlette", Interface::Asgi), ("Quart", Interface::Asgi)];
+
+/// What an app is called, the first before the second.
+const NAMES: [&str; 2] = ["application", "app"];
+
+/// What makes an app.
+const FACTORIES: [&str; 2] = ["create_app", "make_app"];
+
+/// Other names of what a WSGI app takes first.
+const ENVIRON: [&str; 2] = ["env", "environment"];
 
 /// The order is that in which people mean them: a file that is named after the interface is for the server.
 const FILES: [&str; 7] = ["wsgi.py", "asgi.py", "app.py", "main.py", "application.py", "server.py", "passenger_wsgi.py"];
