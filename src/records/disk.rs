@@ -5,7 +5,8 @@ use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{FORMAT, Record};
+use super::Record;
+use super::read::{Unread, read};
 use crate::ids::AppName;
 
 /// The directory. Errors of its methods name the file, the step and the number.
@@ -30,12 +31,10 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{}: read: {error}", path.display())),
         };
-        // Not as a whole: one that an older version has written may be large.
-        let why = match serde_json::from_reader::<_, Record>(BufReader::new(file.take(LARGEST))) {
-            Ok(record) if record.format == FORMAT => return Ok(Some(record)),
-            Ok(record) => format!("format {} is not understood, {FORMAT} is", record.format),
-            Err(error) if error.is_io() => return Err(format!("{}: read: {error}", path.display())),
-            Err(error) => error.to_string(),
+        let why = match read(BufReader::new(file.take(LARGEST))) {
+            Ok(record) => return Ok(Some(record)),
+            Err(Unread::Io(error)) => return Err(format!("{}: read: {error}", path.display())),
+            Err(Unread::NotUnderstood(why)) => why,
         };
         let aside = self.directory.join(format!("{app}.json.bad"));
         let moved = match fs::rename(&path, &aside) {
@@ -71,4 +70,4 @@ impl Store {
 }
 
 /// No version ever wrote that much (bytes).
-const LARGEST: u64 = 1 << 30;
+const LARGEST: u64 = 256 << 20;

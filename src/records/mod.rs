@@ -3,6 +3,7 @@
 //! The rules here say which release a start or a restart means; they are core. [`disk`] reads and writes a file for each app.
 
 pub mod disk;
+pub mod read;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ pub struct Record {
     #[serde(default)]
     pub answered: Option<Answered>,
     /// The newest last.
-    #[serde(deserialize_with = "size::read_bounded")]
+    #[serde(deserialize_with = "read::bounded")]
     pub history: VecDeque<Entry>,
 }
 

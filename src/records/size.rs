@@ -1,12 +1,10 @@
 //! How large a record may become: bounded in each entry and as a whole, whatever an app prints and whoever wrote the file.
 
 use std::collections::VecDeque;
-use std::fmt;
 
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserializer, Serialize};
+use serde::Serialize;
 
-use super::{ENTRIES_KEPT, Entry, OUTPUT, Record};
+use super::{Entry, OUTPUT, Record};
 use crate::printable::{last_of, shorten};
 
 impl Record {
@@ -36,31 +34,6 @@ impl Entry {
         shorten(&mut self.message, MESSAGE);
         self.but.iter_mut().for_each(|but| shorten(but, MESSAGE));
     }
-}
-
-/// Each entry is bounded when it is read: a file of a version that kept everything may be a hundred times as long.
-pub fn read_bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<Entry>, D::Error> {
-    struct Entries;
-    impl<'de> Visitor<'de> for Entries {
-        type Value = VecDeque<Entry>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("entries")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut kept = VecDeque::new();
-            while let Some(mut entry) = entries.next_element::<Entry>()? {
-                entry.bound();
-                if kept.len() == ENTRIES_KEPT {
-                    kept.pop_front();
-                }
-                kept.push_back(entry);
-            }
-            Ok(kept)
-        }
-    }
-    deserializer.deserialize_seq(Entries)
 }
 
 /// Bytes in the file, so many steps further in; what cannot be written down is told when it is written.
@@ -113,17 +86,5 @@ mod tests {
         let silent = record.history.iter().take_while(|entry| entry.output.is_empty()).count();
         let spoken = record.history.iter().rev().take_while(|entry| !entry.output.is_empty()).count();
         assert!(silent > 0 && spoken > 10 && silent + spoken == record.history.len(), "{silent} {spoken}");
-    }
-
-    #[test]
-    fn a_file_of_a_version_that_kept_everything_is_read_and_cut() {
-        let old = Record { history: (0..250).map(|generation| entry(generation, 3)).collect(), ..Record::default() };
-        let bytes = serde_json::to_vec_pretty(&old).unwrap();
-        assert!(bytes.len() > 30 * FILE);
-        let read: Record = serde_json::from_reader(&*bytes).unwrap();
-        assert_eq!(read.history.len(), ENTRIES_KEPT);
-        let read = read.of_root(&old.root);
-        assert_eq!(read.history.back().unwrap().generation, Generation(249));
-        assert!(serde_json::to_vec_pretty(&read).unwrap().len() <= FILE);
     }
 }
