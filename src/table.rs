@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::access_log::{AccessLog, Outputs};
 use crate::app_log::{self, AppLog};
@@ -152,6 +152,8 @@ pub struct State {
     pub not_listening: Vec<NotListening>,
     /// What errands tell the restart thread, which takes it out.
     pub answers: VecDeque<Answer>,
+    /// Since when an app's lookout asks its disk; apps whose disk has answered are not in it.
+    pub looking: HashMap<GroupId, Instant>,
     /// Private directories of each app that an errand has still to remove, while there is one ([`crate::errands::sweep`]).
     pub sweeps: HashMap<String, Vec<String>>,
     /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
@@ -359,7 +361,13 @@ impl State {
         let of = self.pool.group(group);
         let good = of.good()?;
         let directory = self.releases.get(&(group, good)).map_or_else(String::new, |release| release.root.display().to_string());
-        of.say_loss(&directory)
+        of.say_loss(&directory).or_else(|| {
+            let waits = self.looking.get(&group)?.elapsed();
+            let for_s = (waits >= SILENT).then_some(waits.as_secs())?;
+            Some(format!(
+                "the disk of {directory} or of what root names has not answered for {for_s} s: nothing is started from there until it does"
+            ))
+        })
     }
 
     /// Tells a process's thread something that is no connection.
@@ -367,3 +375,6 @@ impl State {
         self.threads.get(&process).and_then(|thread| thread.send(message).ok())
     }
 }
+
+/// A disk that has to wake up takes some seconds.
+const SILENT: Duration = Duration::from_secs(20);

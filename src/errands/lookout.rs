@@ -38,7 +38,7 @@ pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
         let of = shared.app(group).name.clone();
         let assumed = user.map_or(Ok(()), |user| Credentials::of(&user).assume());
         match assumed {
-            Ok(()) => Lookout { watch: Watch::new(shared.app(group)), shared, group }.run(),
+            Ok(()) => Lookout { watch: None, shared, group }.run(),
             Err(error) => log::error!("{of}: its restart file and its release are not watched: {error}"),
         }
     })?;
@@ -53,7 +53,7 @@ pub fn identity(directory: &Path) -> Option<Identity> {
 struct Lookout {
     shared: Arc<Shared>,
     group: GroupId,
-    /// None: nothing of the app is watched.
+    /// None: nothing of the app is watched, or not yet.
     watch: Option<Watch>,
 }
 
@@ -67,8 +67,13 @@ struct Served {
 impl Lookout {
     fn run(mut self) {
         let mut look_at = Instant::now();
-        while !self.shared.table.lock().finished {
+        self.begin(look_at);
+        self.watch = Watch::new(self.shared.app(self.group));
+        loop {
             let now = Instant::now();
+            if !self.begin(now) {
+                return;
+            }
             if now >= look_at {
                 self.look();
                 self.watch.iter_mut().for_each(|watch| watch.glance(now));
@@ -77,9 +82,17 @@ impl Lookout {
             if let Some(due) = self.watch.as_mut().and_then(|watch| watch.turn(now)) {
                 self.ask(due, now);
             }
+            self.shared.table.lock().looking.remove(&self.group);
             let until = self.watch.as_ref().and_then(Watch::next_deadline).map_or(look_at, |at| at.min(look_at));
             self.sleep(until);
         }
+    }
+
+    /// What follows asks the disk, which may not answer: from then on others know that. False: nobody needs to look any more.
+    fn begin(&self, now: Instant) -> bool {
+        let mut state = self.shared.table.lock();
+        state.looking.insert(self.group, now);
+        !state.finished
     }
 
     /// Until then, or until something happens.

@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::ids::{Generation, GroupId};
 use crate::logging;
 use crate::pool::Failure;
+use crate::sys;
 use crate::table::Shared;
 use folders::Opened;
 use prepare::Prepared;
@@ -38,7 +39,12 @@ pub fn answer(shared: &Shared, answer: Answer) {
 /// A thread for an errand, which tells by itself what came of it.
 fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name(name).stack_size(STACK);
-    thread.spawn(work).map(drop)
+    let aside = || {
+        // Others have the processor first. Of this thread alone (setpriority(2)), for as long as it lives.
+        let _ = rustix::process::setpriority_process(None, sys::own_nice().max(NICE));
+        work();
+    };
+    thread.spawn(aside).map(drop)
 }
 
 /// Err: it panicked.
@@ -48,3 +54,4 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 /// What reads a user's name may ask much of it (NSS).
 const STACK: usize = 512 * 1024;
+const NICE: i32 = 10;

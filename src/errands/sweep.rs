@@ -50,8 +50,6 @@ pub fn leftovers(run_dir: &Path) -> Vec<(String, Vec<String>)> {
 }
 
 fn sweep(shared: &Shared, app: &str) {
-    // Others have the processor first.
-    let _ = rustix::process::setpriority_process(None, NICE);
     loop {
         let mut state = shared.table.lock();
         let Some(name) = state.sweeps.get_mut(app).and_then(|names| names.pop()) else {
@@ -98,7 +96,6 @@ const ENTRIES: u64 = 2_000_000;
 const TIME: Duration = Duration::from_secs(120);
 /// Directories of one app that wait for their removal; more stay until rota starts again.
 const WAITING: usize = 10_000;
-const NICE: i32 = 10;
 
 #[cfg(test)]
 mod tests {

@@ -113,10 +113,23 @@ impl Two {
         self.get(app, "/") == (200, "up".to_owned())
     }
 
+    /// What the status says of an app.
+    fn app(&self, app: &str) -> serde_json::Value {
+        let status = self.site.status();
+        status["apps"].as_array().unwrap().iter().find(|one| one["app"] == app).cloned().unwrap_or_default()
+    }
+
+    /// The nice value of a thread of rota by its name, as long as that is (proc(5), /proc/PID/stat).
+    fn nice_of(&self, name: &str) -> Option<i64> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.site.pid())).unwrap().flatten();
+        let mut stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        let stat = stats.find(|stat| stat.contains(&format!("({name})")))?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()
+    }
+
     /// The serving process of an app.
     fn pid(&self, app: &str) -> Option<u32> {
-        let status = self.site.status();
-        let of = status["apps"].as_array().unwrap().iter().find(|one| one["app"] == app)?;
+        let of = self.app(app);
         let serving = of["processes"].as_array().unwrap().iter().find(|process| process["state"] == "serving")?;
         serving["pid"].as_u64().map(|pid| pid as u32)
     }
@@ -261,6 +274,7 @@ fn an_app_on_a_disk_that_is_gone_is_given_up_by_name_and_the_others_go_on() {
     };
     two.as_evil("symlink('../dead/release', 'next') or die $!; rename('next', 'current') or die $!;");
     let asked = two.site.command(&["restart", "evil"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait::until("what waits for the disk stands aside", secs(10), || two.nice_of("evil: prepare") == Some(10));
     two.good_is_repaired();
     let said = asked.wait_with_output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
@@ -269,6 +283,10 @@ fn an_app_on_a_disk_that_is_gone_is_given_up_by_name_and_the_others_go_on() {
     two.site.rota(&["restart", "evil"]).expect(4);
     assert!(two.site.log().contains(&format!("nothing can be prepared, as g2 is finding {at} for ")), "{}", two.site.log());
     assert!(two.answers("evil") && two.answers("good"));
+    let lost = |app: &str| two.app(app)["lost"].as_str().map(str::to_owned);
+    let silent = |lost: Option<String>| lost.is_some_and(|lost| lost.contains("or of what root names has not answered for "));
+    wait::until("the status says that the disk does not answer", secs(30), || silent(lost("evil")));
+    assert_eq!(lost("good"), None);
     drop(dead);
     two.as_evil("symlink('1', 'next') or die $!; rename('next', 'current') or die $!;");
     wait::until("it can be prepared again", secs(30), || two.site.rota(&["restart", "evil"]).status == Some(0));
