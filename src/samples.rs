@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -211,10 +212,16 @@ impl Sampler {
     /// Who belongs to each process, and the share of a core that each process has had since it was looked at before.
     fn look(&mut self, processes: &[Living]) -> (HashMap<ProcessId, Vec<Seen>>, Vec<f64>) {
         let members = self.members(processes.iter().map(|process| process.id));
+        let groups: HashMap<ProcessId, PathBuf> = {
+            let state = self.shared.table.lock();
+            processes.iter().filter_map(|process| Some((process.id, state.units.get(&process.id)?.cgroup.clone()?))).collect()
+        };
         let now = Instant::now();
         let mut shares = Vec::new();
         for process in processes {
-            let ticks = members.get(&process.id).into_iter().flatten().map(|one| one.ticks).sum();
+            // The kernel's count has those that came and went, too.
+            let counted = groups.get(&process.id).and_then(|group| sys::cgroup::ticks(group));
+            let ticks = counted.unwrap_or_else(|| members.get(&process.id).into_iter().flatten().map(|one| one.ticks).sum());
             let born = (0, process.created);
             let seen = self.recent(process.id, now).unwrap_or(Ticks { before: born, last: born });
             let (before, since) = seen.base(now);

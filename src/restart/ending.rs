@@ -138,7 +138,10 @@ impl Restart {
         let pid = living.pid;
         let known = std::mem::replace(&mut self.kills_for_memory, sys::kills_for_memory());
         let out_of_memory = matches!(exit, Exit::Signal { signal: 9, .. }) && self.kills_for_memory > known;
+        // By its own limit, before rota could count it: told as if rota had done it.
+        let too_much = living.owned.unit().cgroup.as_deref().filter(|_| out_of_memory).and_then(sys::cgroup::killed_for_memory);
         let mut state = self.shared.table.lock();
+        let killed = too_much.and_then(|used| state.pool.group_mut(id.group).weighed(id, used, Instant::now()));
         // Its thread reads what it printed last, and reports the end with what it had in hand.
         let told = state.tell(id, ToThread::Exited(exit, out_of_memory));
         if told.is_none() {
@@ -146,6 +149,9 @@ impl Restart {
             state.pool.group_mut(id.group).exited(id, exit, Vec::new(), Instant::now());
         }
         drop(state);
+        if let Some(failure) = killed {
+            log::error!("{} pid {pid}: {failure}", self.name(id));
+        }
         if let Some(wake) = told {
             wake.wake();
         }

@@ -131,6 +131,22 @@ pub fn kill(group: &Path) -> bool {
     fs::write(group.join("cgroup.kill"), "1").is_ok()
 }
 
+/// The kernel has killed a group because it took more than this (bytes). None: it has not.
+pub fn killed_for_memory(group: &Path) -> Option<u64> {
+    number(group, "memory.events", "oom_kill ").filter(|kills| *kills > 0)?;
+    number(group, "memory.max", "")
+}
+
+/// Processor time that a group has had, with all that came and went in it, in ticks of 10 ms.
+pub fn ticks(group: &Path) -> Option<u64> {
+    number(group, "cpu.stat", "usage_usec ").map(|micros| micros / 10_000)
+}
+
+fn number(group: &Path, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(group.join(file)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok()
+}
+
 /// Removes the group of a process of which nothing is left.
 pub fn remove(group: &Path) -> io::Result<()> {
     fs::remove_dir(group)
@@ -248,6 +264,19 @@ mod tests {
         let second = tree(&["memory"]).branch("blog.1.7", &Most { memory: None, ..most }).unwrap();
         assert!(second.ends_with("blog.1.7-1"));
         assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_group_took_and_whether_it_was_killed_for_that_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(dir.path().join(file), text).unwrap();
+        assert_eq!((ticks(dir.path()), killed_for_memory(dir.path())), (None, None));
+        write("cpu.stat", "usage_usec 1234567\nuser_usec 1000000\nsystem_usec 234567\n");
+        write("memory.max", "524288000\n");
+        write("memory.events", "low 0\nhigh 0\nmax 77\noom 1\noom_kill 0\noom_group_kill 0\n");
+        assert_eq!((ticks(dir.path()), killed_for_memory(dir.path())), (Some(123), None));
+        write("memory.events", "low 0\nhigh 0\nmax 77\noom 1\noom_kill 3\noom_group_kill 1\n");
+        assert_eq!(killed_for_memory(dir.path()), Some(500 << 20));
     }
 
     #[test]

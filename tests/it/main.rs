@@ -35,6 +35,7 @@ mod expect;
 mod first_hour;
 mod framing;
 mod full_house;
+mod groups;
 mod harness;
 mod init;
 mod killed;
