@@ -3,6 +3,7 @@
 //! No fuzzer in here: `tests/fuzz/run` calls these under libFuzzer, and `cargo test --test fuzz` over the corpus.
 
 mod chunked;
+mod complaint;
 mod config;
 mod control;
 mod env_file;
@@ -11,7 +12,11 @@ mod exchange;
 mod framing;
 mod head;
 mod intake;
+mod package_json;
+mod procfile;
 mod proxy_header;
+mod record;
+mod tree;
 mod websocket;
 
 #[path = "../../framing/carried.rs"]
@@ -29,7 +34,7 @@ use rota::http::rewrite::ForwardContext;
 pub type Check = fn(&[u8]);
 
 /// By name, in the order in which they are run.
-pub const TARGETS: [(&str, Check); 11] = [
+pub const TARGETS: [(&str, Check); 16] = [
     ("head", head::check),
     ("framing", framing::check),
     ("chunked", chunked::check),
@@ -41,6 +46,11 @@ pub const TARGETS: [(&str, Check); 11] = [
     ("config", config::check),
     ("control", control::check),
     ("env_file", env_file::check),
+    ("tree", tree::check),
+    ("procfile", procfile::check),
+    ("package_json", package_json::check),
+    ("complaint", complaint::check),
+    ("record", record::check),
 ];
 
 pub fn find(name: &str) -> Option<Check> {
