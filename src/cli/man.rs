@@ -1,4 +1,4 @@
-//! `rota man`: the man page, from the same definitions as the help.
+//! `rota man`: the man pages. rota(8) is made of the definitions of the help, rota.toml(5) of the table of keys.
 
 use clap::CommandFactory;
 use clap_mangen::Man;
@@ -7,13 +7,49 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::Exit;
 use super::exit::SEVERAL;
 use super::say::print;
-use super::verbs::Cli;
+use super::verbs::{Cli, ManPage};
+use crate::config::reference::{self, Row};
 
-pub fn run() -> Exit {
-    print(&page())
+pub fn run(page: ManPage) -> Exit {
+    print(&match page {
+        ManPage::Rota => self::page(),
+        ManPage::Config => config_page(),
+    })
 }
 
-/// In roff, with the macros of man(7).
+/// rota.toml(5).
+fn config_page() -> String {
+    let mut title = Roff::new();
+    title.control("TH", ["rota.toml", "5", "", concat!("rota ", env!("CARGO_PKG_VERSION")), "File formats"]);
+    let mut page = title.to_roff();
+    page += &section("NAME", &[("", "rota.toml - configuration of rota(8) and its apps")]);
+    page += &section("DESCRIPTION", &CONFIG_DESCRIPTION.map(|text| ("", text)));
+    for part in &reference::PARTS {
+        page += &section(&part.title.to_uppercase(), &[("", &plain(part.about))]);
+        page += &part.rows().iter().map(of_key).collect::<String>();
+    }
+    page += &section("FILES", &FILES);
+    page + &section("SEE ALSO", &[("", "rota(8), rota check, rota init")])
+}
+
+fn of_key(row: &Row) -> String {
+    let mut roff = Roff::new();
+    if let Some(heading) = row.heading {
+        roff.control("SS", [heading]);
+    }
+    roff.control("TP", []);
+    roff.text([bold(&row.name), roman(" ("), roman(plain(row.kind)), roman(")")]);
+    let without = if row.without.is_empty() { String::new() } else { format!(" By default: {}.", plain(&row.without)) };
+    roff.text([roman(plain(row.meaning) + &without)]);
+    roff.to_roff()
+}
+
+/// Without the marks of code.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
+}
+
+/// rota(8), in roff, with the macros of man(7).
 fn page() -> String {
     let command = Cli::command().disable_help_subcommand(true);
     let man = Man::new(command.clone()).section("8").source(concat!("rota ", env!("CARGO_PKG_VERSION"))).manual("System administration");
@@ -102,6 +138,14 @@ const DESCRIPTION: [&str; 4] = [
      root names if that is new.",
 ];
 
+const CONFIG_DESCRIPTION: [&str; 3] = [
+    "The configuration is TOML. rota.toml has [server] and, if you like, apps as [app.NAME]; each file NAME.toml in apps.d beside it is one app \
+     more, with the keys of an app at its top. Unknown keys and impossible values are mistakes: rota check shows each with its place.",
+    "Times are \"250ms\", \"30s\", \"5m\" or \"1h\"; sizes are bytes or \"64K\", \"512M\", \"1G\". A key with a dot may stand in a table: \
+     drain.timeout = \"60s\" is drain = { timeout = \"60s\" }. What stands in brackets behind a key here is what its value is.",
+    "The least that an app needs: root = \"/srv/blog/current\" and, where rota is root, user = \"blog\".",
+];
+
 const FILES: [(&str, &str); 5] = [
     ("/etc/rota/rota.toml", "The configuration: the server, and apps if you like. --config names another."),
     ("/etc/rota/apps.d/*.toml", "One app each, beside the configuration."),
@@ -121,7 +165,7 @@ const SIGNALS: [(&str, &str); 5] = [
 const EXAMPLES: [(&str, &str); 4] = [
     ("rota init /srv/blog/current", "Writes /etc/rota/apps.d/blog.toml by what is in the directory."),
     ("rota deploy blog /srv/blog/releases/42", "Puts a release into service, waits, and tells how it ended."),
-    ("rota pause blog --for 20s && migrate; rota resume blog", "Holds the requests of an app while its database changes."),
+    ("rota pause blog --for 20s && migrate; rota resume blog", "Has the requests of an app wait while its database changes."),
     ("rota status --watch", "Shows every process, again and again."),
 ];
 
@@ -149,5 +193,17 @@ mod tests {
             assert!(page.contains(&format!("\n.TP\n{name}\n")), "{name}");
         }
         assert!(!page.contains("__"), "what rota calls itself with is hidden");
+    }
+
+    #[test]
+    fn every_key_is_in_the_page_of_the_configuration_with_its_kind_and_default() {
+        let page = config_page().replace("\\-", "-").replace("\\fB", "").replace("\\fR", "");
+        let rows: Vec<Row> = reference::PARTS.iter().flat_map(reference::Part::rows).collect();
+        assert!(rows.len() > 90, "{}", rows.len());
+        for row in rows {
+            assert!(page.contains(&format!("\n.TP\n{} ({})\n", row.name, plain(row.kind))), "{}\n{page}", row.name);
+        }
+        assert!(page.starts_with(".TH rota.toml 5 ") && page.contains("\n.SH \"AN APP\"\n"), "{page}");
+        assert!(page.contains("must be done once") || page.contains("By default: \"60s\"."), "{page}");
     }
 }

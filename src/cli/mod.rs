@@ -20,7 +20,7 @@ pub mod serve;
 mod status;
 mod stop;
 mod table;
-mod verbs;
+pub mod verbs;
 mod walk;
 mod when;
 
@@ -69,7 +69,7 @@ pub fn run() -> u8 {
         Verb::Drain => cli.with_socket(|socket| drain::run(socket, true)),
         Verb::Undrain => cli.with_socket(|socket| drain::run(socket, false)),
         Verb::Stop => cli.with_socket(stop::run),
-        Verb::Man => man::run(),
+        Verb::Man { page } => man::run(*page),
         Verb::Apps => completions::apps(&cli.config, cli.socket.as_deref()),
         Verb::Completions { shell } => completions::run(*shell),
     };

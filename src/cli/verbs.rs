@@ -35,6 +35,12 @@ pub enum Color {
     Never,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ManPage {
+    Rota,
+    Config,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Verb {
     /// Run the server, in the foreground
@@ -157,9 +163,9 @@ pub enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
-    /// Hold an app: requests wait in the queue
+    /// Pause an app: its requests wait in the queue
     ///
-    /// It is done when no request is with the app any more. For a migration or a copy of the database. The hold ends by itself, so that a
+    /// It is done when no request is with the app any more. For a migration or a copy of the database. The pause ends by itself, so that a
     /// forgotten one costs no more than its time.
     #[command(after_help = statuses(&Exit::OF_A_WAIT))]
     Pause {
@@ -170,7 +176,7 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// End the hold of an app: requests that wait go on
+    /// End the pause of an app: requests that wait go on
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     Resume {
         app: String,
@@ -205,8 +211,12 @@ pub enum Verb {
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=3600))]
         seconds: u64,
     },
-    /// Print the man page: rota man | man -l -
-    Man,
+    /// Print a man page: rota man | man -l -
+    Man {
+        /// rota(8), or config for rota.toml(5)
+        #[arg(value_enum, default_value = "rota", hide_default_value = true, hide_possible_values = true)]
+        page: ManPage,
+    },
     /// Print what completes the command line in a shell
     ///
     /// For bash: rota completions bash > /etc/bash_completion.d/rota

@@ -1,7 +1,7 @@
 //! The configuration: built only by parsing, so that a value of these types cannot be wrong. Core: reads text, no sockets, no clock;
 //! only `load`, and `errors` for the pages that it names, touch the disk.
 //!
-//! `keys` lists every key, `section` walks a TOML table with the places of things, `server` and `app` read the two kinds of table with
+//! `keys` lists every key and says what it means, `reference` makes the files that people read of it, `section` walks a TOML table with the places of things, `server` and `app` read the two kinds of table with
 //! their defaults, `parse` puts the files together, and `report` says what is wrong and where.
 
 mod access;
@@ -15,6 +15,7 @@ mod lifespan;
 mod load;
 mod parse;
 mod proxies;
+pub mod reference;
 mod report;
 mod routes;
 mod section;

@@ -72,7 +72,7 @@ impl<'t> Section<'t> {
     }
 
     pub fn get(&self, key: &'static str) -> Option<Value<'t>> {
-        debug_assert!(self.keys.keys.contains(&key), "keys.rs lists {key} in {:?}", self.keys.table);
+        debug_assert!(self.keys.has(key), "keys lists {key} in {:?}", self.keys.table);
         let value = self.entries?.get(key)?;
         Some(Value::new(self.source, format!("{}{key}", self.prefix), value))
     }
@@ -109,7 +109,7 @@ impl<'t> Section<'t> {
     fn note_unknown_keys(&self) {
         for (key, _) in self.entries.into_iter().flatten() {
             let name: &str = key.get_ref();
-            if !self.keys.keys.contains(&name) {
+            if !self.keys.has(name) {
                 let mistake = Mistake::error(self.source.place(key.span()), format!("unknown key {name:?}"));
                 self.source.note(mistake.help(keys::advice(name, self.keys, self.source.role)));
             }
@@ -171,7 +171,7 @@ impl<'t> Value<'t> {
     pub fn table(&self, keys: &'static Keys) -> Section<'t> {
         let entries = self.inner.as_table();
         if entries.is_none() {
-            let known = keys.keys.join(", ");
+            let known = keys.names().join(", ");
             self.note(self.error(format!("{} is a table, not {}", self.name, self.kind())).help(format!("its keys: {known}")));
         }
         let prefix = format!("{}.", self.name);

@@ -1,7 +1,8 @@
-//! The files of conf/ are right, and their comments say the defaults.
+//! The files of conf/ are right, their comments say the defaults, and what is made of the table of keys is what the table says.
 
 use super::super::keys;
 use super::*;
+use crate::http::refusal::STATUSES;
 
 fn conf() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/conf"))
@@ -65,41 +66,50 @@ fn the_examples_in_the_comments_are_right() {
     assert_eq!(app.restart_file.as_deref(), Some(std::path::Path::new("tmp/restart.txt")));
 }
 
+/// `ROTA_WRITE=1` writes it.
+fn is_as_made(name: &str, made: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("ROTA_WRITE").is_some() {
+        // In one step: other tests read it meanwhile.
+        let new = path.with_extension("new");
+        fs::write(&new, made).unwrap();
+        fs::rename(&new, &path).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    let differs = made.lines().zip(committed.lines().chain([""])).find(|(made, committed)| made != committed);
+    assert!(made == committed, "{name} is not what src/config/keys says; ROTA_WRITE=1 cargo test --lib conf_files writes it: {differs:?}");
+}
+
 #[test]
-fn every_key_is_in_rota_toml() {
-    let text = rota_toml();
-    let settings: Vec<&str> =
-        text.lines().filter_map(|line| line.strip_prefix('#')).map(str::trim_start).filter(|l| is_setting(l)).collect();
-    let tables = |key: &str| {
-        matches!(
-            key,
-            "processes"
-                | "queue"
-                | "ready"
-                | "drain"
-                | "stop"
-                | "sticky"
-                | "bake"
-                | "access_log"
-                | "timeouts"
-                | "buffer"
-                | "limits"
-                | "errors"
-                | "server"
-                | "app"
-        )
-    };
-    let (server, app) = settings.split_at(settings.iter().position(|line| *line == "[app.blog]").unwrap());
-    // Of a listener that is more than its address the text tells in a sentence: the key can stand there but once.
-    assert!(text.contains("{ address = \"") && text.contains("proxy_protocol = true"));
-    for table in keys::ALL.into_iter().filter(|table| table.table != keys::SERVER_LISTEN.table) {
-        let (lines, prefix) = match table.table.split_once('.') {
-            Some((section, prefix)) => (if section == "server" { server } else { app }, format!("{prefix}.")),
-            None => (if table.table == "server" { server } else { app }, String::new()),
-        };
-        for key in table.keys.iter().filter(|key| !tables(key) || table.table.contains('.')) {
-            let setting = format!("{prefix}{key} = ");
-            assert!(lines.iter().any(|line| line.starts_with(&setting)), "no {setting:?} for [{}]", table.table);
+fn rota_toml_is_made_of_the_table_of_keys() {
+    is_as_made("conf/rota.toml", &reference::rota_toml());
+}
+
+#[test]
+fn the_reference_is_made_of_the_table_of_keys() {
+    is_as_made("docs/configuration.md", &reference::markdown());
+}
+
+#[test]
+fn every_key_has_a_meaning_that_is_a_sentence_and_a_heading_above_it() {
+    for table in keys::ALL {
+        for key in table.keys {
+            let sentence = key.meaning.starts_with(|c: char| c.is_ascii_uppercase() || c == '"' || c == '`') && key.meaning.ends_with('.');
+            assert!(sentence && !key.meaning.contains("  "), "{} in [{}]: {}", key.name, table.table, key.meaning);
         }
     }
+    for part in &reference::PARTS {
+        assert!(part.rows()[0].heading.is_some(), "{}", part.title);
+    }
+}
+
+#[test]
+fn what_is_said_of_error_pages_names_each_status_that_rota_answers_with() {
+    let says = |keys: &keys::Keys, is_sent: &dyn Fn(u16) -> bool| {
+        let key = keys.keys.iter().find(|key| key.name == "errors").unwrap();
+        let statuses: Vec<String> = STATUSES.iter().filter(|(status, _)| is_sent(*status)).map(|(status, _)| status.to_string()).collect();
+        assert!(key.meaning.contains(&format!(": {}.", statuses.join(" "))), "[{}]: {}", keys.table, statuses.join(" "));
+    };
+    says(&keys::SERVER, &|_| true);
+    says(&keys::APP, &|status| !super::super::errors::BEFORE_AN_APP.contains(&status));
 }

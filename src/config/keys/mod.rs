@@ -1,102 +1,100 @@
-//! Every key there is, by table, and what to say about one that is not: the one place to add a key to. Core: text only.
+//! Every key there is, by table, and what people read of each: the one place to add a key to. `super::reference` makes conf/rota.toml,
+//! docs/configuration.md and rota.toml(5) of it. Here too: what to say about a key that is not in it. Core: text only.
+
+mod app;
+mod parts;
+mod server;
+
+pub use app::APP;
+pub use parts::{
+    APP_ACCESS_LOG, APP_BAKE, APP_BUFFER, APP_DRAIN, APP_LIMITS, APP_PROCESSES, APP_QUEUE, APP_READY, APP_STICKY, APP_STOP, APP_TIMEOUTS,
+};
+pub use server::{SERVER, SERVER_ACCESS_LOG, SERVER_LIMITS, SERVER_LISTEN, SERVER_TIMEOUTS};
 
 /// The keys of one kind of table.
 #[derive(Debug)]
 pub struct Keys {
     /// Path of the table in rota.toml without the app's name: `server.timeouts`, `app.queue`; empty for the top.
     pub table: &'static str,
-    pub keys: &'static [&'static str],
+    pub keys: &'static [Key],
 }
 
-pub const TOP: Keys = Keys { table: "", keys: &["server", "app"] };
-pub const SERVER: Keys = Keys {
-    table: "server",
+/// A row of the table.
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    /// What its value is: "time", "path or list".
+    pub kind: &'static str,
+    pub without: Without,
+    /// The keys of a value that is a table; none, where its entries have names of the user's choice (`env`).
+    pub inner: Option<&'static Keys>,
+    /// The first sentence says what it is for; what follows is for whoever wants to know it exactly. Code is in `backticks`.
+    pub meaning: &'static str,
+    /// The heading of the keys from here on.
+    pub heading: Option<&'static str>,
+}
+
+/// What holds where a key is not written. Values are as TOML writes them.
+#[derive(Clone, Copy, Debug)]
+pub enum Without {
+    /// As if this were written.
+    Default(&'static str),
+    /// What no value says; and a value that changes it.
+    Else { what: &'static str, example: &'static str },
+    /// It is a mistake.
+    Required { example: &'static str },
+    /// It is a table: what holds is said of its keys.
+    OfItsKeys,
+}
+
+impl Keys {
+    pub fn has(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.keys.iter().map(|key| key.name).collect()
+    }
+}
+
+/// A key with a default that could be written down.
+const fn is(name: &'static str, kind: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, without: Without::Default(default), inner: None, meaning, heading: None }
+}
+
+/// A key without: off, or as something else has it.
+const fn may(name: &'static str, kind: &'static str, what: &'static str, example: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, without: Without::Else { what, example }, inner: None, meaning, heading: None }
+}
+
+/// A key without which nothing starts.
+const fn must(name: &'static str, kind: &'static str, example: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, without: Without::Required { example }, inner: None, meaning, heading: None }
+}
+
+/// A table of its own, which is written `name.key = ...`.
+const fn table(name: &'static str, kind: &'static str, inner: &'static Keys, meaning: &'static str) -> Key {
+    Key { name, kind, without: Without::OfItsKeys, inner: Some(inner), meaning, heading: None }
+}
+
+/// One or more values, each of which may be a table.
+const fn list(name: &'static str, kind: &'static str, default: &'static str, inner: &'static Keys, meaning: &'static str) -> Key {
+    Key { name, kind, without: Without::Default(default), inner: Some(inner), meaning, heading: None }
+}
+
+impl Key {
+    const fn under(self, heading: &'static str) -> Self {
+        Self { heading: Some(heading), ..self }
+    }
+}
+
+pub const TOP: Keys = Keys {
+    table: "",
     keys: &[
-        "listen",
-        "control",
-        "control_group",
-        "run_dir",
-        "spool_dir",
-        "spool_max",
-        "state_dir",
-        "trusted_proxies",
-        "access_log",
-        "timeouts",
-        "limits",
-        "max_processes",
-        "max_spawning",
-        "health",
-        "errors",
+        table("server", "table", &SERVER, "The server."),
+        may("app", "table", "none", "{}", "One table for each app, `[app.NAME]`, with the keys of an app."),
     ],
 };
-pub const SERVER_LISTEN: Keys = Keys { table: "server.listen", keys: &["address", "proxy_protocol", "mode", "group"] };
-pub const SERVER_ACCESS_LOG: Keys = Keys { table: "server.access_log", keys: &["format", "file"] };
-pub const SERVER_TIMEOUTS: Keys = Keys { table: "server.timeouts", keys: &["head", "body", "keepalive", "write"] };
-pub const SERVER_LIMITS: Keys =
-    Keys { table: "server.limits", keys: &["head", "headers", "target", "body_rate", "connections", "per_client"] };
-pub const APP: Keys = Keys {
-    table: "app",
-    keys: &[
-        "command",
-        "root",
-        "bind",
-        "env",
-        "env_file",
-        "user",
-        "group",
-        "umask",
-        "nice",
-        "oom_score_adj",
-        "no_new_privs",
-        "hosts",
-        "path",
-        "processes",
-        "concurrency",
-        "queue",
-        "ready",
-        "warmup",
-        "probation",
-        "drain",
-        "stop",
-        "on_failure",
-        "surge",
-        "leader",
-        "sticky",
-        "bake",
-        "max_requests",
-        "max_age",
-        "memory_limit",
-        "memory_limit_hard",
-        "survivors",
-        "restart_file",
-        "watch",
-        "log",
-        "log_rate",
-        "access_log",
-        "public",
-        "public_links",
-        "sendfile_root",
-        "underscore_headers",
-        "timeouts",
-        "request_timeout",
-        "buffer",
-        "limits",
-        "errors",
-        "friendly_errors",
-    ],
-};
-pub const APP_PROCESSES: Keys = Keys { table: "app.processes", keys: &["min", "max", "idle"] };
-pub const APP_QUEUE: Keys = Keys { table: "app.queue", keys: &["max", "timeout"] };
-pub const APP_READY: Keys = Keys { table: "app.ready", keys: &["path", "status", "timeout"] };
-pub const APP_DRAIN: Keys = Keys { table: "app.drain", keys: &["timeout", "longest", "upgraded"] };
-pub const APP_STOP: Keys = Keys { table: "app.stop", keys: &["signal", "timeout"] };
-pub const APP_STICKY: Keys = Keys { table: "app.sticky", keys: &["cookie"] };
-pub const APP_BAKE: Keys = Keys { table: "app.bake", keys: &["time", "max_5xx", "max_refused", "max_slowdown"] };
-pub const APP_ACCESS_LOG: Keys = Keys { table: "app.access_log", keys: &["format", "file"] };
-pub const APP_TIMEOUTS: Keys = Keys { table: "app.timeouts", keys: &["app", "tunnel", "pooled"] };
-pub const APP_BUFFER: Keys = Keys { table: "app.buffer", keys: &["request", "response"] };
-pub const APP_LIMITS: Keys =
-    Keys { table: "app.limits", keys: &["body", "processes", "cpu", "nofile", "nproc", "core", "fsize", "memlock", "stack"] };
 
 /// All of the above, in the order in which a misplaced key is looked for.
 pub const ALL: [&Keys; 18] = [
@@ -134,11 +132,11 @@ pub fn advice(unknown: &str, here: &Keys, role: Role) -> String {
     if role == Role::App && here.table == APP.table && unknown == "app" {
         return "this file describes one app, named as the file: its keys stand at the top, without [app.NAME]".to_owned();
     }
-    let near = nearest(unknown, here.keys);
+    let near = nearest(unknown, &here.names());
     if let Some((key, 0 | 1)) = near {
         return format!("did you mean {key:?}?");
     }
-    let homes: Vec<String> = ALL.iter().filter(|keys| keys.keys.contains(&unknown)).map(|keys| home(keys, role)).collect();
+    let homes: Vec<String> = ALL.iter().filter(|keys| keys.has(unknown)).map(|keys| home(keys, role)).collect();
     if !homes.is_empty() {
         return format!("this key belongs {}", homes.join(" or "));
     }
@@ -147,11 +145,11 @@ pub fn advice(unknown: &str, here: &Keys, role: Role) -> String {
     }
     // A misspelt key in the wrong table: only when it is hardly misspelt, or any word would find a home.
     for keys in ALL {
-        if let Some((key, 0 | 1)) = nearest(unknown, keys.keys) {
+        if let Some((key, 0 | 1)) = nearest(unknown, &keys.names()) {
             return format!("did you mean {key:?}? It belongs {}", home(keys, role));
         }
     }
-    format!("known here: {}", here.keys.join(", "))
+    format!("known here: {}", here.names().join(", "))
 }
 
 /// The candidate that `word` was probably meant to be, and how many letters are wrong; none when more than a third are.
