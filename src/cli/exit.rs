@@ -1,4 +1,4 @@
-//! How a command ends, in numbers and in words. One list: the help of each verb, the man page and the README say the same.
+//! How a command ends, in numbers and in words. One list: the help of each verb, the man page and docs/running.md say the same.
 
 /// How a command ends. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,7 @@ mod cli;
 mod connections;
 mod deployments;
 mod differential;
+mod documents;
 mod dying;
 mod env_file;
 mod error_pages;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
+use crate::documents::configuration;
 use crate::ports;
 use crate::site::Site;
 use crate::wait::{self, secs};
@@ -305,8 +306,9 @@ fn haproxy_that_passes_connections_names_their_clients() {
     let (site, proxied) = site("server.trusted_proxies = [\"127.0.0.1\"]");
     for send in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,crc32c check check-send-proxy"] {
         let addr = ports::free();
-        let unique_id = if send.contains("unique-id") { "\n  unique-id-format %ci" } else { "" };
-        let config = format!("listen front\n  mode tcp{unique_id}\n  bind {addr}\n  server rota {proxied} {send}");
+        let unique_id = if send.contains("unique-id") { "mode tcp\n  unique-id-format %ci" } else { "mode tcp" };
+        let config = configuration("haproxy", "send-proxy-v2").replace("send-proxy-v2", send).replace("mode tcp", unique_id);
+        let config = config.replace("127.0.0.1:8081", &proxied.to_string()).replace(":8088", &addr.to_string());
         let _front = haproxy(&site, &config, addr);
         let mut client = Wire::connect_from("127.0.0.3", addr).unwrap();
         for _ in 0..3 {
@@ -321,7 +323,9 @@ fn haproxy_that_passes_requests_names_their_clients() {
     let addr = ports::free();
     let front = format!("listen front\n  mode http\n  bind {addr}\n  http-request set-header X-Forwarded-Proto http");
     // It adds a second line behind the client's.
-    let fields = haproxy(&site, &format!("{front}\n  option forwardfor\n  server rota {}", site.addr), addr);
+    let config =
+        configuration("haproxy", "forwardfor").replace("127.0.0.1:8080", &site.addr.to_string()).replace(":8088", &addr.to_string());
+    let fields = haproxy(&site, &config, addr);
     let lie = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n";
     let mut client = Wire::connect_from("127.0.0.3", addr).unwrap();
     for _ in 0..3 {
@@ -347,10 +351,11 @@ fn nginx_names_its_clients() {
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let temporary: String =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {dir}/{kind};\n")).concat();
+    // The documents' own, without its certificate.
+    let own = configuration("nginx", "keepalive").replace("127.0.0.1:8080", &site.addr.to_string()).replace("443 ssl", &addr.to_string());
+    let own: String = own.lines().filter(|line| !line.contains("ssl_certificate")).collect::<Vec<_>>().join("\n");
     let config = format!(
-        "{user} daemon off; master_process off; pid {dir}/pid; error_log {dir}/log;\nevents {{}}\nhttp {{ access_log off; {temporary}\n\
-         server {{ listen {addr}; location / {{ proxy_pass http://{};\n{}}} }} }}\n",
-        site.addr, NGINX_FIELDS
+        "{user} daemon off; master_process off; pid {dir}/pid; error_log {dir}/log;\nevents {{}}\nhttp {{ access_log off; {temporary}\n{own}\n}}\n"
     );
     fs::write(at.join("nginx.conf"), config).unwrap();
     let mut command = Command::new("/usr/sbin/nginx");
@@ -368,8 +373,3 @@ fn nginx_names_its_clients() {
     assert_eq!(appended[1], "X-Forwarded-For: 6.6.6.6, 127.0.0.3, 127.0.0.1");
     assert_eq!(appended[0], "X-Real-IP: 127.0.0.3", "it agrees with the nearest that is no proxy");
 }
-
-/// As README has them.
-const NGINX_FIELDS: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";\nproxy_set_header Host $host;\n\
-                            proxy_set_header X-Real-IP $remote_addr;\nproxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
-                            proxy_set_header X-Forwarded-Proto $scheme;\n";

@@ -62,8 +62,8 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
     }
     if let Some(Pause { seconds, left_seconds }) = &app.pause {
         let (held, left) = (span(*seconds), span(*left_seconds));
-        let what = format!("HELD for {held}: requests wait; ends by itself in {left}, or by: rota resume {}", app.app);
-        line(&what, Some(("HELD", paint.warn("HELD"))));
+        let what = format!("PAUSED for {held}: requests wait; ends in {left}, or by: rota resume {}", app.app);
+        line(&what, Some(("PAUSED", paint.warn("PAUSED"))));
     }
     if let Some(why) = &app.not_written {
         line(
@@ -275,7 +275,7 @@ blog  g7 /srv/blog/releases/41
     until root names something new
   with processes of g9 /srv/blog/releases/43
   runs bundle exec puma, by config.ru, puma in Gemfile.lock
-  HELD for 5.2 s: requests wait; ends by itself in 14 s, or by: rota resume blog
+  PAUSED for 5.2 s: requests wait; ends in 14 s, or by: rota resume blog
   NOT WRITTEN DOWN: /state/blog.json.new: write: No space left; a start of rota
     would not know what serves
   LOST: the directory /srv/blog/7 of g7 is gone
@@ -407,7 +407,7 @@ blog  g7 /srv/blog/releases/41
     }
 
     #[test]
-    fn the_readme_lists_every_field_of_the_json_and_no_other() {
+    fn the_documentation_lists_every_field_of_the_json_and_no_other() {
         let process = ProcessStatus { replaced: Some("as asked".to_owned()), finishes_for: Some(1.5), ..process(1, 7, "serving") };
         let app = AppStatus { processes: vec![process], ..troubled() };
         let not_listening = vec![NotListening { at: String::new(), message: String::new() }];
@@ -415,8 +415,8 @@ blog  g7 /srv/blog/releases/41
         let status = StatusReply { apps: vec![app], not_listening, broken, ..server() };
         let mut fields = BTreeSet::new();
         places(&serde_json::to_value(&status).unwrap(), "", &mut fields);
-        let readme = include_str!("../../../README.md");
-        let section = readme.split("\n## status --json\n").nth(1).expect("the section is there").split("\n## ").next().unwrap();
+        let page = include_str!("../../../docs/running.md");
+        let section = page.split("\n## status --json\n").nth(1).expect("the section is there").split("\n## ").next().unwrap();
         let listed = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned);
         assert_eq!(listed.collect::<BTreeSet<_>>(), fields);
         assert!(section.contains(&format!("`schema` is {SCHEMA}")), "{section}");
