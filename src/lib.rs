@@ -20,10 +20,31 @@
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
 //! ([`conn::Conn`]) through mailboxes ([`handoff`]).
 //!
-//! # A request
+//! # One request
 //!
-//! `master::accept` → [`conn::intake`] (PROXY header, head, body) → a slot ([`pool::Group::claim`], else [`dispatch::place`]) →
-//! `io_thread::session` and `io_thread::answer` (begin, read_app, finish), which carry what [`http::exchange`] says → its line in the access log ([`conn::Conn::end_request`]) → the next request on the same thread.
+//! `GET /posts` on a new connection, all going well:
+//!
+//! 1. `master/accept.rs` accepts, makes a [`conn::Conn`] of the socket, counts it among those of its client, and reads at once: the head is nearly
+//!    always there.
+//! 2. `conn/intake.rs` drives the connection for as long as it needs no app. It finds the end of the head ([`http::head`]), reads what frames the
+//!    body (`http/framing.rs`, the only reader of Content-Length and Transfer-Encoding), and takes down what the app will be sent: a head written
+//!    anew from what was parsed, without what is of one hop, with the forwarded fields (`http/rewrite.rs`, `http/forwarded.rs`). Doubt is a
+//!    [`http::refusal::Refusal`]. What it wants next is an [`conn::intake::Next`]: to wait, another turn, a slot, a look at a file, to be closed.
+//! 3. `router.rs` says whose request it is, by host and path. A body is read first, into memory or a file (`conn/request_body.rs`, `conn/spool.rs`).
+//! 4. The request is whole and asks for a slot. `pool/group.rs` chooses the process with the least used share of its slots and counts the request
+//!    on it in the same critical section: that is a [`pool::Claim`]. With none free it waits in the app's queue (`dispatch.rs`, `pool/queue.rs`).
+//! 5. The connection and its claim go to the thread of that process by its mailbox (`handoff.rs`). A thread that is awake is not woken.
+//! 6. `io_thread/session.rs` takes it up: a connection to the app that is kept, or a new one (`io_thread/upstream.rs`), and the request written. What
+//!    is between the two sides from now on is an [`http::exchange::Exchange`]: it has no socket, and says what is wanted next. The thread carries.
+//! 7. The app answers. `io_thread/answer.rs` reads it and gives it to [`http::exchange::Exchange::hear`], which judges the head, frames the body and
+//!    gives back what the client gets; that is written in the same turn. What a slow client does not take waits in its [`conn::spool`]; the app does
+//!    not wait for it.
+//! 8. The answer is whole: the claim is given back, which may hand the slot to what waits longest. When something went wrong instead,
+//!    [`http::exchange::failure`] says whether it is sent again, refused or cut, and [`http::cut`] whose doing it was.
+//! 9. [`conn::Conn::end_request`] makes the line of the access log once the client has taken all; `rota-log` writes it. The connection rests on this
+//!    thread (`conn/idle.rs`), owns no buffer, and its next request starts at step 2 there.
+//!
+//! Each wait in this has a deadline ([`deadlines`]): a request moves its connection in a list, and arms no timer.
 //!
 //! # A file
 //!
@@ -38,10 +59,31 @@
 //! ([`restart`] gives up one that does not come back, which holds up its own app). Root reads one thing that an app names: an `env_file` that its
 //! user may not read, where the configured way is root's own from `/` on (`restart::env_file`).
 //!
-//! # A restart
+//! # One restart
 //!
-//! `Pool::next_step` looks at what is wanted and what is so and names one step; [`restart`] does it and reports back. A crash at any moment
-//! changes only what the next answer is.
+//! `rota restart blog`, four processes of generation 7, all going well:
+//!
+//! 1. The command sends a line of JSON ([`control::proto`]); `control/server/` checks who asks, `master/operator.rs` writes the wish into the table
+//!    (`pool/walk.rs`): blog shall be of generation 8. Signals, the restart file and a switched symlink end in the same call. The command stays
+//!    connected and is told the place of the walk from then on.
+//! 2. The thread [`restart`] wakes and asks [`pool::Pool::next_step`]. That looks at what is wanted and what is so, and answers with one
+//!    [`pool::Step`]; the thread does it, reports back (`pool/events.rs`), and asks again until there is nothing, or a time to wait for. Nobody
+//!    remembers what was to come next, so that a crash at any moment is one more state of the table.
+//! 3. The step is Resolve: an errand with the rights of the app's user looks at the release ([`errands`], `detect/`): directory without symlinks, command,
+//!    variables, public directories. They are the [`restart::release`] of generation 8, and every start of it uses them.
+//! 4. The step is Spawn, of number 1: `restart/spawn.rs` reserves its port or socket and starts the shim (`restart/shim.rs`: this program again,
+//!    which becomes the user, sets limits, and executes the command). An I/O thread is started for it.
+//! 5. That thread asks for `ready.path` until it is answered (`io_thread/probe.rs`), then for the paths of `warmup`, and tells the table.
+//! 6. The step is Serve: in one critical section blog/1 g8 gets requests and blog/1 g7 gets none any more. What waited in the queue is handed to it.
+//!    Then it has to outlive its probation, or a bake.
+//! 7. The old one drains: its kept connections move to other processes at a request boundary, its streams leave one after the other
+//!    (`io_thread/leave.rs`). With nothing in hand, or at `drain.timeout`, the steps are Signal, and Gone when nothing that it started is left
+//!    (`restart/ending.rs`).
+//! 8. The same for numbers 2, 3 and 4. Then the walk has come to its end: the generation is accepted, `restart/deployments.rs` has the record
+//!    written ([`record_writer`]), and only when it is on the disk the step WalkEnded tells everybody who waits.
+//!
+//! A start that fails (4, 5) or a process that dies in its probation (6) is a [`pool::Failure`] in the table; `on_failure` decides what
+//! `next_step` answers then.
 //!
 //! # A drain
 //!
@@ -120,6 +162,25 @@
 //! - Every start of a generation is from the release that was resolved when its walk began.
 //! - What is forwarded is written anew from what was parsed once, strictly ([`http`]).
 //! - The lock covers a look-up and a change: no system call, no log line.
+//!
+//! # Where a new thing goes
+//!
+//! | it is | it goes into | and then |
+//! | --- | --- | --- |
+//! | a key | a row in `config/keys/`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs` | `ROTA_WRITE=1 cargo test --lib conf_files` |
+//! | a header that rota sends to apps | `http/rewrite.rs`; of where a request came from `http/forwarded.rs` | |
+//! | a header that rota sends to clients | `http/answer.rs` for answers of apps, `http/refusal.rs` for its own, `http/static_file/` for files | |
+//! | a cause for which a request is refused or cut | `http/refusal.rs`, `http/cut.rs`: status, blame and words in one place | |
+//! | a reason to replace a process | a variant of `Worn` in `pool/wear.rs`, its words in `pool/words.rs`; who measures it tells the table | |
+//! | a way in which a walk fails or ends | `FailureKind` or `Outcome` of `pool/mod.rs`, words in `pool/words.rs` | its exit status in `cli/exit.rs` |
+//! | a field of the status | `pool/snapshot.rs`, `control/proto.rs` with `control/proto/convert.rs`, the page in `cli/status/page.rs` | the table in docs/running.md |
+//! | a command | `cli/verbs.rs`, a file of its own in `cli/`, its request in `control/proto.rs` and `control/server/` | the table in docs/running.md |
+//! | a server that is found in an app | `detect/`, a file for each kind | the table in docs/first-app.md |
+//! | another protocol to apps (FastCGI) | a writer beside `http/rewrite.rs` and a reader beside `http/exchange/plan.rs`; its connections in `io_thread/upstream.rs`, its probe in `io_thread/probe/` | |
+//! | a limit in time on an exchange | `http/exchange/limits.rs` | its key |
+//! | another protocol of clients (HTTP/2) | a thread that owns such connections and turns each stream into a [`conn::Conn`]; what reads heads stays in `http/` | |
+//! | a system call | `sys.rs` or `sys/`, with a safe name | |
+//! | what touches an app's files | `errands/`, never another thread | |
 //!
 //! # Layers
 //!

@@ -125,3 +125,16 @@ fn a_file_says_first_what_it_does() {
         .collect();
     assert!(silent.is_empty(), "{silent:?}");
 }
+
+/// Paths below src/ in the map: `pool/walk.rs`, `errands/`. A newcomer goes where it says.
+#[test]
+fn what_the_map_names_is_there() {
+    let text = fs::read_to_string(src().join("lib.rs")).unwrap();
+    let map = text.lines().filter_map(|line| line.strip_prefix("//!"));
+    let code: Vec<&str> = map.flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
+    let named: Vec<&str> =
+        code.into_iter().filter(|code| code.ends_with(".rs") || code.ends_with('/')).filter(|code| *code != "/").collect();
+    assert!(named.len() > 40, "{named:?}");
+    let lost: Vec<&&str> = named.iter().filter(|name| !src().join(name).exists()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
