@@ -1,4 +1,4 @@
-//! `rota pause` and `rota resume`: an app is held while something is done that its requests must not see. The hold is the server's: it ends
+//! `rota pause` and `rota resume`: an app is paused while something is done that its requests must not see. The pause is the server's: it ends
 //! by itself, and not with this command.
 
 use std::io::{self, Write};
@@ -37,7 +37,7 @@ pub fn run(socket: &Path, app: &str, time: Option<Duration>, how: How, paint: Pa
     }
 }
 
-/// How long the app stays held, in seconds; None: it is not held any more.
+/// How long the app stays paused, in seconds; None: it is not paused any more.
 fn left(socket: &Path, app: &AppName) -> Result<Option<f64>, Exit> {
     match ask(socket, &Request::Status { app: Some(app.to_string()) })? {
         Reply::Status(status) => Ok(status.apps.first().and_then(|app| app.pause.as_ref()).map(|pause| pause.left_seconds)),
@@ -45,7 +45,7 @@ fn left(socket: &Path, app: &AppName) -> Result<Option<f64>, Exit> {
     }
 }
 
-/// Tells what is heard until no request is with the app, or once when nobody waits. `left` is asked when the hold should have ended: the
+/// Tells what is heard until no request is with the app, or once when nobody waits. `left` is asked when the pause should have ended: the
 /// server says how many requests are left when that changes, not that the time was changed.
 fn follow(
     heard: &Receiver<Heard>,
@@ -66,7 +66,7 @@ fn follow(
                         Ok(Some(left_seconds)) => (pausing.left_seconds, *at) = (left_seconds, Instant::now()),
                         Ok(None) => {
                             live.end_line();
-                            return complain(&format!("{} is not held any more, and requests are with it", pausing.app), Exit::Bad);
+                            return complain(&format!("{} is not paused any more, and requests are with it", pausing.app), Exit::Bad);
                         }
                         Err(exit) => return exit,
                     }
@@ -95,7 +95,7 @@ fn follow(
             Ok(Heard::Reply(Ok(None))) | Err(RecvTimeoutError::Disconnected) => {
                 live.end_line();
                 return match last {
-                    Some((Pausing { app, .. }, _)) => complain(&format!("the server ended while {app} was held"), Exit::Stopped),
+                    Some((Pausing { app, .. }, _)) => complain(&format!("the server ended while {app} was paused"), Exit::Stopped),
                     None => complain("the server ended the connection without an answer", Exit::Bad),
                 };
             }
@@ -123,11 +123,11 @@ pub fn resume(socket: &Path, app: &str, json: bool) -> Exit {
     }
 }
 
-/// `blog: held, 2 requests are with it still; the hold ends by itself in 18 s`
+/// `blog: paused, 2 requests are with it still; the pause ends by itself in 18 s`
 fn waiting_line(pausing: &Pausing, later: f64) -> String {
     let Pausing { app, sessions, left_seconds, .. } = pausing;
     let left = span((left_seconds - later).max(0.0));
-    format!("{app}: held, {} with it still; the hold ends by itself in {left}", requests(u64::from(*sessions)))
+    format!("{app}: paused, {} with it still; the pause ends by itself in {left}", requests(u64::from(*sessions)))
 }
 
 fn held_text(pausing: &Pausing, paint: Paint) -> String {
@@ -137,7 +137,7 @@ fn held_text(pausing: &Pausing, paint: Paint) -> String {
         some => format!("{} with it still", requests(u64::from(*some))),
     };
     let waiting = if *waiting == 0 { String::new() } else { format!(", {waiting} in the queue") };
-    format!("{app}: {}, {quiet}{waiting}\n  ends by itself in {}, or by: rota resume {app}\n", paint.good("held"), span(*left_seconds))
+    format!("{app}: {}, {quiet}{waiting}\n  ends by itself in {}, or by: rota resume {app}\n", paint.good("paused"), span(*left_seconds))
 }
 
 fn requests(number: u64) -> String {
@@ -156,13 +156,13 @@ fn interrupted(last: Option<(&Pausing, Duration)>) -> String {
     match last {
         Some((Pausing { app, left_seconds, .. }, later)) => {
             let left = span((left_seconds - later.as_secs_f64()).max(0.0));
-            format!("interrupted; {app} stays held for {left} at most; rota resume {app} ends that")
+            format!("interrupted; {app} stays paused for {left} at most; rota resume {app} ends that")
         }
-        None => "interrupted; if it was asked for already, the app is held (rota status shows it)".to_owned(),
+        None => "interrupted; if it was asked for already, the app is paused (rota status shows it)".to_owned(),
     }
 }
 
-/// Seconds that the server may take to say that the hold has ended.
+/// Seconds that the server may take to say that the pause has ended.
 const GRACE: f64 = 0.5;
 
 #[cfg(test)]
@@ -188,9 +188,9 @@ mod tests {
     #[test]
     fn it_is_told_how_many_are_left_and_how_to_end_it() {
         let expected = "\
-blog: held, 2 requests are with it still; the hold ends by itself in 18 s
-blog: held, 1 request is with it still; the hold ends by itself in 18 s
-blog: held, no request is with it, 3 in the queue
+blog: paused, 2 requests are with it still; the pause ends by itself in 18 s
+blog: paused, 1 request is with it still; the pause ends by itself in 18 s
+blog: paused, no request is with it, 3 in the queue
   ends by itself in 18 s, or by: rota resume blog
 ";
         let (text, exit) = told(vec![pausing(2, 0), pausing(1, 1), pausing(0, 3)], Look::Plain, true);
@@ -200,27 +200,27 @@ blog: held, no request is with it, 3 in the queue
     #[test]
     fn who_does_not_wait_is_told_what_is_left() {
         let (text, exit) = told(vec![pausing(2, 0)], Look::Plain, false);
-        assert_eq!(text, "blog: held, 2 requests are with it still\n  ends by itself in 18 s, or by: rota resume blog\n");
+        assert_eq!(text, "blog: paused, 2 requests are with it still\n  ends by itself in 18 s, or by: rota resume blog\n");
         assert_eq!(exit, Exit::Done);
     }
 
     #[test]
     fn on_a_terminal_one_line_is_rewritten() {
         let (text, _) = told(vec![pausing(2, 0), pausing(0, 0)], Look::Live, true);
-        assert!(text.starts_with("\r\x1b[Kblog: held, 2 requests are with it still"), "{text:?}");
-        assert!(text.contains("\r\x1b[Kblog: held, no request is with it\n"), "{text:?}");
+        assert!(text.starts_with("\r\x1b[Kblog: paused, 2 requests are with it still"), "{text:?}");
+        assert!(text.contains("\r\x1b[Kblog: paused, no request is with it\n"), "{text:?}");
     }
 
     #[test]
     fn a_hold_that_ended_too_early_is_bad_and_an_interrupt_ends_no_hold() {
-        let ended = || Heard::Reply(Ok(Some(Reply::Error { message: "blog is not held any more".to_owned() })));
+        let ended = || Heard::Reply(Ok(Some(Reply::Error { message: "blog is not paused any more".to_owned() })));
         assert_eq!(told(vec![pausing(2, 0), ended()], Look::Plain, true).1, Exit::Bad);
         assert_eq!(told(vec![pausing(2, 0), Heard::Interrupt], Look::Plain, true).1, Exit::Interrupted);
         assert_eq!(told(vec![pausing(2, 0), Heard::Reply(Ok(None))], Look::Plain, true).1, Exit::Stopped);
         assert_eq!(told(vec![], Look::Plain, true).1, Exit::Bad);
         let held = Pausing { app: AppName::new("blog").unwrap(), sessions: 2, waiting: 0, left_seconds: 18.5 };
         let says = interrupted(Some((&held, Duration::from_secs(6))));
-        assert_eq!(says, "interrupted; blog stays held for 12 s at most; rota resume blog ends that");
+        assert_eq!(says, "interrupted; blog stays paused for 12 s at most; rota resume blog ends that");
     }
 
     #[test]

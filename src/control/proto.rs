@@ -156,7 +156,7 @@ pub enum Reply {
     Pausing(Pausing),
     Resumed {
         app: AppName,
-        /// How long it was held.
+        /// How long it was paused.
         seconds: f64,
         /// Requests that waited.
         waiting: usize,
@@ -294,7 +294,7 @@ pub struct AppHistory {
     pub entries: Vec<Entry>,
 }
 
-/// An app that is held.
+/// An app that is paused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pausing {
     pub app: AppName,
@@ -406,7 +406,7 @@ pub struct AppStatus {
     /// Processes of it that have outlived theirs, where the key `survivors` lets them.
     #[serde(default)]
     pub survivors: usize,
-    /// Requests are held.
+    /// The app is paused.
     pub pause: Option<Pause>,
     /// What the release that serves answers worse than the one before it: "GET / is answered 404 where g3 answered 200".
     #[serde(default)]

@@ -296,7 +296,7 @@ impl Operator for Operations {
             Some(seconds) => Duration::try_from_secs_f64(seconds)
                 .ok()
                 .filter(|time| !time.is_zero() && *time <= LONGEST_PAUSE)
-                .ok_or_else(|| format!("{seconds} s is no time to hold an app for: more than 0, at most {} s", LONGEST_PAUSE.as_secs()))?,
+                .ok_or_else(|| format!("{seconds} s is no time to pause an app for: more than 0, at most {} s", LONGEST_PAUSE.as_secs()))?,
         };
         group.pause(now + time, now);
         let pausing = pausing(group, now).ok_or("the server is stopping")?;
@@ -316,7 +316,7 @@ impl Operator for Operations {
         let group = state.pool.group_mut(group);
         let waiting = group.queue_len();
         let held = group.view(now).pause.filter(|_| group.resume(now));
-        let (held, _) = held.ok_or_else(|| format!("{app} is not held"))?;
+        let (held, _) = held.ok_or_else(|| format!("{app} is not paused"))?;
         let resumed = Reply::Resumed { app: group.app().clone(), seconds: seconds(held), waiting };
         drop(state);
         self.shared.table.notify();
@@ -427,7 +427,7 @@ impl Operator for Operations {
     }
 }
 
-/// Who wants to hold an app for longer stops it.
+/// Who wants to pause an app for longer stops it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// A question whose client has gone is forgotten.
 const QUESTION_KEPT: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use super::group::Ending;
 use super::*;
 
-/// The app is held.
+/// The app is paused.
 #[derive(Clone, Copy, Debug)]
 pub struct Pause {
     pub since: Instant,
@@ -11,7 +11,7 @@ pub struct Pause {
 }
 
 impl<W> Group<W> {
-    /// No request begins until [`Group::resume`] or `until`. Told again, only `until` changes. False: the group ends, and is not held.
+    /// No request begins until [`Group::resume`] or `until`. Told again, only `until` changes. False: the group ends, and is not paused.
     pub fn pause(&mut self, until: Instant, now: Instant) -> bool {
         if self.ending != Ending::No {
             return false;
@@ -21,7 +21,7 @@ impl<W> Group<W> {
         true
     }
 
-    /// Requests may begin again, those that wait first: that is the next step. False: it was not held.
+    /// Requests may begin again, those that wait first: that is the next step. False: it was not paused.
     pub fn resume(&mut self, now: Instant) -> bool {
         let Some(pause) = &mut self.pause else { return false };
         pause.until = now;
@@ -37,7 +37,7 @@ impl<W> Group<W> {
         self.processes.iter().map(|process| process.sessions).sum()
     }
 
-    /// The hold is over: what waits gets the free slots in the same step.
+    /// The pause is over: what waits gets the free slots in the same step.
     pub(super) fn end_pause(&mut self, now: Instant) -> Option<Step<W>> {
         self.pause.take_if(|pause| now >= pause.until)?;
         let granted = (0..self.processes.len()).flat_map(|index| self.grant_all(index, now)).collect();

@@ -152,20 +152,20 @@ fn a_pause_waits_for_the_request_in_hand_and_those_that_come_wait_for_its_end() 
     let site = Site::start(APP);
     with_a_request_in_hand(&site, || {
         let mut pausing = begin(&site, &["pause", "app", "--for", "60s"]);
-        wait::until("it is held", secs(10), || !site.status()["apps"][0]["pause"].is_null());
+        wait::until("it is paused", secs(10), || !site.status()["apps"][0]["pause"].is_null());
         std::thread::sleep(millis(200));
         assert!(pausing.try_wait().unwrap().is_none(), "a request is with the app still");
         site.open("gate");
         let (status, out, err) = end(pausing);
         assert_eq!(status, Some(0), "{out}{err}");
-        assert!(out.contains("app: held, 1 request is with it still") && out.contains("app: held, no request is with it"), "{out}");
+        assert!(out.contains("app: paused, 1 request is with it still") && out.contains("app: paused, no request is with it"), "{out}");
         assert!(out.contains("or by: rota resume app"), "{out}");
     });
-    assert!(site.rota(&["status"]).out.contains("HELD for "));
+    assert!(site.rota(&["status"]).out.contains("PAUSED for "));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| wire::get(site.addr, "/?mark=waited"));
         wait::until("it waits", secs(10), || site.waiting() == 1);
-        assert!(!site.marks().contains(&"waited".to_owned()), "no request reaches an app that is held");
+        assert!(!site.marks().contains(&"waited".to_owned()), "no request reaches an app that is paused");
         let said = site.rota(&["resume", "app"]);
         said.expect(0);
         assert!(said.out.starts_with("app: goes on after ") && said.out.contains("1 request that waited is served"), "{}", said.out);
@@ -173,16 +173,16 @@ fn a_pause_waits_for_the_request_in_hand_and_those_that_come_wait_for_its_end() 
     });
     let said = site.rota(&["resume", "app"]);
     said.expect(1);
-    assert!(said.err.contains("app is not held"), "{}", said.err);
+    assert!(said.err.contains("app is not paused"), "{}", said.err);
 }
 
 #[test]
-fn a_hold_that_ends_before_the_app_is_quiet_is_bad() {
+fn a_pause_that_ends_before_the_app_is_quiet_is_bad() {
     let site = Site::start(APP);
     with_a_request_in_hand(&site, || {
         let said = site.rota(&["pause", "app", "--for", "300ms"]);
         said.expect(1);
-        assert!(said.err.contains("not held any more"), "{}", said.err);
+        assert!(said.err.contains("not paused any more"), "{}", said.err);
         let said = site.rota(&["pause", "app", "--no-wait", "--json"]);
         said.expect(0);
         let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();

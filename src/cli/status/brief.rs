@@ -50,7 +50,7 @@ fn state(app: &AppStatus, up: usize, paint: Paint) -> String {
         return paint.warn("NOT WRITTEN");
     }
     if app.pause.is_some() {
-        return paint.warn("HELD");
+        return paint.warn("PAUSED");
     }
     if let Some(backoff) = &app.backoff {
         return paint.warn(&format!("backoff {}", brief_span(backoff.retry_in)));

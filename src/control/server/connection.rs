@@ -41,7 +41,7 @@ enum Stage {
     Asking { until: Instant },
     /// It is told about these walks until they have ended.
     Following { since: Instant, walks: Vec<Followed> },
-    /// It waits until an app that is held has nothing in hand.
+    /// It waits until an app that is paused has nothing in hand.
     Quieting { told: Pausing },
     /// It waits until a process is gone.
     Detaching { process: Detached },
@@ -119,7 +119,7 @@ impl Connection {
                     return self.flush(now);
                 }
                 Some(pausing) => Reply::Pausing(pausing),
-                None => Reply::Error { message: format!("{} is not held any more, and requests are with it", told.app) },
+                None => Reply::Error { message: format!("{} is not paused any more, and requests are with it", told.app) },
             },
             Stage::Detaching { process } => match operator.is_detached(process, now) {
                 Some(by) => Reply::Detached { app: process.app.clone(), number: process.number, pid: process.pid, by },
@@ -254,7 +254,7 @@ impl Connection {
             },
             Request::Pause { app, seconds, wait } => match operator.pause(&app, seconds, now) {
                 Ok(pausing) => {
-                    log::info!("control socket: {app} is held, asked for by {}", self.who());
+                    log::info!("control socket: {app} is paused, asked for by {}", self.who());
                     if !wait || pausing.sessions == 0 {
                         return self.last_word(&Reply::Pausing(pausing), now);
                     }

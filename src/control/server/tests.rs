@@ -417,7 +417,7 @@ impl Operator for Fake {
     }
 
     fn resume(&mut self, app: &str, _: Instant) -> Result<Reply, String> {
-        Err(format!("{app} is not held"))
+        Err(format!("{app} is not paused"))
     }
 
     fn detach(&mut self, app: &str, number: Number, now: Instant) -> Result<Detached, String> {

@@ -371,7 +371,7 @@ fn while_an_app_is_held_requests_wait_and_afterwards_they_are_served_in_their_or
     assert_eq!(rig.steps(), [""; 0]);
     assert!(rig.group().resume(now));
     assert_eq!(rig.steps(), ["grant a b"]);
-    assert!(!rig.group().resume(now), "it is not held any more");
+    assert!(!rig.group().resume(now), "it is not paused any more");
 }
 
 #[test]
