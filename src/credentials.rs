@@ -43,13 +43,18 @@ impl Credentials {
         Self { name: format!("uid {uid}"), uid, gid, groups: vec![gid] }
     }
 
-    /// For threads that act for no app: rota's own user, or one that nothing should belong to.
+    /// For threads that act for no app: rota's own user, or one that nothing belongs to.
     pub fn own() -> Self {
         let (name, uid, gid) = match account() {
             Some(Account { uid, gid }) => (OWN_NAME, uid.as_raw(), gid.as_raw()),
-            None => ("nobody", NOBODY, NOBODY),
+            None => ("that there is not", NO_USER, NO_USER),
         };
         Self { name: name.to_owned(), uid, gid, groups: vec![gid] }
+    }
+
+    /// What the master acts as, where it is not what rota was started as.
+    pub fn of_the_master() -> Option<Self> {
+        may_choose().is_ok_and(|may| may).then(Self::own)
     }
 
     pub fn name(&self) -> &str {
@@ -168,8 +173,8 @@ fn set_capabilities(set: CapabilitySet) -> io::Result<()> {
 const CHOOSES: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
 /// sysusers.d(5): conf/sysusers.d/rota.conf makes it.
 const OWN_NAME: &str = "rota";
-/// The kernel's overflow uid: what belongs to nobody else looks as if it was this one's.
-const NOBODY: u32 = 65534;
+/// Of no user by the rules of systemd (uid-gid.md) and of distributions. Not `nobody`, as whom apps run, too.
+const NO_USER: u32 = 65533;
 
 static OWN: OnceLock<Option<Account>> = OnceLock::new();
 
@@ -182,6 +187,8 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+
+    const NOBODY: u32 = 65534;
 
     fn nobody() -> Credentials {
         Credentials { name: "nobody".to_owned(), uid: NOBODY, gid: NOBODY, groups: vec![NOBODY, 4] }
@@ -260,6 +267,6 @@ mod tests {
         // Whatever the machine has: with every user an app's there is none.
         let all: Vec<u32> = (0..=NOBODY).collect();
         assert!(find_own(&all).is_err());
-        assert_eq!((Credentials::own().uid, account().is_none()), (NOBODY, true));
+        assert_eq!((Credentials::own().uid, account().is_none()), (NO_USER, true));
     }
 }

@@ -128,15 +128,17 @@
 //!
 //! | thread | user | for files | capabilities |
 //! | --- | --- | --- | --- |
-//! | `io APP/N` | `rota`, or root's number where there is no such user | the app's user and groups | none, none to be had (no_new_privs; a filter of system calls forbids to execute, trace, signal and mount) |
+//! | `io APP/N` | `rota`, or root's number where there is no such user | the app's user and groups | none, none to be had (no_new_privs); seccomp |
+//! | `rota-master` | the same | `rota`, or a user that nothing belongs to | the same |
+//! | `rota-log` | root's number | root's | none, none to be had |
 //! | main | root's number | root's | to bind, and to change files: it opens what is listened on, and faces nobody |
 //! | `rota-restart` | root | root's | all: it starts processes as their users, and signals them |
 //! | errands: `APP: look`, and what others do in its name | as `io APP/N` | the app's user and groups | none |
-//! | `rota-master`, `rota-samples`, `rota-records` | root | root's | all, for now |
-//! | `rota-log` | root's number | root's | none |
+//! | `rota-samples`, `rota-records` | root | root's | all, for now: what a process of another user takes only root may read |
 //!
 //! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
-//! neither end rota by a signal to that thread nor take its processor away. Of an app that runs as root the thread is root, too. A file that a
+//! neither end rota by a signal to that thread nor take its processor away. Of an app that runs as root the thread is root, too. What threads that
+//! face the network never ask for the kernel refuses them ([`seccomp`]). A file that a
 //! thread may not open is looked for by a thread that acts for its app ([`conn::intake::Next::Look`]). Where rota is not root nothing of this is
 //! needed, and nothing is done.
 //!

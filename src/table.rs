@@ -20,6 +20,7 @@ use crate::conn::uploads::Uploads;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
+use crate::credentials::Credentials;
 use crate::descriptors::Descriptors;
 use crate::errands::Answer;
 use crate::handoff::{Mailbox, Wake};
@@ -220,7 +221,8 @@ impl Shared {
         let descriptors = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config);
         let Config { server, apps, broken } = config;
         let once = Once::new(apps.len());
-        let users = release::credentials(apps.iter().map(|app| &app.start));
+        let users = release::credentials(apps.iter().map(|app| &app.start)).into_iter().chain(Credentials::of_the_master());
+        let users: Vec<Credentials> = users.collect();
         let of_each = apps.iter().map(|app| &app.routes).chain(broken.iter().map(|app| &app.routes));
         // Of two with the same route the first is asked: a broken app takes no other's.
         let routes = || of_each.clone().enumerate().flat_map(|(i, routes)| routes.iter().map(move |route| (GroupId(i as u16), route)));

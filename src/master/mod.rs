@@ -30,6 +30,7 @@ use crate::conn::intake::{self, Next};
 use crate::conn::room::Books;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
+use crate::credentials::Credentials;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox, Wake};
 use crate::http::head;
@@ -41,6 +42,7 @@ use crate::plight;
 use crate::pool::Trigger;
 use crate::restart::release;
 use crate::safe_open;
+use crate::seccomp;
 use crate::signals::{self, Signals};
 use crate::table::{Logs, NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
@@ -155,10 +157,14 @@ impl Master {
         self.listeners.iter().map(|listener| listener.config.to_string()).collect()
     }
 
-    /// Starts the thread. It ends when everything has, and tells the porter.
+    /// Starts the thread, which has none of root's rights: everything is bound. It ends when everything has, and tells the porter.
     pub fn start(mut self) -> io::Result<JoinHandle<()>> {
         last_word::start(THREAD, STACK, move || {
             let _ends = Ends(self.porter.clone());
+            if let Err(error) = Credentials::own().assume() {
+                last_word::fatal(&format!("the master cannot go without root's rights: {error}"));
+            }
+            seccomp::restrict();
             self.run();
             true
         })

@@ -203,7 +203,7 @@ fn on_a_full_disk_uploads_are_507_answers_wait_and_nothing_is_lost() {
 #[test]
 fn a_spool_directory_that_is_gone_costs_large_uploads_only() {
     let site = site("");
-    fs::remove_dir(site.path("spool")).unwrap();
+    fs::remove_dir_all(site.path("spool")).unwrap();
     assert_eq!(upload(site.addr, MIB).map(|reply| reply.status), Ok(507));
     assert_eq!(upload(site.addr, 10 * 1024).map(|reply| reply.status), Ok(200));
     let mut reader = slow_reader(site.addr, 20 * MIB);

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::Shutdown;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::site::Site;
@@ -39,7 +40,8 @@ fn descriptors(site: &Site) -> usize {
 fn spooled(site: &Site) -> usize {
     let spool = site.path("spool");
     let open = fs::read_dir(format!("/proc/{}/fd", site.pid())).unwrap();
-    open.filter(|entry| fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|file| file.starts_with(&spool))).count()
+    let is_file = |link: PathBuf| link.starts_with(&spool) && link.to_string_lossy().ends_with(" (deleted)");
+    open.filter(|entry| fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(is_file)).count()
 }
 
 #[test]

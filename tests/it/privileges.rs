@@ -420,3 +420,41 @@ fn a_file_is_looked_for_by_a_thread_that_acts_for_its_app() {
         }
     }
 }
+
+#[test]
+fn the_master_has_none_of_root_s_rights_and_listens_late_all_the_same() {
+    if !is_root() {
+        return;
+    }
+    // A port that only root may take, and that another has at first.
+    let late = "127.55.66.77:998";
+    let other = std::net::TcpListener::bind(late).unwrap();
+    let mut site = hostile("");
+    let config = fs::read_to_string(site.path("rota.toml")).unwrap();
+    fs::write(
+        site.path("rota.toml"),
+        config.replace("listen = \"", &format!("listen = [\"{late}\", \"")).replace("\"\ncontrol", "\"]\ncontrol"),
+    )
+    .unwrap();
+    site.launch();
+    site.wait_served();
+    let master = threads(site.pid()).into_iter().find(|(name, _)| name == "rota-master").expect("the master").1;
+    let rota = fs::read_to_string("/etc/passwd").unwrap().lines().any(|line| line.starts_with("rota:"));
+    if !rota {
+        assert_eq!((master["Uid"].as_str(), master["Gid"].as_str()), ("0 0 0 65533", "0 0 0 65533"));
+    }
+    assert_ne!(master["Uid"].split(' ').nth(3), Some("0"));
+    assert_eq!(master["NoNewPrivs"], "1");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(master[set], "0000000000000000", "{set}");
+    }
+    drop(other);
+    wait::until("the port is taken", secs(20), || Wire::connect(late.parse().unwrap()).is_ok());
+    // A body that waits where no process can take it.
+    fs::remove_file(site.path("run/control.sock")).unwrap();
+    wait::until("the control socket is made anew", secs(20), || site.rota(&["status"]).status == Some(0));
+    site.signal(Signal::TERM);
+    assert_eq!(site.wait_end(secs(40)), Some(0));
+    let left = |name: &str| fs::read_dir(site.path(name)).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert!(left("spool").is_empty() && !site.path("run/control.sock").exists() && !site.path("run/.lock").exists(), "{:?}", left("run"));
+}
