@@ -138,9 +138,8 @@
 //!
 //! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
 //! neither end rota by a signal to that thread nor take its processor away. Of an app that runs as root the thread is root, too. What threads that
-//! face the network never ask for the kernel refuses them ([`seccomp`]). A file that a
-//! thread may not open is looked for by a thread that acts for its app ([`conn::intake::Next::Look`]). Where rota is not root nothing of this is
-//! needed, and nothing is done.
+//! face the network never ask for the kernel refuses them ([`seccomp`]). An app's file is opened and read by a thread that acts for that app and by
+//! no other ([`conn::intake::Next::File`]). Where rota is not root nothing of this is needed, and nothing is done.
 //!
 //! # What belongs to a process
 //!

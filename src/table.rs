@@ -155,10 +155,20 @@ pub struct State {
     pub answers: VecDeque<Answer>,
     /// Since when an app's lookout asks its disk; apps whose disk has answered are not in it.
     pub looking: HashMap<GroupId, Instant>,
+    /// Connections that wait for a file of an app that has no process.
+    pub file_errands: HashMap<GroupId, FileErrands>,
     /// Private directories of each app that an errand has still to remove, while there is one ([`crate::errands::sweep`]).
     pub sweeps: HashMap<String, Vec<String>>,
     /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
     pub folders: Vec<Arc<AppFolders>>,
+}
+
+/// Of one app.
+#[derive(Debug, Default)]
+pub struct FileErrands {
+    pub waiting: Vec<Box<Conn>>,
+    /// A thread has them in hand.
+    pub has_thread: bool,
 }
 
 /// To the I/O thread of a process.

@@ -8,6 +8,7 @@ use crate::date::Date;
 use crate::deadlines::{self, Deadlines};
 use crate::http::exchange::Out;
 use crate::http::request_id::RequestIds;
+use crate::ids::GroupId;
 use crate::table::Shared;
 
 /// What an event loop has for the turns of its connections.
@@ -23,12 +24,14 @@ pub struct Desk {
     pub out: Out,
     pub spare: Spare,
     pub folders: Folders,
+    acts_for: Option<GroupId>,
 }
 
 impl Desk {
-    /// `buffer`: bytes read or written at a time.
-    pub fn new(buffer: usize) -> Self {
+    /// `buffer`: bytes read or written at a time. `acts_for`: the loop is an app's own, and has its user's rights.
+    pub fn new(buffer: usize, acts_for: Option<GroupId>) -> Self {
         Self {
+            acts_for,
             now: Instant::now(),
             lost: None,
             date: Date::new(),
@@ -69,6 +72,7 @@ impl Desk {
             gathered: &mut self.out.gathered,
             spare: &mut self.spare,
             folders: &self.folders,
+            acts_for: self.acts_for,
         }
     }
 }
@@ -91,6 +95,8 @@ pub struct Turn<'a> {
     pub gathered: &'a mut Vec<u8>,
     pub spare: &'a mut Spare,
     pub folders: &'a Folders,
+    /// The app whose files may be opened and read here.
+    pub acts_for: Option<GroupId>,
 }
 
 /// What new requests are made of.

@@ -5,10 +5,13 @@ use std::fs::File;
 use std::io;
 
 use super::socket::Socket;
+use crate::ids::GroupId;
 
 /// An open file, and how much of it is still to go out.
 #[derive(Debug)]
 pub struct FileBody {
+    /// The app whose file it is.
+    pub group: GroupId,
     file: File,
     offset: u64,
     left: u64,
@@ -28,8 +31,8 @@ pub enum Sent {
 }
 
 impl FileBody {
-    pub fn new(file: File, offset: u64, left: u64) -> Self {
-        Self { file, offset, left }
+    pub fn new(group: GroupId, file: File, offset: u64, left: u64) -> Self {
+        Self { group, file, offset, left }
     }
 
     /// Bytes that are still to go out.

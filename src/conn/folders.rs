@@ -25,6 +25,8 @@ use crate::table::Shared;
 pub struct AppFolders {
     /// Of its releases, in the order in which they are asked.
     pub public: Vec<(Standing, Arc<Public>)>,
+    /// Whose rights they are opened with; None: rota's own.
+    pub user: Option<Identity>,
     /// Releases that have no public directory.
     pub without: Vec<PathBuf>,
     /// For X-Sendfile.
@@ -69,8 +71,6 @@ pub struct Folder {
     pub paths: [PathBuf; 2],
     fd: OwnedFd,
     links: Links,
-    /// None: the kernel has asked already whether rota may read.
-    reader: Option<Arc<Reader>>,
     /// What is there and is not sent, which the log says once.
     not_sent: Said,
 }
@@ -84,14 +84,6 @@ pub enum Links {
     Anywhere,
 }
 
-/// The user that the app runs as. Where rota may read more than that, a file that the app may not read is not sent: who can put a link or a
-/// name of a file into the app's hands gets no more out of rota than out of the app.
-#[derive(Debug)]
-pub struct Reader {
-    pub uid: u32,
-    pub groups: Vec<u32>,
-}
-
 /// A regular file, open.
 #[derive(Debug)]
 pub struct Found {
@@ -103,8 +95,6 @@ pub struct Found {
 enum Entry {
     File(Found),
     Directory,
-    /// Nothing that whoever this thread acts for may open.
-    Closed,
 }
 
 /// What a name stands for in the public directories of an app.
@@ -114,8 +104,6 @@ pub enum Named<'f, 'n> {
     File(&'f Folder, &'n [u8], Found),
     /// A directory that has an index.
     Directory,
-    /// Something that this thread may not open. The app may, perhaps: a thread that acts for it is to look.
-    Closed,
 }
 
 impl AppFolders {
@@ -143,7 +131,6 @@ impl AppFolders {
             match folder.look(name)? {
                 Entry::File(found) => Some(Named::File(folder, name, found)),
                 Entry::Directory => folder.open(&[name, b"/index.html"].concat()).map(|_| Named::Directory),
-                Entry::Closed => Some(Named::Closed),
             }
         })
     }
@@ -170,7 +157,7 @@ impl Public {
 
 impl Folder {
     /// `within`: the directory that `path` is seen from, and must not lead out of, unless links may.
-    pub fn new(within: Option<&Path>, path: &Path, links: Links, reader: Option<Arc<Reader>>) -> io::Result<Self> {
+    pub fn new(within: Option<&Path>, path: &Path, links: Links) -> io::Result<Self> {
         let whole = within.map_or_else(|| path.to_owned(), |within| within.join(path));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = match within.filter(|_| !path.is_absolute()) {
@@ -181,12 +168,12 @@ impl Folder {
             None => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
         };
         let real = std::fs::canonicalize(&whole)?;
-        Ok(Self { paths: [whole, real], fd, links, reader, not_sent: Said::default() })
+        Ok(Self { paths: [whole, real], fd, links, not_sent: Said::default() })
     }
 
     /// The directory that `fd` is.
-    pub fn held(fd: OwnedFd, path: PathBuf, reader: Option<Arc<Reader>>) -> Self {
-        Self { paths: [path.clone(), path], fd, links: Links::Beneath, reader, not_sent: Said::default() }
+    pub fn held(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { paths: [path.clone(), path], fd, links: Links::Beneath, not_sent: Said::default() }
     }
 
     /// Whether it is a link that the kernel refuses to follow, as it leads out or begins with a slash.
@@ -199,7 +186,7 @@ impl Folder {
     pub fn open(&self, name: &[u8]) -> Option<Found> {
         match self.look(name)? {
             Entry::File(found) => Some(found),
-            Entry::Directory | Entry::Closed => None,
+            Entry::Directory => None,
         }
     }
 
@@ -220,7 +207,12 @@ impl Folder {
                 );
                 return None;
             }
-            Err(Errno::ACCESS) => return Some(Entry::Closed),
+            // The kernel has asked whether the app's user may: whoever can put a link or a name of a file into the app's hands gets no more out of
+            // rota than out of the app.
+            Err(Errno::ACCESS) => {
+                self.is_not_sent(name, "is not readable by the app's user, and not sent");
+                return None;
+            }
             Err(_) => return None,
         };
         let stat = rustix::fs::fstat(&fd).ok()?;
@@ -228,10 +220,6 @@ impl Folder {
             FileType::RegularFile => {}
             FileType::Directory => return Some(Entry::Directory),
             _ => return None,
-        }
-        if self.reader.as_ref().is_some_and(|reader| !reader.may_read(stat.st_mode, stat.st_uid, stat.st_gid)) {
-            self.is_not_sent(name, "is not readable by the app's user, and not sent");
-            return None;
         }
         let modified = (u64::try_from(stat.st_mtime).unwrap_or(0), u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
         Some(Entry::File(Found { file: fd.into(), facts: FileFacts { len: u64::try_from(stat.st_size).ok()?, modified } }))
@@ -242,35 +230,6 @@ impl Folder {
     fn is_not_sent(&self, name: &[u8], why: &str) {
         let (here, name) = (self.paths[0].display().to_string(), name.escape_ascii().to_string());
         self.not_sent.once(&here, &name, log::Level::Warn, || format!("{here}: {name} {why}"));
-    }
-}
-
-impl Reader {
-    pub fn of(user: &Identity) -> Self {
-        Self { uid: user.uid, groups: user.groups() }
-    }
-
-    /// As path_resolution(7) has it for the file itself, without ACLs: the first class that applies decides.
-    pub fn may_read(&self, mode: u32, owner: u32, group: u32) -> bool {
-        self.may(4, mode, owner, group)
-    }
-
-    /// Of a directory: to reach what is in it.
-    pub fn may_search(&self, mode: u32, owner: u32, group: u32) -> bool {
-        self.may(1, mode, owner, group)
-    }
-
-    fn may(&self, bit: u32, mode: u32, owner: u32, group: u32) -> bool {
-        let bit = if self.uid == 0 {
-            return true;
-        } else if self.uid == owner {
-            bit << 6
-        } else if self.groups.contains(&group) {
-            bit << 3
-        } else {
-            bit
-        };
-        mode & bit != 0
     }
 }
 
@@ -341,7 +300,7 @@ const TRIES: usize = 8;
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -392,7 +351,7 @@ mod tests {
     fn only_regular_files_are_found_and_a_fifo_holds_nobody_up() {
         let dir = tree();
         rustix::fs::mkfifoat(CWD, dir.path().join("public/fifo"), Mode::RUSR | Mode::WUSR).unwrap();
-        let folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath, None).unwrap();
+        let folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath).unwrap();
         assert_eq!(folder.open(b"sub/b").unwrap().facts.len, 2);
         for name in ["fifo", "sub", "none"] {
             assert!(folder.open(name.as_bytes()).is_none(), "{name}");
@@ -405,26 +364,31 @@ mod tests {
         fs::create_dir(dir.path().join("release")).unwrap();
         symlink(dir.path().join("public"), dir.path().join("release/public")).unwrap();
         let within = dir.path().join("release");
-        let new = |links| Folder::new(Some(&within), Path::new("public"), links, None);
+        let new = |links| Folder::new(Some(&within), Path::new("public"), links);
         assert!(new(Links::Beneath).is_err());
         assert!(new(Links::Anywhere).unwrap().open(b"a").is_some());
-        assert!(Folder::new(Some(&within), &dir.path().join("public"), Links::Beneath, None).unwrap().open(b"a").is_some());
+        assert!(Folder::new(Some(&within), &dir.path().join("public"), Links::Beneath).unwrap().open(b"a").is_some());
     }
 
     #[test]
     fn what_the_app_s_user_may_not_read_is_not_sent() {
-        let reader = Reader { uid: 10, groups: vec![20, 21] };
-        for (mode, owner, group, may) in [
-            (0o100_400, 10, 0, true),
-            (0o100_044, 10, 20, false),
-            (0o100_040, 0, 21, true),
-            (0o100_404, 0, 20, false),
-            (0o100_004, 0, 0, true),
-            (0o100_640, 0, 0, false),
-        ] {
-            assert_eq!(reader.may_read(mode, owner, group), may, "{mode:o} {owner} {group}");
+        if !rustix::process::geteuid().is_root() {
+            return;
         }
-        assert!(Reader { uid: 0, groups: Vec::new() }.may_read(0o100_000, 1, 1));
+        let user = crate::restart::release::identity("nobody", None).unwrap();
+        let dir = tree();
+        fs::create_dir(dir.path().join("public/locked")).unwrap();
+        for (name, mode) in [("", 0o755), ("public", 0o755), ("public/a", 0o644), ("public/sub/b", 0o640), ("public/locked", 0o700)] {
+            fs::set_permissions(dir.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        fs::write(dir.path().join("public/locked/c"), "").unwrap();
+        let folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath).unwrap();
+        let opens = |name: &str| crate::safe_open::as_user(&user, || Ok(folder.open(name.as_bytes()).is_some())).unwrap();
+        assert_eq!([opens("a"), opens("sub/b"), opens("locked/c")], [true, false, false]);
+        assert!(folder.open(b"locked/c").is_some(), "root itself may");
+        // What the user cannot reach is not even held open for him.
+        let held = crate::safe_open::as_user(&user, || Folder::new(None, &dir.path().join("public/locked/.."), Links::Beneath));
+        assert_eq!(held.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
@@ -432,7 +396,7 @@ mod tests {
         let folder = |files: &[&str]| {
             let dir = tempfile::tempdir().unwrap();
             files.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
-            let folder = Folder::new(None, dir.path(), Links::Beneath, None).unwrap();
+            let folder = Folder::new(None, dir.path(), Links::Beneath).unwrap();
             (dir, folder)
         };
         let (_one, good) = folder(&["a.css"]);

@@ -13,8 +13,8 @@ use super::file_body::Sent;
 use super::request_body::Credit;
 use super::request_body::{self, Came};
 use super::spool::{self, Spool, SpoolError};
-use super::static_files::{self, Looked};
-use super::{Conn, Flushed, Phase, Request, health, room};
+use super::static_files::{Errand, FileErrand, Looked};
+use super::{Conn, Flushed, Phase, Request, health, room, static_files};
 use crate::access_log::Entry;
 use crate::http::cut::Cut;
 use crate::http::exchange::body::BodyReader;
@@ -28,7 +28,6 @@ use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, ForwardContext};
 use crate::http::sticky::Sticky;
 use crate::http::target;
-use crate::ids::GroupId;
 use crate::logging::panic_text;
 
 /// What a connection wants after its turn.
@@ -42,8 +41,8 @@ pub enum Next {
     Body,
     /// A slot: its request is whole.
     Slot,
-    /// A thread that acts for this app, which reads the head again; if there is none, another turn.
-    Look(GroupId),
+    /// A thread that acts for the app of a file, which looks for it or sends it on ([`Conn::errand`]).
+    File,
     /// To be counted among those of the client that its PROXY header has named, and another turn; or to be closed for the want of one. On
     /// the master only: it comes before the first head.
     Introduced(Result<(), NoProxyHeader>),
@@ -74,6 +73,9 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
         };
         if let Some(next) = next {
             return next;
+        }
+        if conn.errand.is_some() {
+            return Next::File;
         }
     }
     Next::Again
@@ -158,10 +160,6 @@ fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                     }
                     None
                 }
-                Parsed::Elsewhere(group) => {
-                    conn.input.extend_from_slice(bytes);
-                    Some(Next::Look(group))
-                }
                 Parsed::Refused => None,
             }
         }
@@ -193,10 +191,6 @@ fn keep_rest(conn: &mut Conn, mut input: Vec<u8>, taken: Parsed, turn: &mut Turn
                 turn.limit(conn, turn.shared.server.timeouts.head);
             }
         }
-        Parsed::Elsewhere(group) => {
-            conn.input = input;
-            return Some(Next::Look(group));
-        }
         Parsed::Refused => {}
     }
     None
@@ -206,8 +200,6 @@ enum Parsed {
     /// The head took this many bytes; the request is in `conn`.
     Whole(usize),
     Partial,
-    /// It is for a file that this app's thread is to look for.
-    Elsewhere(GroupId),
     Refused,
 }
 
@@ -239,7 +231,9 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
     };
     conn.searched = 0;
     match parsed {
-        Ok(used) => conn.look_for.take().map_or(Parsed::Whole(used), Parsed::Elsewhere),
+        // Whoever looks for the file reads the head anew.
+        Ok(_) if conn.errand.is_some() => Parsed::Whole(0),
+        Ok(used) => Parsed::Whole(used),
         Err(refusal) => {
             let start = conn.input.len();
             conn.input.extend_from_slice(&bytes[..bytes.len().min(HEAD_START)]);
@@ -274,17 +268,13 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         return Ok(());
     }
     let group = turn.shared.route(head.host(), head.path)?;
-    let looked = std::mem::take(&mut conn.looked);
-    // A thread of the app has looked, or there is none: then it is the app's.
-    let is_elsewhere = |what: Looked| what == Looked::Closed && !looked;
+    if static_files::goes_elsewhere(conn, head, &facts, group, turn) {
+        return Ok(());
+    }
     // What is logged has to be a request first.
     let logged = turn.shared.access_log.is_on(Some(group)).then(|| facts.clone());
-    if logged.is_none() {
-        match static_files::answer(conn, head, &facts, group, turn) {
-            Looked::Answered => return Ok(()),
-            what if is_elsewhere(what) => return look_elsewhere(conn, group),
-            Looked::NoFile | Looked::Closed => {}
-        }
+    if logged.is_none() && static_files::answer(conn, head, &facts, group, turn) {
+        return Ok(());
     }
     let app = turn.shared.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
@@ -325,12 +315,10 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         turn.shared.once.withheld(group, &app.name, head, &forward);
     }
     conn.request = Some(request);
-    if let Some(facts) = logged {
-        match static_files::answer(conn, head, &facts, group, turn) {
-            Looked::Answered => return Ok(()),
-            what if is_elsewhere(what) => return look_elsewhere(conn, group),
-            Looked::NoFile | Looked::Closed => {}
-        }
+    if let Some(facts) = logged
+        && static_files::answer(conn, head, &facts, group, turn)
+    {
+        return Ok(());
     }
     match body {
         RequestBody::None => conn.phase = Phase::App,
@@ -353,13 +341,6 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
             }
         }
     }
-    Ok(())
-}
-
-/// The head is read again by a thread that acts for the app.
-fn look_elsewhere(conn: &mut Conn, group: GroupId) -> Result<(), Refusal> {
-    conn.request = None;
-    (conn.look_for, conn.looked) = (Some(group), true);
     Ok(())
 }
 
@@ -408,10 +389,21 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
         Flushed::Blocked => return Some(Next::Wait),
         Flushed::Part => return Some(Next::Again),
     }
-    if let Some(file) = &mut conn.file {
-        let left = file.left();
-        let sent = file.send(&conn.socket, &mut moved);
-        conn.sent += left - file.left();
+    let sent = match conn.file.as_ref().map(|file| file.group) {
+        Some(group) if turn.acts_for == Some(group) => static_files::send(conn, &mut moved),
+        Some(group) => match conn.looked.take() {
+            Some(Looked::Sent(sent, has_moved)) => {
+                moved |= has_moved;
+                Some(sent)
+            }
+            _ => {
+                conn.errand = Some(FileErrand { group, what: Errand::Send });
+                return None;
+            }
+        },
+        None => None,
+    };
+    if let Some(sent) = sent {
         if moved {
             turn.limit(conn, turn.shared.server.timeouts.write);
         }

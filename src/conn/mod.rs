@@ -44,6 +44,7 @@ use request_body::Credit;
 use room::{Claimant, Kind, SpoolSpace};
 use socket::Socket;
 use spool::{Piece, Spool};
+use static_files::{FileErrand, Looked};
 use uploads::UploadShare;
 use visitor::Visitor;
 
@@ -70,12 +71,12 @@ pub struct Conn {
     pub output: Spool,
     /// What is sent behind `output` when the answer is from a file.
     pub file: Option<Box<FileBody>>,
+    /// A file is to be looked for, or sent on, by a thread that acts for its app.
+    pub errand: Option<FileErrand>,
+    /// What came of it.
+    pub looked: Option<Looked>,
     /// The app of a file that was sent from here: a process's thread is a better place for what follows.
     pub answered_for: Option<GroupId>,
-    /// The app whose thread is to look for a file first: what is in `input` begins with the request for it.
-    pub look_for: Option<GroupId>,
-    /// It has been looked there.
-    pub looked: bool,
     /// The request in hand: from its whole head to the end of its response; if it is logged, until the client has taken that.
     pub request: Option<Box<Request>>,
     /// Bytes that the socket has taken.
@@ -249,9 +250,9 @@ impl Conn {
             unread: false,
             output: Spool::default(),
             file: None,
+            errand: None,
+            looked: None,
             answered_for: None,
-            look_for: None,
-            looked: false,
             request: None,
             sent: 0,
             log,

@@ -1,14 +1,15 @@
 //! Requests that are answered from a file: of a public directory, without the app and without a slot, or the file that the app's answer names
 //! (X-Sendfile). On whichever thread has the connection.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use super::answering;
 use super::desk::Turn;
-use super::file_body::FileBody;
-use super::folders::{AppFolders, Folder, Found, Named};
+use super::file_body::{FileBody, Sent};
+use super::folders::{AppFolders, Found, Named};
 use super::{Conn, Request};
 use crate::http::exchange::facts::RequestFacts;
 use crate::http::exchange::plan::{ClientBody, ResponsePlan};
@@ -16,42 +17,120 @@ use crate::http::fields::Field;
 use crate::http::framing::RequestBody;
 use crate::http::head::{self, HeadLimits, HeaderRoom, MAX_HEADERS, RequestHead, ResponseHead};
 use crate::http::rewrite;
-use crate::http::static_file::{self, Answer, Coding, Description, FileFacts, Validators};
+use crate::http::static_file::{self, Answer, Coding, Description, Validators};
 use crate::ids::GroupId;
 
-/// What became of a request that may be for a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Looked {
-    Answered,
-    /// It is the app's.
-    NoFile,
-    /// A thread that acts for the app is to look: this one may not open what is there.
-    Closed,
+/// What is to be done with a file of an app by a thread that has the rights of its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileErrand {
+    pub group: GroupId,
+    pub what: Errand,
 }
 
-/// Answers a request whose path names a file in a public directory of its app. The cost of one that names none is nothing
-/// for an app without a public directory, and else one system call for a GET or HEAD; three more at most where the name may be that of a file
-/// of an earlier release.
-pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> Looked {
-    let Some(folders) = turn.folders.of(group).filter(|folders| !folders.public.is_empty()) else { return Looked::NoFile };
-    let may_be = matches!(head.method, "GET" | "HEAD") && facts.body == RequestBody::None && facts.upgrade.is_empty();
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Look for this name. The answer goes into [`Conn::looked`].
+    Find { name: Vec<u8>, codings: [Option<Coding>; 2] },
+    /// Send on what is in [`Conn::file`].
+    Send,
+}
+
+/// What a name stands for in the public directories of an app.
+#[derive(Debug)]
+pub enum Looked {
+    /// It, and its variant that the client likes best, of the same state.
+    File(Found, Option<(Coding, Found)>),
+    Directory,
+    /// Nothing: the request is the app's.
+    Nothing,
+    /// So far a file was sent, and whether any byte of it went out.
+    Sent(Sent, bool),
+}
+
+/// The name of the public file that a request may be for.
+fn name_of<'b>(head: &RequestHead<'_, 'b>, facts: &RequestFacts, group: GroupId, turn: &Turn<'_>) -> Option<Cow<'b, [u8]>> {
+    let has_any = turn.folders.of(group).is_some_and(|folders| !folders.public.is_empty());
+    let may_be = has_any && matches!(head.method, "GET" | "HEAD") && facts.body == RequestBody::None && facts.upgrade.is_empty();
     let prefixes = turn.shared.app(group).routes.iter().map(|route| route.path.as_str());
-    let Some(name) = may_be.then(|| static_file::of_path(static_file::below(prefixes, head.path))).flatten() else { return Looked::NoFile };
+    may_be.then(|| static_file::of_path(static_file::below(prefixes, head.path))).flatten()
+}
+
+/// The variants of a file that are asked for.
+fn codings(name: &[u8], head: &RequestHead<'_, '_>) -> [Option<Coding>; 2] {
+    if static_file::is_compressible(name) { static_file::accepted_codings(&head.fields) } else { [None; 2] }
+}
+
+/// A request that may be for a file is not answered from here: the connection gets its errand, and keeps its head.
+pub fn goes_elsewhere(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> bool {
+    if turn.acts_for == Some(group) || conn.looked.is_some() {
+        return false;
+    }
+    let Some(name) = name_of(head, facts, group, turn) else { return false };
+    let codings = codings(&name, head);
+    conn.errand = Some(FileErrand { group, what: Errand::Find { name: name.into_owned(), codings } });
+    true
+}
+
+/// Does the errand of a connection, with the rights of its app's user. It may wait for a disk.
+pub fn run_errand(conn: &mut Conn, folders: &AppFolders) {
+    conn.looked = match conn.errand.take().map(|errand| errand.what) {
+        Some(Errand::Find { name, codings }) => Some(find(folders, &name, codings)),
+        Some(Errand::Send) => {
+            let mut moved = false;
+            send(conn, &mut moved).map(|sent| Looked::Sent(sent, moved))
+        }
+        None => None,
+    };
+}
+
+/// Sends what the socket takes of the file; None: there is none.
+pub fn send(conn: &mut Conn, moved: &mut bool) -> Option<Sent> {
+    let file = conn.file.as_mut()?;
+    let left = file.left();
+    let sent = file.send(&conn.socket, moved);
+    conn.sent += left - file.left();
+    Some(sent)
+}
+
+/// Looks for a file: one system call when there is none; three more at most where the name may be that of a file of an earlier release. It may
+/// wait for a disk.
+pub fn find(folders: &AppFolders, name: &[u8], codings: [Option<Coding>; 2]) -> Looked {
+    match folders.find(name) {
+        Some(Named::File(folder, own_name, found)) => {
+            let sibling = |coding: Coding| {
+                let sibling = folder.open(&[own_name, coding.suffix().as_bytes()].concat())?;
+                static_file::is_current(&sibling.facts, &found.facts).then_some((coding, sibling))
+            };
+            let sibling = codings.into_iter().flatten().find_map(sibling);
+            Looked::File(found, sibling)
+        }
+        Some(Named::Directory) => Looked::Directory,
+        None => Looked::Nothing,
+    }
+}
+
+/// Answers a request whose path names a file in a public directory of its app. False: the request is the app's. The cost of that is nothing
+/// for an app without a public directory, and else that of [`find`] for a GET or HEAD.
+pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> bool {
+    let looked = conn.looked.take();
+    let Some(name) = name_of(head, facts, group, turn) else { return false };
+    let here = || {
+        let folders = turn.folders.of(group).filter(|_| turn.acts_for == Some(group));
+        folders.map_or(Looked::Nothing, |folders| find(folders, &name, codings(&name, head)))
+    };
     let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
-    let (folder, own_name, found) = match folders.find(&name) {
-        Some(Named::File(folder, own_name, found)) => (folder, own_name, found),
-        Some(Named::Directory) if !head.path.split('?').next().unwrap_or_default().ends_with('/') => {
+    let (found, sibling) = match looked.unwrap_or_else(here) {
+        Looked::File(found, sibling) => (found, sibling),
+        Looked::Directory if !head.path.split('?').next().unwrap_or_default().ends_with('/') => {
             redirect(conn, head.path, facts, keep, turn);
             conn.answered_for = Some(group);
             answering::answered(conn, keep, &[], turn);
-            return Looked::Answered;
+            return true;
         }
-        Some(Named::Closed) => return Looked::Closed,
-        Some(Named::Directory) | None => return Looked::NoFile,
+        Looked::Directory | Looked::Nothing | Looked::Sent(..) => return false,
     };
 
     let varies = static_file::is_compressible(&name);
-    let sibling = if varies { compressed(folder, own_name, &found.facts, head) } else { None };
     let (coding, Found { file, facts: about }) = sibling.map_or((None, found), |(coding, found)| (Some(coding), found));
     let validators = about.validators(coding, turn.date);
     let decided = static_file::decide(&head.fields, facts.head_only, &validators, about.len);
@@ -69,10 +148,15 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     if let Some(request) = &mut conn.request {
         request.entry.heads_sent(head_len, Some(decided.status()));
     }
-    conn.file = if facts.head_only { None } else { body(turn.out, file, decided.body(about.len)) };
+    conn.file = match decided.body(about.len) {
+        _ if facts.head_only => None,
+        // Reading it is an errand, too.
+        (first, len) if turn.acts_for != Some(group) => Some(Box::new(FileBody::new(group, file, first, len))),
+        part => body(group, turn.out, file, part),
+    };
     conn.answered_for = Some(group);
     answering::answered(conn, keep, &[], turn);
-    Looked::Answered
+    true
 }
 
 /// To the same path with a slash behind it.
@@ -85,19 +169,10 @@ fn redirect(conn: &mut Conn, path: &str, facts: &RequestFacts, keep: bool, turn:
     conn.file = None;
 }
 
-/// The variant of a file that the client likes best, if it is there and of the same state.
-fn compressed(folder: &Folder, name: &[u8], plain: &FileFacts, head: &RequestHead<'_, '_>) -> Option<(Coding, Found)> {
-    static_file::accepted_codings(&head.fields).into_iter().flatten().find_map(|coding| {
-        let sibling = [name, coding.suffix().as_bytes()].concat();
-        let found = folder.open(&sibling)?;
-        static_file::is_current(&found.facts, plain).then_some((coding, found))
-    })
-}
-
 /// A small body goes out with its head, in one write. None: it is in `out`, or there is none.
-fn body(out: &mut Vec<u8>, file: File, (first, len): (u64, u64)) -> Option<Box<FileBody>> {
+fn body(group: GroupId, out: &mut Vec<u8>, file: File, (first, len): (u64, u64)) -> Option<Box<FileBody>> {
     if len > SMALL {
-        return Some(Box::new(FileBody::new(file, first, len)));
+        return Some(Box::new(FileBody::new(group, file, first, len)));
     }
     let head = out.len();
     out.resize(head + len as usize, 0);
@@ -106,7 +181,7 @@ fn body(out: &mut Vec<u8>, file: File, (first, len): (u64, u64)) -> Option<Box<F
     }
     // It was cut shorter in this very moment. Sending it finds the same, and cuts the connection.
     out.truncate(head);
-    Some(Box::new(FileBody::new(file, first, len)))
+    Some(Box::new(FileBody::new(group, file, first, len)))
 }
 
 /// The app's answer names a file: writes the head with the file's length and range, and gives what is sent behind it; None: nothing. What the
@@ -165,7 +240,7 @@ pub fn of_app(
     static_file::write_range(out, decided, about.len);
     out.extend_from_slice(b"\r\n");
     let is_sent = has_body && !request.facts.head_only && len > 0;
-    Ok(is_sent.then(|| Box::new(FileBody::new(file, first, len))))
+    Ok(is_sent.then(|| Box::new(FileBody::new(request.group, file, first, len))))
 }
 
 /// What the conditions of a request come to, which is read again from what the app was sent.

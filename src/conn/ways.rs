@@ -1,5 +1,5 @@
-//! Links that lead out of a public directory: which of them are followed. Looked at once, by the restart thread, when a release is resolved, and
-//! by `rota check`, which names the others.
+//! Links that lead out of a public directory: which of them are followed. Looked at once, by the errand that prepares a
+//! release, with the rights of its user, and by `rota check`, which names the others.
 //!
 //! Capistrano and its like link what outlives a release into it: `public/uploads` is a link to `/srv/blog/shared/uploads`. Such a link is safe
 //! where it was there before a process of the release ran and stays in what is the app's own. One that the app makes later, of an archive that
@@ -9,15 +9,15 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::folders::{Folder, Links, Reader, Way};
+use super::folders::{Folder, Links, Way};
+use crate::credentials;
 use crate::http::static_file::{is_hidden, withheld};
 
 /// What is the app's own: the directory above `releases/` where its releases stand there and its root is a link beside them, else the release.
@@ -97,22 +97,22 @@ impl fmt::Display for Refused {
 }
 
 /// Opens the public directory of a release, itself perhaps a link that may be followed, and looks at what is in it.
-pub fn open(tree: &Tree, release: &Path, public: &Path, reader: Option<&Arc<Reader>>) -> io::Result<(Folder, Contents)> {
-    let folder = match Folder::new(Some(release), public, Links::Beneath, reader.cloned()) {
+pub fn open(tree: &Tree, release: &Path, public: &Path) -> io::Result<(Folder, Contents)> {
+    let folder = match Folder::new(Some(release), public, Links::Beneath) {
         Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) && !public.is_absolute() => {
-            let landed = tree.follow(&tree.release, public, reader.map(Arc::as_ref)).and_then(|landed| tree.judge(landed, None, false));
+            let landed = tree.follow(&tree.release, public).and_then(|landed| tree.judge(landed, None, false));
             let landed = landed.map_err(|why| io::Error::other(format!("it leads out of its release, {why}")))?;
             let path = tree.paths[0].join(&landed.path);
-            landed.into_way(Vec::new(), path, reader.cloned()).folder
+            landed.into_way(Vec::new(), path).folder
         }
         opened => opened?,
     };
-    let contents = contents(tree, &folder, reader);
+    let contents = contents(tree, &folder);
     Ok((folder, contents))
 }
 
 /// The links are those that the kernel does not follow, because they lead out of the directory or say where they lead from `/` on.
-fn contents(tree: &Tree, public: &Folder, reader: Option<&Arc<Reader>>) -> Contents {
+fn contents(tree: &Tree, public: &Folder) -> Contents {
     let real = &public.paths[1];
     let (found, withheld) = scan(real);
     let Ok(below) = real.strip_prefix(&tree.paths[0]) else { return Contents { links: Vec::new(), withheld } };
@@ -121,10 +121,10 @@ fn contents(tree: &Tree, public: &Folder, reader: Option<&Arc<Reader>>) -> Conte
         let is_deep = name.components().nth(1).is_some();
         let at = below.join(name.parent().unwrap_or(Path::new("")));
         let own_name = Path::new(name.file_name().unwrap_or_default());
-        let landed = tree.follow(&at, own_name, reader.map(Arc::as_ref)).and_then(|landed| tree.judge(landed, Some(below), is_deep));
+        let landed = tree.follow(&at, own_name).and_then(|landed| tree.judge(landed, Some(below), is_deep));
         let way = landed.map(|landed| {
             let path = tree.paths[0].join(&landed.path);
-            landed.into_way(name.as_os_str().as_bytes().to_vec(), path, reader.cloned())
+            landed.into_way(name.as_os_str().as_bytes().to_vec(), path)
         });
         Link { target: fs::read_link(real.join(&name)).unwrap_or_default(), name, way }
     };
@@ -167,12 +167,12 @@ struct Landed {
 }
 
 impl Landed {
-    fn into_way(self, name: Vec<u8>, path: PathBuf, reader: Option<Arc<Reader>>) -> Way {
+    fn into_way(self, name: Vec<u8>, path: PathBuf) -> Way {
         match self.within {
-            None => Way { name, folder: Folder::held(self.fd, path, reader), file: None },
+            None => Way { name, folder: Folder::held(self.fd, path), file: None },
             Some(within) => {
                 let file = path.file_name().map(|file| file.as_bytes().to_vec());
-                Way { name, folder: Folder::held(within, path.parent().unwrap_or(&path).to_owned(), reader), file }
+                Way { name, folder: Folder::held(within, path.parent().unwrap_or(&path).to_owned()), file }
             }
         }
     }
@@ -198,7 +198,7 @@ impl Tree {
     }
 
     /// Step by step, so that nothing outside of the tree is even looked at, and each directory that is come to is judged. `at` has no symlinks.
-    fn follow(&self, at: &Path, name: &Path, reader: Option<&Reader>) -> Result<Landed, Refused> {
+    fn follow(&self, at: &Path, name: &Path) -> Result<Landed, Refused> {
         let mut way: Vec<(OsString, OwnedFd)> = Vec::new();
         for part in at {
             let within = way.last().map_or(self.fd.as_fd(), |(_, fd)| fd.as_fd());
@@ -234,11 +234,11 @@ impl Tree {
                     ahead.extend(parts(target.as_os_str().as_bytes()));
                 }
                 FileType::Directory => {
-                    self.is_safe(&path, &stat, reader)?;
+                    self.is_safe(&path, &fd, &stat)?;
                     way.push((part, fd));
                 }
                 FileType::RegularFile if ahead.is_empty() => {
-                    self.is_safe(&path, &stat, reader)?;
+                    self.is_safe(&path, &fd, &stat)?;
                     let within =
                         way.pop().map_or_else(|| self.fd.try_clone(), |(_, fd)| Ok(fd)).map_err(|_| Refused::Broken(Errno::MFILE))?;
                     return Ok(Landed { path, fd, within: Some(within) });
@@ -251,19 +251,23 @@ impl Tree {
         Ok(Landed { path, fd, within: None })
     }
 
-    /// What is come to has to be of somebody who has a say in the app anyway, and the app's to read: nobody gets more out of rota than of the app.
-    fn is_safe(&self, path: &Path, stat: &Stat, reader: Option<&Reader>) -> Result<(), Refused> {
-        let user = reader.map_or_else(|| rustix::process::geteuid().as_raw(), |reader| reader.uid);
+    /// What is come to has to be of somebody who has a say in the app anyway, and the app's to read, as the kernel sees it: nobody gets more out of
+    /// rota than of the app.
+    fn is_safe(&self, path: &Path, fd: &OwnedFd, stat: &Stat) -> Result<(), Refused> {
+        let user = credentials::acts_for().unwrap_or_else(|| rustix::process::geteuid().as_raw());
         let shown = || self.paths[0].join(path);
         if ![0, user, self.owner].contains(&stat.st_uid) {
             return Err(Refused::Owner(shown(), stat.st_uid));
         }
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let may = |reader: &Reader| match is_directory {
-            true => reader.may_search(stat.st_mode, stat.st_uid, stat.st_gid),
-            false => reader.may_read(stat.st_mode, stat.st_uid, stat.st_gid),
+        let opened = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => rustix::fs::openat(fd, ".", DIRECTORY, Mode::empty()),
+            // A regular one, by its descriptor.
+            _ => rustix::fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), READ, Mode::empty()),
         };
-        reader.is_none_or(may).then_some(()).ok_or_else(|| Refused::NotReadable(shown()))
+        match opened {
+            Err(Errno::ACCESS) => Err(Refused::NotReadable(shown())),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a place that a link led to is meant for everybody. `public`: seen from the tree; None: the link is that directory's own name.
@@ -314,6 +318,7 @@ fn parts(path: &[u8]) -> Vec<OsString> {
 
 const ANYTHING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = ANYTHING.union(OFlags::DIRECTORY);
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 /// What is meant to be seen although it begins with a dot (RFC 8615): certificates are proved by it.
 const WELL_KNOWN: &[u8] = b".well-known";
 /// Capistrano's name of what outlives releases.

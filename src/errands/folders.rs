@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::pace::Pace;
 use crate::config::AppConfig;
-use crate::conn::folders::{Folder, Links, Public, Reader};
+use crate::conn::folders::{Folder, Links, Public};
 use crate::conn::ways::{self, Contents, Tree};
 use crate::printable::clean;
 use crate::restart::release::Identity;
@@ -33,13 +33,12 @@ pub fn open(app: &AppConfig, user: Option<&Identity>, roots: &[PathBuf], begun: 
     if config.public.directory().is_none() && config.sendfile_root.is_none() {
         return Opened::default();
     }
-    let reader = user.map(|user| Arc::new(Reader::of(user)));
-    let opening = Opening { app, reader: reader.as_ref(), begun, pace };
+    let opening = Opening { app, begun, pace };
     let open = || {
         let public = roots.iter().map(|root| (root.clone(), opening.public(root).map(Arc::new))).collect();
         let sendfile = config.sendfile_root.as_ref().and_then(|path| {
             pace.begin(format!("opening sendfile_root {}", path.display()));
-            let opened = Folder::new(None, path, Links::Beneath, reader.clone());
+            let opened = Folder::new(None, path, Links::Beneath);
             opened.inspect_err(|error| log::error!("{}: sendfile_root {}: {error}", app.name, path.display())).ok()
         });
         Ok(Opened { public, sendfile: sendfile.map(Arc::new) })
@@ -54,7 +53,6 @@ pub fn open(app: &AppConfig, user: Option<&Identity>, roots: &[PathBuf], begun: 
 /// What is the same for all releases of an app.
 struct Opening<'a> {
     app: &'a AppConfig,
-    reader: Option<&'a Arc<Reader>>,
     begun: Option<&'a Path>,
     pace: &'a Pace,
 }
@@ -66,8 +64,8 @@ impl Opening<'_> {
         let shown = root.join(path);
         self.pace.begin(format!("opening {}", shown.display()));
         let opened = match self.app.files.public_links {
-            true => Folder::new(Some(root), path, Links::Anywhere, self.reader.cloned()).map(|folder| (folder, Contents::default())),
-            false => Tree::of(&self.app.start.root, root).and_then(|tree| ways::open(&tree, root, path, self.reader)),
+            true => Folder::new(Some(root), path, Links::Anywhere).map(|folder| (folder, Contents::default())),
+            false => Tree::of(&self.app.start.root, root).and_then(|tree| ways::open(&tree, root, path)),
         };
         match opened {
             Ok((folder, contents)) => {

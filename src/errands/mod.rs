@@ -3,6 +3,7 @@
 //! that does not come back, of a disk that is gone, is given up: it holds up its own app alone, and no second one of its kind is started for it.
 
 mod empty;
+pub mod files;
 pub mod folders;
 pub mod lookout;
 pub mod pace;

@@ -45,7 +45,7 @@ impl IoThread {
             Next::Wait | Next::Body => self.rest(key),
             Next::Again => self.todo.push_back(key),
             Next::Slot => self.want_slot(key),
-            Next::Look(group) => self.look_there(key, group),
+            Next::File => self.look_elsewhere(key),
             // That is before the first head, and a connection comes here behind one.
             Next::Introduced(_) | Next::Close => {
                 self.clients.try_remove(key);
@@ -65,15 +65,19 @@ impl IoThread {
         }
     }
 
-    /// Sends a connection to a thread that acts for an app; where there is none it goes on here.
-    fn look_there(&mut self, key: usize, group: GroupId) {
-        let host = (group != self.id.group).then(|| self.shared.table.lock().pool.group_mut(group).host(None)).flatten();
-        let Some(process) = host else { return self.todo.push_back(key) };
-        let Some(conn) = self.take_out(key) else { return };
-        let moved = self.shared.table.lock().move_to(conn, process);
-        match moved {
-            Ok(wake) => wake.wake(),
-            Err(conn) => self.take_in(conn),
+    /// Sends a connection to a thread that acts for the app of a file: of one of its processes, or an errand, which the master has started.
+    fn look_elsewhere(&mut self, key: usize) {
+        let Some(mut conn) = self.take_out(key) else { return };
+        let Some(errand) = conn.errand.take() else { return self.take_in(conn) };
+        let mut state = self.shared.table.lock();
+        let moved = match state.pool.group_mut(errand.group).host(None) {
+            Some(process) => state.move_to(conn, process),
+            None => Err(conn),
+        };
+        drop(state);
+        // A master that is gone takes the server with it.
+        if let Ok(wake) = moved.or_else(|conn| self.shared.master.send(ToMaster::Conn(conn))) {
+            wake.wake();
         }
     }
 

@@ -178,7 +178,7 @@ struct IoThread {
 impl IoThread {
     fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
         let app = shared.app(process.id.group).clone();
-        let desk = Desk::new(BUFFER);
+        let desk = Desk::new(BUFFER, Some(process.id.group));
         let printed = Printed::new(shared.clone(), process.id.group, process.name.clone(), process.unit.leader);
         let pipes = Pipes::new(printed, process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;

@@ -28,6 +28,7 @@ use crate::conn::answering;
 use crate::conn::desk::Desk;
 use crate::conn::intake::{self, Next};
 use crate::conn::room::Books;
+use crate::conn::static_files::Looked;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::credentials::Credentials;
@@ -139,7 +140,7 @@ impl Master {
             control,
             porter: to_porter,
             conns: Slab::new(),
-            desk: Desk::new(BUFFER),
+            desk: Desk::new(BUFFER, None),
             todo: VecDeque::new(),
             wakes: Vec::new(),
             stopping: None,
@@ -370,7 +371,7 @@ impl Master {
             Next::Again => self.todo.push_back(key),
             Next::Body => self.host(key),
             Next::Slot => self.dispatch(key),
-            Next::Look(group) => self.look_there(key, group),
+            Next::File => self.look_elsewhere(key),
             Next::Introduced(header) => self.introduced(key, header),
             Next::Close => {
                 self.conns.try_remove(key);
@@ -462,6 +463,38 @@ impl Master {
         }
     }
 
+    /// An app's file is opened and read with the rights of its user, by a thread that may wait for a disk: of one of its processes, else of an
+    /// errand.
+    fn look_elsewhere(&mut self, key: usize) {
+        let Some(mut conn) = self.take_out(key) else { return };
+        let Some(errand) = conn.errand.take() else {
+            self.put_back(conn);
+            return;
+        };
+        let group = errand.group;
+        let mut state = self.shared.table.lock();
+        let moved = match state.pool.group_mut(group).host(None) {
+            Some(process) => state.move_to(conn, process),
+            None => Err(conn),
+        };
+        let mut conn = match moved {
+            Ok(wake) => return self.wakes.push(wake),
+            Err(conn) => conn,
+        };
+        let errands = state.file_errands.entry(group).or_default();
+        if errands.waiting.len() >= FILES_WAITING && conn.file.is_none() {
+            drop(state);
+            // What has no place there is the app's.
+            conn.looked = Some(Looked::Nothing);
+            self.put_back(conn);
+            return;
+        }
+        conn.errand = Some(errand);
+        errands.waiting.push(conn);
+        drop(state);
+        self.shared.table.notify();
+    }
+
     /// A client that was sent a file goes to a process's thread of that app, which its next requests are for; with none there it stays.
     fn move_on(&mut self, key: usize) -> bool {
         let Some(group) = self.conns.get_mut(key).and_then(|held| held.conn.answered_for.take()) else { return false };
@@ -473,18 +506,6 @@ impl Master {
             Err(conn) => drop(self.put_back(conn)),
         }
         true
-    }
-
-    /// A request for a file that the app's user may read, and we may not; with no thread of the app it goes on here.
-    fn look_there(&mut self, key: usize, group: GroupId) {
-        let host = self.shared.table.lock().pool.group_mut(group).host(None);
-        let Some(process) = host else { return self.todo.push_back(key) };
-        let Some(conn) = self.take_out(key) else { return };
-        let moved = self.shared.table.lock().move_to(conn, process);
-        match moved {
-            Ok(wake) => self.wakes.push(wake),
-            Err(conn) => drop(self.put_back(conn)),
-        }
     }
 
     /// Takes in a connection that was elsewhere; it gets a turn, in which it looks what there is to read.
@@ -565,6 +586,8 @@ fn control_group(name: &str) -> Result<rustix::fs::Gid, String> {
 
 /// The deepest frames are the parsers' and the logger's.
 const STACK: usize = 1024 * 1024;
+/// Requests for files of an app without processes that wait for a look at the disk.
+const FILES_WAITING: usize = 100;
 /// One read of a socket (bytes).
 const BUFFER: usize = 64 * 1024;
 const THREAD: &str = "rota-master";

@@ -31,7 +31,7 @@ use crossbeam_channel::Sender;
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::dispatch;
-use crate::errands::{Answer, lookout, sweep};
+use crate::errands::{Answer, files, lookout, sweep};
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
@@ -133,6 +133,8 @@ enum Work {
     /// It need not stand aside any more.
     StepUp(ProcessId),
     Answer(Answer),
+    /// Somebody waits for a file of an app without processes.
+    Files(GroupId),
     /// Its preparation takes longer than it may.
     GiveUp(GroupId),
     /// Its record is not on the disk in time.
@@ -172,6 +174,7 @@ impl Restart {
                 Work::Reap => self.reap(),
                 Work::StepUp(id) => self.step_up(id),
                 Work::Answer(answer) => self.hear(answer),
+                Work::Files(group) => files::start(&self.shared, group),
                 Work::GiveUp(group) => self.give_up(group),
                 Work::Unsaved(group) => self.stop_waiting(group, saving::SAVED_IN),
                 Work::Look(lingering) => self.look(&lingering),
@@ -213,6 +216,10 @@ impl Restart {
             }
             if let Some(answer) = state.answers.pop_front() {
                 return Work::Answer(answer);
+            }
+            if let Some((group, errands)) = state.file_errands.iter_mut().find(|(_, errands)| !errands.has_thread) {
+                errands.has_thread = true;
+                return Work::Files(*group);
             }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);

@@ -374,3 +374,82 @@ fn a_procfile_that_leads_to_a_terminal_gives_the_server_none() {
     assert_eq!(tty, "0", "rota has a terminal: {stat}");
     two.ends();
 }
+
+/// A file of another user's home, which everybody could read that got there.
+const PRIVATE: &str = "private invoice";
+
+#[test]
+fn what_the_app_s_user_cannot_reach_is_never_sent() {
+    for links in ["true", "false"] {
+        let keys = format!("public = \"public\"\npublic_links = {links}\nsendfile_root = \"AT/evil/files\"\n");
+        let Some(two) = Two::prepare(&keys) else { return };
+        for name in ["home/public", "evil/files", "evil/1/public/locked"] {
+            fs::create_dir_all(two.path(name)).unwrap();
+        }
+        for name in ["home/invoice.pdf", "home/public/invoice.pdf", "evil/1/public/locked/invoice.pdf"] {
+            fs::write(two.path(name), PRIVATE).unwrap();
+        }
+        for name in ["evil/1/public/own.txt", "evil/files/own.txt"] {
+            fs::write(two.path(name), "own").unwrap();
+        }
+        symlink("../../../home", two.path("evil/1/public/link")).unwrap();
+        symlink(two.path("home"), two.path("evil/1/public/absolute")).unwrap();
+        two.own("evil");
+        for (name, user) in [("home", 65534), ("evil/1/public/locked", 0)] {
+            chown(two.path(name), Some(user), Some(user)).unwrap();
+            fs::set_permissions(two.path(name), fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let two = two.serve();
+        let at = two.path("evil").display().to_string();
+        let none_is_sent = |when: &str| {
+            for target in ["/invoice.pdf", "/link/invoice.pdf", "/absolute/invoice.pdf", "/locked/invoice.pdf"] {
+                for _ in 0..3 {
+                    assert_eq!(two.get("evil", target).1, "up", "{when}: {target} with public_links = {links}");
+                }
+            }
+            let sent = two.get("evil", &format!("/send/{at}/files/invoice.pdf"));
+            assert!(sent.0 == 502 && !sent.1.contains(PRIVATE), "{when}: {sent:?}");
+        };
+        assert_eq!((two.get("evil", "/own.txt").1, two.get("evil", &format!("/send/{at}/files/own.txt")).1), ("own".into(), "own".into()));
+        none_is_sent("at first");
+        two.as_evil("rename('files', 'mine') or die $!; symlink('../home', 'files') or die $!;");
+        two.site.rota(&["restart", "evil"]).expect(0);
+        none_is_sent("behind a swapped sendfile_root");
+        two.as_evil("symlink('../home', 'next') or die $!; rename('next', 'current') or die $!;");
+        two.site.rota(&["restart", "evil"]).expect(4);
+        none_is_sent("behind a switched current");
+        assert_eq!(two.get("evil", "/own.txt").1, "own");
+        two.ends();
+    }
+}
+
+#[test]
+fn files_of_an_app_without_a_process_are_sent_and_a_disk_that_is_gone_holds_up_nobody_else() {
+    let Some(two) = Two::prepare("public = \"public\"\nprocesses = { min = 0, max = 1 }\n") else { return };
+    fs::create_dir_all(two.path("evil/1/public/dead")).unwrap();
+    let large = crate::bytes::pattern(0, 3 << 20);
+    fs::write(two.path("evil/1/public/large.bin"), &large).unwrap();
+    fs::write(two.path("evil/1/public/own.txt"), "own").unwrap();
+    fs::write(two.path("evil/1/public/secret.txt"), PRIVATE).unwrap();
+    two.own("evil");
+    chown(two.path("evil/1/public/secret.txt"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(two.path("evil/1/public/secret.txt"), fs::Permissions::from_mode(0o600)).unwrap();
+    let two = two.launch();
+    wait::until("the good app answers", secs(60), || two.answers("good"));
+    wait::until("the evil app's release is known", secs(60), || two.site.log().contains("evil g1: from "));
+    wait::until("its files are sent", secs(20), || two.get("evil", "/own.txt").1 == "own");
+    let request = "GET /large.bin HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n";
+    let reply = Wire::connect(two.site.addr).and_then(|mut wire| wire.ask(request)).unwrap();
+    assert!(reply.status == 200 && reply.body == large, "{} bytes", reply.body.len());
+    assert_eq!(two.pid("evil"), None, "no process was started for that");
+    if let Some(_dead) = Dead::mount(&two.path("evil/1/public/dead")) {
+        let mut waits = Wire::connect(two.site.addr).unwrap();
+        waits.send(b"GET /dead/file.txt HTTP/1.1\r\nHost: evil\r\n\r\n").unwrap();
+        for _ in 0..20 {
+            assert!(two.answers("good"));
+        }
+        two.good_is_repaired();
+    }
+    assert_eq!(two.get("evil", "/secret.txt").1, "up", "the app is started for it, and answers itself");
+    two.ends();
+}

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::Problem;
 use crate::cli::table::harmless;
 use crate::config::{AppConfig, PublicFiles, Severity};
-use crate::conn::folders::Reader;
 use crate::conn::ways::{self, Tree};
 use crate::restart::release;
+use crate::safe_open;
 
 /// A directory that rota would send files from if it were told to. Nothing is wrong without.
 pub fn public_line(app: &AppConfig) -> Option<String> {
@@ -28,11 +27,11 @@ pub fn public_line(app: &AppConfig) -> Option<String> {
 pub fn public_problems(app: &AppConfig) -> Vec<Problem> {
     let Some(public) = app.files.public.directory().filter(|_| !app.files.public_links) else { return Vec::new() };
     let Ok(root) = fs::canonicalize(&app.start.root) else { return Vec::new() };
-    let reader = release::user(&app.start).ok().flatten().map(|user| Arc::new(Reader::of(&user)));
-    let Ok(tree) = Tree::of(&app.start.root, &root) else { return Vec::new() };
+    let user = release::user(&app.start).ok().flatten();
     let warning = |text: String| (Severity::Warning, harmless(&text));
     let shown = app.start.root.join(public);
-    let contents = match ways::open(&tree, &root, public, reader.as_ref()) {
+    let open = || Tree::of(&app.start.root, &root).and_then(|tree| ways::open(&tree, &root, public));
+    let contents = match safe_open::as_app(user.as_ref(), open) {
         Ok((_, contents)) => contents,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use super::*;
+use crate::credentials::Credentials;
 
 /// `current -> releases/2` beside `shared`, and releases 1 and 2.
 fn capistrano() -> tempfile::TempDir {
@@ -37,12 +38,11 @@ fn link(dir: &tempfile::TempDir, target: &str, name: &str) {
     symlink(target.replace("DIR", dir.path().to_str().unwrap()), dir.path().join("releases/2/public").join(name)).unwrap();
 }
 
-/// Of release 2, asked by an app's user where root asks.
-fn opened(dir: &tempfile::TempDir, reader: Option<Reader>) -> (Folder, Vec<String>) {
+/// Of release 2, by a thread that acts for this user.
+fn opened(dir: &tempfile::TempDir, user: Option<u32>) -> (Folder, Vec<String>) {
     let release = dir.path().join("releases/2");
-    let tree = Tree::of(&dir.path().join("current"), &release).unwrap();
-    let reader = reader.map(Arc::new);
-    let (folder, contents) = open(&tree, &release, Path::new("public"), reader.as_ref()).unwrap();
+    let opens = || Tree::of(&dir.path().join("current"), &release).and_then(|tree| open(&tree, &release, Path::new("public")));
+    let (folder, contents) = user.map_or_else(opens, |uid| Credentials::of_owner(uid, uid).on_a_thread(opens)).unwrap();
     let mut said: Vec<String> = contents
         .links
         .into_iter()
@@ -122,10 +122,11 @@ fn what_another_user_owns_or_the_app_may_not_read_is_not_come_to() {
         fs::create_dir(dir.path().join("shared").join(name)).unwrap();
         link(&dir, &format!("../../../shared/{name}"), name);
     }
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     chown(dir.path().join("shared/theirs"), Some(12), None).unwrap();
     chown(dir.path().join("shared/app-s"), Some(11), None).unwrap();
     fs::set_permissions(dir.path().join("shared/closed"), fs::Permissions::from_mode(0o700)).unwrap();
-    let (_, said) = opened(&dir, Some(Reader { uid: 11, groups: vec![11] }));
+    let (_, said) = opened(&dir, Some(11));
     let expected = [
         "app-s: followed",
         "closed: and the app's user may not read DIR/shared/closed",
@@ -143,7 +144,7 @@ fn without_a_link_beside_its_releases_the_tree_is_the_release() {
     for configured in [release.clone(), dir.path().join("other")] {
         let tree = Tree::of(&configured, &release).unwrap();
         assert_eq!(tree.paths[0], release);
-        let (_, contents) = open(&tree, &release, Path::new("public"), None).unwrap();
+        let (_, contents) = open(&tree, &release, Path::new("public")).unwrap();
         let ways: Vec<Way> = contents.links.into_iter().filter_map(|link| link.way.ok()).collect();
         assert_eq!(ways.iter().map(|way| way.name.as_slice()).collect::<Vec<_>>(), [b"storage"], "{configured:?}");
     }
@@ -162,7 +163,7 @@ fn a_public_directory_may_itself_be_a_link_to_what_outlives_the_release() {
         let public = release.join("public");
         if public.is_symlink() { fs::remove_file(&public) } else { fs::remove_dir(&public) }.unwrap();
         symlink(target, public).unwrap();
-        let opened = open(&tree, &release, Path::new("public"), None);
+        let opened = open(&tree, &release, Path::new("public"));
         assert_eq!(opened.is_ok_and(|(folder, _)| folder.open(b"photo.jpg").is_some()), is_served, "{target}");
     }
 }

@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
     }
     let expected = Expected::of(client);
     SERVER.with_borrow_mut(|server| {
-        let mut desk = Desk::new(READS[usize::from(*pace) % READS.len()]);
+        let mut desk = Desk::new(READS[usize::from(*pace) % READS.len()], None);
         let (taken, output) = server.serve(client, WRITES[usize::from(*pace) / 16 % WRITES.len()], &mut desk);
         expected.is_what_came_through(&taken, &output);
     });
@@ -168,7 +168,7 @@ impl Server {
                     open.send(answer.as_bytes(), &[], Some(&self.shared.spool)).expect("an open socket");
                     answering::request_done(open, turn.spare, keep, turn.now);
                 }
-                Next::Again | Next::Look(_) => {}
+                Next::Again | Next::File => {}
                 Next::Introduced(_) => panic!("no listener of proxies: {open:?}"),
                 Next::Wait | Next::Body if is_shut => panic!("it waits on a client that has ended: {open:?}"),
                 Next::Wait | Next::Body if bytes.is_empty() => {
