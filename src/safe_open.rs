@@ -14,6 +14,14 @@ use rustix::io::Errno;
 use crate::credentials::Credentials;
 use crate::restart::release::Identity;
 
+/// Who may decide what is read, besides root and the user that rota runs as.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust<'a> {
+    pub users: &'a [u32],
+    /// These may not.
+    pub groups: &'a [u32],
+}
+
 /// Opens a log to write behind what is in it; it is made if need be, for its owner to write and its group to read. Neither this nor a write to it
 /// waits: a FIFO that nobody reads is opened all the same, and is full one day. `groups`: of the apps' users.
 pub fn open_log(path: &Path, groups: &[u32]) -> io::Result<File> {
@@ -35,7 +43,7 @@ pub fn open(path: &Path, flags: OFlags, groups: &[u32]) -> io::Result<File> {
         let (above, name) = trusted_directory(path, groups)?;
         let opened = rustix::fs::openat(&above, name, flags, mode);
         if let Ok(file) = &opened {
-            is_ours(&rustix::fs::fstat(file)?, path)?;
+            is_trusted(&rustix::fs::fstat(file)?, path, &[])?;
         }
         opened
     } else {
@@ -59,15 +67,20 @@ pub fn check_way(path: &Path, groups: &[u32]) -> io::Result<()> {
 /// Whether nobody but root, or the user that rota runs as, decides what is read from this file: neither by writing to it, nor by putting another
 /// in its place or in that of a link that leads there. One that is not there has no writers. `groups`: as in [`open`].
 pub fn check_writers(path: &Path, groups: &[u32]) -> io::Result<()> {
+    check_writers_but(path, Trust { users: &[], groups })
+}
+
+/// As [`check_writers`], where others are trusted, too.
+pub fn check_writers_but(path: &Path, trust: Trust<'_>) -> io::Result<()> {
     let mut path = std::path::absolute(path)?;
     for _ in 0..LINKS {
-        let found = match way(&path, groups).and_then(|(above, name, _)| Ok(rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?)) {
+        let found = match way(&path, trust).and_then(|(above, name, _)| Ok(rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found?,
         };
-        is_ours(&found, &path)?;
+        is_trusted(&found, &path, trust.users)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
-            return who_else_writes(&found, groups).map_or(Ok(()), |who| Err(refused(format!("{who} may write to {}", path.display()))));
+            return others_may_write(&found, &path, trust.groups);
         }
         path = path.parent().unwrap_or(Path::new("/")).join(std::fs::read_link(&path)?);
     }
@@ -76,7 +89,7 @@ pub fn check_writers(path: &Path, groups: &[u32]) -> io::Result<()> {
 
 /// The directory of a file, opened, and the file's name in it. A symlink is followed where nobody else can have made it.
 fn trusted_directory<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr)> {
-    let (opened, name, others) = way(path, groups)?;
+    let (opened, name, others) = way(path, Trust { users: &[], groups })?;
     let directory = || path.parent().unwrap_or(Path::new("/")).display();
     match others {
         Some(who) => Err(refused(format!("{who} may put a file into {}", directory()))),
@@ -85,7 +98,7 @@ fn trusted_directory<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd,
 }
 
 /// As [`trusted_directory`], and who else may make new files in it: in one that is sticky.
-fn way<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr, Option<String>)> {
+fn way<'p>(path: &'p Path, trust: Trust<'_>) -> io::Result<(OwnedFd, &'p OsStr, Option<String>)> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it ends in no name of a file"))?;
     let parts = |path: &Path| -> Vec<PathBuf> { path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect() };
     let mut ahead = parts(path.parent().unwrap_or(Path::new("/")));
@@ -100,7 +113,7 @@ fn way<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr, Op
             }
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let link = so_far.join(&part);
-                is_ours(&rustix::fs::statat(&opened, &part, AtFlags::SYMLINK_NOFOLLOW)?, &link)?;
+                is_trusted(&rustix::fs::statat(&opened, &part, AtFlags::SYMLINK_NOFOLLOW)?, &link, trust.users)?;
                 let target = rustix::fs::readlinkat(&opened, &part, Vec::new());
                 let target =
                     target.map_err(|_| io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no directory", link.display())))?;
@@ -114,12 +127,11 @@ fn way<'p>(path: &'p Path, groups: &[u32]) -> io::Result<(OwnedFd, &'p OsStr, Op
             Err(error) => return Err(error.into()),
         }
         let found = rustix::fs::fstat(&opened)?;
-        is_ours(&found, &so_far)?;
-        others = who_else_writes(&found, groups);
+        is_trusted(&found, &so_far, trust.users)?;
+        others = who_else_writes(&found, trust.groups);
         // In a sticky directory, as /tmp, nobody can take away what is there, and anybody can be first.
-        let is_sticky = Mode::from_raw_mode(found.st_mode).contains(Mode::SVTX);
-        if let Some(who) = others.as_ref().filter(|_| !is_sticky) {
-            return Err(refused(format!("{who} may write to {}", so_far.display())));
+        if !Mode::from_raw_mode(found.st_mode).contains(Mode::SVTX) {
+            others_may_write(&found, &so_far, trust.groups)?;
         }
     }
     Ok((opened, name, others))
@@ -133,13 +145,23 @@ fn who_else_writes(found: &Stat, groups: &[u32]) -> Option<String> {
     (mode.contains(Mode::WGRP) && groups.contains(&found.st_gid)).then(|| format!("gid {}, a group of an app's user,", found.st_gid))
 }
 
-/// Whoever owns a thing can put another in its place, or change what it leads to.
-fn is_ours(found: &Stat, path: &Path) -> io::Result<()> {
+/// An error that names them, what they may write to and its mode.
+pub fn others_may_write(found: &Stat, path: &Path, groups: &[u32]) -> io::Result<()> {
+    who_else_writes(found, groups)
+        .map_or(Ok(()), |who| Err(refused(format!("{who} may write to {} (mode {:04o})", path.display(), found.st_mode & 0o7777))))
+}
+
+/// Whoever owns a thing can put another in its place, or change what it leads to. `users`: who may, besides root and the user that rota runs as.
+fn is_trusted(found: &Stat, path: &Path, users: &[u32]) -> io::Result<()> {
     let us = rustix::process::geteuid();
     // In a user namespace of its own a program sees root as this one (user_namespaces(7)).
     let is_root_s = found.st_uid == 0 || !us.is_root() && found.st_uid == OVERFLOW;
-    if is_root_s || found.st_uid == us.as_raw() {
+    if is_root_s || found.st_uid == us.as_raw() || users.contains(&found.st_uid) {
         return Ok(());
+    }
+    if !users.is_empty() {
+        let (path, mode) = (path.display(), found.st_mode & 0o7777);
+        return Err(refused(format!("{path} (mode {mode:04o}) belongs to uid {}, who is neither root nor the app's user", found.st_uid)));
     }
     let rota = if us.is_root() { "rota, which runs as root," } else { "rota" };
     Err(refused(format!("{} belongs to uid {}: {rota} would write or read there what that user chooses", path.display(), found.st_uid)))

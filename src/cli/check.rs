@@ -95,16 +95,16 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
 /// What an app names, but for its user.
 pub fn apps_findings(apps: &[AppConfig]) -> Vec<Finding> {
     let groups = release::groups(apps.iter().map(|app| &app.start));
-    apps.iter().flat_map(|app| app_findings(app, &groups)).collect()
+    apps.iter().flat_map(|app| app_findings(app, apps, &groups)).collect()
 }
 
-fn app_findings(app: &AppConfig, groups: &[u32]) -> Vec<Finding> {
+fn app_findings(app: &AppConfig, apps: &[AppConfig], groups: &[u32]) -> Vec<Finding> {
     let mut problems: Vec<Problem> = match directory_problem("root", &app.start.root) {
         Some(problem) => vec![problem],
         // Without its directory nothing can be said about a command in it.
         None => command_problems(app),
     };
-    problems.extend(starts::env_file_problem(app));
+    problems.extend(starts::env_file_problem(app, apps));
     problems.extend(world::unwritable(app));
     problems.extend(world::host_problem(app));
     problems.extend(world::cpu_problem(app));

@@ -39,7 +39,7 @@ pub fn start(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
     super::thread(format!("{}: prepare", shared.app(job.group).name), move || {
         let (group, generation) = (job.group, job.ask.generation);
         let app = shared.app(group).clone();
-        let prepared = super::caught(|| prepare(&app, &job)).unwrap_or_else(|panic| {
+        let prepared = super::caught(|| prepare(&shared, &app, &job)).unwrap_or_else(|panic| {
             let kind = FailureKind::Release(format!("its preparation panicked: {panic}"));
             Err(Failure { kind, output: Vec::new() })
         });
@@ -47,16 +47,24 @@ pub fn start(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
     })
 }
 
-fn prepare(app: &AppConfig, job: &Job) -> Result<Prepared, Failure> {
+fn prepare(shared: &Shared, app: &AppConfig, job: &Job) -> Result<Prepared, Failure> {
     let first = job.ask.trigger == Trigger::Boot;
     let choose = |named: &std::path::Path| job.record.directory(&job.ask.aim, first, named, |release| release.is_dir());
-    let release = release::resolve(&app.start, &job.pace, choose)?;
+    let others = if app.start.env_files.is_empty() { Vec::new() } else { others(shared, app, job) };
+    let release = release::resolve(&app.start, &job.pace, &others, choose)?;
     let mut roots = job.lending.clone();
     if !roots.contains(&release.root) {
         roots.push(release.root.clone());
     }
     let opened = folders::open(app, release.user.as_ref(), &roots, Some(&release.root), &job.pace);
     Ok(Prepared { release, opened })
+}
+
+/// Groups whose members must not write to its variables.
+fn others(shared: &Shared, app: &AppConfig, job: &Job) -> Vec<u32> {
+    job.pace.begin("looking up the users of all apps".to_owned());
+    let user = release::user(&app.start).ok().flatten();
+    release::groups_of_others(shared.apps.iter().map(|app| &app.start), user.as_ref())
 }
 
 /// Opens the public directories of releases that lend files now and did not before.

@@ -2,8 +2,8 @@
 //!
 //! With the rights of the app's user: what the user could put into its own files' place, a symlink to another's secrets, it could then read
 //! itself. A file that the user may not read, as secrets are kept best, is read as root where the configuration says so by a way that nobody but
-//! root can have laid, as it is written there (the module `safe_open`): a `current` of the app's leads root nowhere. Errors name the file and the
-//! line and never what stands there.
+//! root can have laid, as it is written there (the module `safe_open`): a `current` of the app's leads root nowhere. What others may write is read
+//! for nobody: whoever sets a program's variables decides what it does. Errors name the file and the line and never what stands there.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use super::release::Identity;
 use crate::app_tree::open_regular;
 use crate::config::{Bind, env_file, sets_itself};
 use crate::errands::pace::Pace;
-use crate::safe_open;
+use crate::safe_open::{self, Trust};
 
 /// From where relative paths are seen.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub struct From<'a> {
     pub named: Option<&'a Path>,
     /// Of the release.
     pub root: &'a Path,
+    /// Groups of the users of other apps ([`super::release::groups_of_others`]).
+    pub others: &'a [u32],
 }
 
 /// Names and values of all files, in their order. `user`: whom the app runs as, where that is not rota's own user.
@@ -54,14 +56,32 @@ pub fn read(
 
 fn contents(path: &Path, configured: &Path, from: From<'_>, user: Option<&Identity>) -> io::Result<Vec<u8>> {
     // Read where it is opened: a disk that may be slow is the app's.
-    let read = safe_open::as_app(user, || bytes(&open_regular(path)?));
+    let read = safe_open::as_app(user, || {
+        let file = open_regular(path)?;
+        check_writers(path, from, user)?;
+        bytes(&file)
+    });
     match (read, user.filter(|user| user.uid != 0 && rustix::process::geteuid().is_root())) {
         (Err(error), Some(user)) if error.kind() == io::ErrorKind::PermissionDenied => {
             let why = |error: io::Error| io::Error::new(error.kind(), format!("user {} may not read it; {error}", user.name));
-            bytes(&as_root(path, configured, from, &user.groups()).map_err(why)?).map_err(why)
+            let file = as_root(path, configured, from, &user.groups()).map_err(why)?;
+            safe_open::others_may_write(&rustix::fs::fstat(&file)?, path, from.others)?;
+            bytes(&file).map_err(why)
         }
         (read, _) => read,
     }
+}
+
+/// The app's user may write it, and whoever has the release: its code is theirs, too.
+fn check_writers(path: &Path, from: From<'_>, user: Option<&Identity>) -> io::Result<()> {
+    let user = user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+    let owner = std::fs::metadata(from.root).map_or(user, |root| std::os::unix::fs::MetadataExt::uid(&root));
+    safe_open::check_writers_but(path, Trust { users: &[user, owner], groups: from.others }).map_err(|error| match error.raw_os_error() {
+        // The kernel refuses the way: root may know another.
+        Some(_) => error,
+        // No root makes good what others may write.
+        None => io::Error::other(error.to_string()),
+    })
 }
 
 /// `path` is absolute, `configured` as it was written.
@@ -109,7 +129,7 @@ mod tests {
     }
 
     fn from(root: &Path) -> From<'_> {
-        From { configured: root, named: Some(root), root }
+        From { configured: root, named: Some(root), root, others: &[] }
     }
 
     #[test]
@@ -164,6 +184,49 @@ mod tests {
             assert!(refused.contains("user nobody may not read it; ") && refused.contains("/theirs belongs to uid "), "{refused}");
         }
     }
+
+    #[test]
+    fn what_others_may_write_sets_nothing_and_is_named_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mode = |name: &str, mode: u32| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        fs::create_dir_all(at("apps/release")).unwrap();
+        fs::write(at("apps/release/.env"), "A=1\n").unwrap();
+        symlink("release", at("apps/current")).unwrap();
+        let gid = std::os::unix::fs::MetadataExt::gid(&fs::metadata(at("apps/release/.env")).unwrap());
+        let read = |path: &str, others: &[u32]| {
+            let root = at("apps/release");
+            let from = From { configured: &root, named: Some(&root), root: &root, others };
+            read(&[path.into()], from, Some(Bind::Unix), None, &pace()).map_err(|why| why.replace(dir.path().to_str().unwrap(), "AT"))
+        };
+        let absolute = at("apps/current/.env").display().to_string();
+        assert_eq!([read(".env", &[gid]), read(&absolute, &[])].map(|read| read.is_ok()), [true, true]);
+        for (name, bits, why) in [
+            ("apps/release/.env", 0o666, "anybody may write to AT/apps/release/.env (mode 0666)"),
+            ("apps/release", 0o777, "anybody may write to AT/apps/release (mode 0777)"),
+            ("apps", 0o757, "anybody may write to AT/apps (mode 0757)"),
+        ] {
+            mode(name, bits);
+            for path in [".env", &absolute] {
+                // By the name that it has there.
+                let why = if path == ".env" { why.to_owned() } else { why.replace("release/.env", "current/.env") };
+                assert_eq!(read(path, &[]).unwrap_err().rsplit(": ").next(), Some(why.as_str()), "{path}");
+            }
+            mode(name, bits & 0o755);
+        }
+        mode("apps/release/.env", 0o664);
+        assert!(read(".env", &[]).is_ok(), "of administrators");
+        let why = format!("gid {gid}, a group of an app's user, may write to AT/apps/release/.env (mode 0664)");
+        assert_eq!(read(".env", &[gid]).unwrap_err().rsplit(": ").next(), Some(why.as_str()));
+        if rustix::process::geteuid().is_root() {
+            chown(at("apps/release/.env"), Some(12), None).unwrap();
+            let why = "AT/apps/release/.env (mode 0664) belongs to uid 12, who is neither root nor the app's user";
+            assert_eq!(read(".env", &[]).unwrap_err().rsplit(": ").next(), Some(why));
+            chown(at("apps/release"), Some(12), None).unwrap();
+            assert!(read(".env", &[]).is_ok(), "whose the release is");
+        }
+    }
+
     #[test]
     fn a_root_that_an_app_s_user_switches_leads_root_to_no_other_app_s_secrets() {
         if !rustix::process::geteuid().is_root() {
@@ -187,7 +250,7 @@ mod tests {
         symlink("1", at("ours/current")).unwrap();
         let read = |configured: &str, named: &str, root: &str| {
             let (configured, named, root) = (at(configured), at(named), at(root));
-            let from = From { configured: &configured, named: Some(&named), root: &root };
+            let from = From { configured: &configured, named: Some(&named), root: &root, others: &[] };
             read(&[".env".into()], from, Some(Bind::Unix), Some(&user), &pace())
         };
         for (configured, root, why) in [

@@ -73,8 +73,8 @@ struct Seen {
 }
 
 /// Resolves what the configuration names, as it is now. `choose`: which directory is meant, told what the app's root names. The kernel judges
-/// what the app's user may see of its tree; on a thread that may wait for a disk.
-pub fn resolve(start: &StartConfig, pace: &Pace, choose: impl FnOnce(&Path) -> PathBuf + Send) -> Result<Release, Failure> {
+/// what the app's user may see of its tree; on a thread that may wait for a disk. `others`: [`groups_of_others`].
+pub fn resolve(start: &StartConfig, pace: &Pace, others: &[u32], choose: impl FnOnce(&Path) -> PathBuf + Send) -> Result<Release, Failure> {
     let failed = |text: String| Failure { kind: FailureKind::Release(text), output: Vec::new() };
     pace.begin("looking up its user".to_owned());
     let user = user(start).map_err(|text| Failure { kind: FailureKind::User(text), output: Vec::new() })?;
@@ -88,7 +88,7 @@ pub fn resolve(start: &StartConfig, pace: &Pace, choose: impl FnOnce(&Path) -> P
     // What the configuration says wins; what it leaves open suits what was detected.
     let of_detected = detected.as_ref();
     let bind = start.bind.or(of_detected.map(|found| found.bind)).unwrap_or(Bind::Port);
-    let from = env_file::From { configured: &start.root, named: named.as_deref(), root: &root };
+    let from = env_file::From { configured: &start.root, named: named.as_deref(), root: &root, others };
     let env_of_files = env_file::read(&start.env_files, from, Some(bind), user.as_ref(), pace).map_err(failed)?;
     let next = || Ok(app_tree::is_next(&root, &command, pace));
     Ok(Release {
@@ -151,6 +151,16 @@ pub fn groups<'a>(starts: impl Iterator<Item = &'a StartConfig>) -> Vec<u32> {
     groups
 }
 
+/// Of these apps, the groups of those users that are not this one.
+pub fn groups_of_others<'a>(starts: impl Iterator<Item = &'a StartConfig>, own: Option<&Identity>) -> Vec<u32> {
+    let own = own.map_or_else(|| nix::unistd::geteuid().as_raw(), |own| own.uid);
+    let others = starts.filter_map(|start| user(start).ok().flatten()).filter(|user| user.uid != own);
+    let mut groups: Vec<u32> = others.flat_map(|user| user.groups()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
 /// Of the users that some apps run as and rota does not, as far as they can be looked up.
 pub fn credentials<'a>(starts: impl Iterator<Item = &'a StartConfig>) -> Vec<Credentials> {
     let own = nix::unistd::geteuid().as_raw();
@@ -203,7 +213,7 @@ mod tests {
         fs::create_dir(&one).unwrap();
         fs::create_dir(&two).unwrap();
         std::os::unix::fs::symlink(&one, &current).unwrap();
-        let release = resolve(&start(&current, "command = \"x\""), &pace(), Path::to_owned).unwrap();
+        let release = resolve(&start(&current, "command = \"x\""), &pace(), &[], Path::to_owned).unwrap();
         fs::remove_file(&current).unwrap();
         std::os::unix::fs::symlink(&two, &current).unwrap();
         assert_eq!(release.root, fs::canonicalize(&one).unwrap());
@@ -215,7 +225,7 @@ mod tests {
         fs::write(dir.path().join("Procfile"), "web: bundle exec unicorn -p $PORT\n").unwrap();
         let settings = |more: &str| {
             let Release { command, detected, bind, stop, concurrency, .. } =
-                resolve(&start(dir.path(), more), &pace(), Path::to_owned).unwrap();
+                resolve(&start(dir.path(), more), &pace(), &[], Path::to_owned).unwrap();
             (command.join(" "), detected, bind, stop, concurrency)
         };
         let command = "bundle exec unicorn -p $PORT".to_owned();
@@ -224,7 +234,7 @@ mod tests {
         assert_eq!(settings("stop.signal = \"INT\"\nconcurrency = 7"), (command, why, Bind::Port, StopSignal::Int, 7));
         assert_eq!(settings("command = \"run $SOCKET\""), ("run $SOCKET".to_owned(), None, Bind::Unix, StopSignal::Term, 100));
         fs::remove_file(dir.path().join("Procfile")).unwrap();
-        let failure = resolve(&start(dir.path(), ""), &pace(), Path::to_owned).unwrap_err();
+        let failure = resolve(&start(dir.path(), ""), &pace(), &[], Path::to_owned).unwrap_err();
         assert!(matches!(&failure.kind, FailureKind::NoCommand(text) if text.starts_with("nothing in ")), "{failure:?}");
     }
 
@@ -232,17 +242,17 @@ mod tests {
     fn a_group_without_a_user_is_for_rota_s_own_user() {
         let dir = tempfile::tempdir().unwrap();
         let daemon = start(dir.path(), "command = \"x\"\ngroup = \"daemon\"");
-        let user = resolve(&daemon, &pace(), Path::to_owned).unwrap().user.unwrap();
+        let user = resolve(&daemon, &pace(), &[], Path::to_owned).unwrap().user.unwrap();
         assert_eq!((user.uid, user.gid), (nix::unistd::geteuid().as_raw(), Group::from_name("daemon").unwrap().unwrap().gid.as_raw()));
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let missing = resolve(&start(Path::new("/nowhere/at/all"), ""), &pace(), Path::to_owned).unwrap_err();
+        let missing = resolve(&start(Path::new("/nowhere/at/all"), ""), &pace(), &[], Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::Release(text) if text.starts_with("root /nowhere/at/all: ")), "{missing:?}");
         let dir = tempfile::tempdir().unwrap();
         let nobody = start(dir.path(), "user = \"no-such-user-here\"");
-        let missing = resolve(&nobody, &pace(), Path::to_owned).unwrap_err();
+        let missing = resolve(&nobody, &pace(), &[], Path::to_owned).unwrap_err();
         assert!(matches!(&missing.kind, FailureKind::User(text) if text.contains("no-such-user-here")), "{missing:?}");
     }
 }

@@ -53,6 +53,24 @@ fn a_file_is_read_at_each_restart_and_kept_until_the_next_one() {
 }
 
 #[test]
+fn variables_that_others_may_write_start_nothing() {
+    let site = serve();
+    let set = |name: &str, mode: u32| fs::set_permissions(site.path(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    for (name, mode) in [("shared/app.env", 0o666), ("shared", 0o777), ("releases/1/.env", 0o606), ("releases", 0o757)] {
+        let before = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(site.path(name)).unwrap().permissions());
+        set(name, mode);
+        let why = format!("anybody may write to {} (mode {mode:04o})", site.path(name).display());
+        let checked = site.rota(&["check"]);
+        assert!(checked.status == Some(1) && checked.err.contains(&why), "{}", checked.err);
+        let restarted = site.rota(&["restart", "app"]);
+        assert!(restarted.status == Some(4) && format!("{restarted:?}").contains(&why), "{restarted:?}");
+        set(name, before);
+    }
+    site.rota(&["check"]).expect(0);
+    site.rota(&["restart", "app"]).expect(0);
+}
+
+#[test]
 fn a_file_that_is_wrong_fails_the_restart_with_its_line_and_without_its_text() {
     let site = serve();
     let path = site.path("shared/app.env").display().to_string();

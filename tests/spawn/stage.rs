@@ -61,7 +61,7 @@ impl Stage {
             stop_signal: None,
             attributes: SpawnAttributes::default(),
         };
-        release::resolve(&start, &Pace::of_command(), Path::to_owned).unwrap()
+        release::resolve(&start, &Pace::of_command(), &[], Path::to_owned).unwrap()
     }
 
     pub fn start(&self, release: &Release) -> App {

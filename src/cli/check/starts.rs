@@ -67,12 +67,13 @@ fn findings(config: &Config, problems: impl Fn(&AppConfig) -> Vec<Problem>) -> V
 }
 
 /// The files of variables, as they are now. What is wrong with one is told without anything that is in it.
-pub fn env_file_problem(app: &AppConfig) -> Option<Problem> {
+pub fn env_file_problem(app: &AppConfig, apps: &[AppConfig]) -> Option<Problem> {
     let start = &app.start;
     // A user that there is not is told elsewhere.
     let user = release::user(start).ok()?;
     let root = fs::canonicalize(&start.root).ok()?;
-    let from = env_file::From { configured: &start.root, named: Some(&root), root: &root };
+    let others = release::groups_of_others(apps.iter().map(|app| &app.start), user.as_ref());
+    let from = env_file::From { configured: &start.root, named: Some(&root), root: &root, others: &others };
     let problem = env_file::read(&start.env_files, from, start.bind, user.as_ref(), &Pace::of_command()).err()?;
     let is_other = user.is_some_and(|user| user.uid != Uid::effective().as_raw());
     let may_be_ours = is_other && !Uid::effective().is_root();
