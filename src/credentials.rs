@@ -15,6 +15,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use crate::restart::release::Identity;
+use crate::seccomp;
 
 /// A user, with all groups, looked up once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,14 +74,18 @@ impl Credentials {
     pub fn on_a_thread<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name(format!("as {}", self.name));
-            let thread = thread.spawn_scoped(scope, || self.assume().and_then(|()| work()))?;
+            let thread = thread.spawn_scoped(scope, || {
+                self.assume()?;
+                seccomp::restrict();
+                work()
+            })?;
             thread.join().unwrap_or_else(|panic| Err(io::Error::other(crate::logging::panic_text(&*panic))))
         })
     }
 
     /// Makes the calling thread act for this user from now on: files as the user, no capabilities, none to be had by executing anything. There
-    /// is no way to another user from there. For an app that runs as root, and in a rota that may not choose users, it does nothing. After an
-    /// error the thread is something in between, and must end.
+    /// is no way to another user from there. For an app that runs as root it does nothing; in a rota that may not choose users the thread is who it
+    /// is, without capabilities. After an error the thread is something in between, and must end.
     pub fn assume(&self) -> io::Result<()> {
         self.assume_on(account())
     }
@@ -90,7 +95,8 @@ impl Credentials {
         match ACTS_FOR.get() {
             Some(known) if known == self.uid => return Ok(()),
             Some(known) => return Err(refused(format!("user {}: this thread acts for uid {known} already", self.name))),
-            None if self.uid == 0 || !may_choose()? => return Ok(()),
+            None if !may_choose()? => return give_up_what_was_lent(),
+            None if self.uid == 0 => return Ok(()),
             None => {}
         }
         thread::set_no_new_privs(true)?;
@@ -135,25 +141,65 @@ pub fn find_own(users: &[u32]) -> Result<(), String> {
     }
 }
 
-/// For threads that have files of root's and need nothing else of it: root's number stays, and no capability. Where a thread has none anyway it
-/// does nothing.
-pub fn keep_the_number_alone() -> io::Result<()> {
-    match may_choose()? {
-        true => {
-            thread::set_no_new_privs(true)?;
-            set_capabilities(CapabilitySet::empty())
+/// What a thread with root's number does with root's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// It has files of root's, and needs nothing else: logs, records.
+    None,
+    /// To open what is listened on and turn away who comes too late, and to make and take away files, wherever they are: the main thread.
+    Porter,
+    /// To read what /proc says of processes of others: the one that counts memory.
+    Sampler,
+    /// To become an app's user for its files, and to read what only root may: errands, before they act for an app.
+    Errand,
+    /// To start processes as their users, signal them, and give them what is theirs: the restart thread.
+    Restart,
+}
+
+impl Rights {
+    /// Gives up all others, for the calling thread and those that it starts, for ever. What the thread did not have it does not get; in a rota
+    /// that may not choose users nothing changes.
+    pub fn keep(self) -> io::Result<()> {
+        if !may_choose()? {
+            return Ok(());
         }
-        false => Ok(()),
+        // What the restart thread executes has all rights of the user that it becomes.
+        if self != Rights::Restart {
+            thread::set_no_new_privs(true)?;
+        }
+        set_capabilities(self.set().intersection(thread::capabilities(None)?.permitted))
+    }
+
+    /// As [`Rights::keep`], where a thread could do without that, too.
+    pub fn keep_or_warn(self) {
+        if let Err(error) = self.keep() {
+            let thread = std::thread::current();
+            log::warn!("capabilities of the thread {}: {error}", thread.name().unwrap_or_default());
+        }
+    }
+
+    fn set(self) -> CapabilitySet {
+        let files = CapabilitySet::CHOWN | CapabilitySet::FOWNER | CapabilitySet::DAC_OVERRIDE;
+        let looks = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+        match self {
+            Rights::None => CapabilitySet::empty(),
+            Rights::Porter => files | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::NET_ADMIN,
+            Rights::Sampler => looks,
+            Rights::Errand => CHOOSES | CapabilitySet::DAC_OVERRIDE,
+            // The last one for scheduling groups, which others may give a value once in a tenth of a second, all of them together (sched(7)).
+            Rights::Restart => CHOOSES | files | looks | CapabilitySet::KILL | CapabilitySet::SYS_NICE | CapabilitySet::SYS_ADMIN,
+        }
     }
 }
 
-/// The main thread opens what is listened on and takes files away, wherever they are, and does nothing else.
-pub fn keep_rights_of_the_porter() -> io::Result<()> {
-    let rights = CapabilitySet::NET_BIND_SERVICE | CapabilitySet::CHOWN | CapabilitySet::FOWNER | CapabilitySet::DAC_OVERRIDE;
-    match may_choose()? {
-        true => set_capabilities(rights),
-        false => Ok(()),
+/// In a rota that may not choose users: what it was given for itself (AmbientCapabilities= of its unit) a thread that faces the network does not
+/// need.
+pub fn give_up_what_was_lent() -> io::Result<()> {
+    if may_choose()? {
+        return Ok(());
     }
+    thread::set_no_new_privs(true)?;
+    set_capabilities(CapabilitySet::empty())
 }
 
 fn account() -> Option<Account> {
@@ -252,13 +298,38 @@ mod tests {
     }
 
     #[test]
-    fn for_root_s_app_and_without_the_right_to_it_nothing_changes() {
+    fn for_root_s_app_nothing_changes_and_without_the_right_to_it_the_user_does_not() {
         on_a_thread(|| {
             let before = says("Uid");
-            Credentials { uid: 0, gid: 0, ..nobody() }.assume().unwrap();
+            if may_choose().unwrap() {
+                Credentials { uid: 0, gid: 0, ..nobody() }.assume().unwrap();
+                assert_eq!((says("Uid"), says("NoNewPrivs")), (before.clone(), "0".to_owned()));
+            }
             set_capabilities(CapabilitySet::empty()).unwrap();
             nobody().assume().unwrap();
-            assert_eq!((says("Uid"), says("NoNewPrivs"), acts_for()), (before, "0".to_owned(), None));
+            assert_eq!((says("Uid"), says("NoNewPrivs"), acts_for()), (before, "1".to_owned(), None));
+        });
+    }
+
+    #[test]
+    fn a_thread_keeps_what_it_is_for_and_gets_nothing_that_it_did_not_have() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let has = |set: CapabilitySet| thread::capabilities(None).unwrap().effective == set;
+        let permitted = thread::capabilities(None).unwrap().permitted;
+        for rights in [Rights::None, Rights::Porter, Rights::Sampler, Rights::Errand, Rights::Restart] {
+            on_a_thread(move || {
+                rights.keep().unwrap();
+                assert!(has(rights.set().intersection(permitted)), "{rights:?}");
+                assert_eq!((says("Uid").as_str(), says("NoNewPrivs") == "0"), ("0 0 0 0", rights == Rights::Restart), "{rights:?}");
+            });
+        }
+        on_a_thread(move || {
+            // A container that has few.
+            set_capabilities(CHOOSES).unwrap();
+            Rights::Restart.keep().unwrap();
+            assert!(has(CHOOSES));
         });
     }
 

@@ -15,6 +15,7 @@
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
 //! | `rota-records`, where there is a directory for them | [`record_writer`] | puts records on the disk |
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
+//! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them while the app has no process; sleeps otherwise |
 //! | `APP: prepare`, `APP: open`, `APP: sweep`, one of each per app while there is something to do | [`errands`] | its release, command, variables and directories for a walk; the private directories of processes that are gone |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
@@ -124,21 +125,14 @@
 //!
 //! # Who may what
 //!
-//! Credentials belong to threads ([`credentials`]). Where rota is root:
-//!
-//! | thread | user | for files | capabilities |
-//! | --- | --- | --- | --- |
-//! | `io APP/N` | `rota`, or root's number where there is no such user | the app's user and groups | none, none to be had (no_new_privs); seccomp |
-//! | `rota-master` | the same | `rota`, or a user that nothing belongs to | the same |
-//! | `rota-log` | root's number | root's | none, none to be had |
-//! | main | root's number | root's | to bind, and to change files: it opens what is listened on, and faces nobody |
-//! | `rota-restart` | root | root's | all: it starts processes as their users, and signals them |
-//! | errands: `APP: look`, and what others do in its name | as `io APP/N` | the app's user and groups | none |
-//! | `rota-samples`, `rota-records` | root | root's | all, for now: what a process of another user takes only root may read |
+//! Credentials belong to threads ([`credentials`]); SECURITY.md has the table of threads and rights. Where rota is root, the threads that read the
+//! network or act for an app have none of root's: the master is the user `rota` or root's number alone, with the files of nobody; what acts for an
+//! app is that, with the files of the app's user. Main opens what is listened on, `rota-restart` starts and signals processes, and errands become
+//! the app's user for what they touch; each keeps of root's capabilities what that takes ([`credentials::Rights`]).
 //!
 //! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
 //! neither end rota by a signal to that thread nor take its processor away. Of an app that runs as root the thread is root, too. What threads that
-//! face the network never ask for the kernel refuses them ([`seccomp`]). An app's file is opened and read by a thread that acts for that app and by
+//! face the network never ask for the kernel refuses them (`seccomp`). An app's file is opened and read by a thread that acts for that app and by
 //! no other ([`conn::intake::Next::File`]). Where rota is not root nothing of this is needed, and nothing is done.
 //!
 //! # What belongs to a process

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::credentials::Rights;
 use crate::errands::{self, Answer};
 use crate::ids::GroupId;
 use crate::last_word;
 use crate::records::Record;
 use crate::records::disk::Store;
+use crate::seccomp;
 use crate::table::Shared;
 
 /// A record as it is to be written, and which wish of its app that is.
@@ -26,6 +28,8 @@ pub struct Wish {
 pub fn start(shared: Arc<Shared>, store: Store) -> io::Result<Sender<Wish>> {
     let (wishes, todo) = crossbeam_channel::unbounded();
     last_word::start(NAME, STACK, move || {
+        Rights::None.keep_or_warn();
+        seccomp::restrict();
         write(&shared, &store, &todo);
         true
     })?;

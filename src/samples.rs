@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::control::server::Ticket;
+use crate::credentials::Rights;
 use crate::ids::ProcessId;
 use crate::last_word;
 use crate::pool::{Living, ToWeigh};
+use crate::seccomp;
 use crate::sys::{self, Look, Seen, Unit};
 use crate::table::{Shared, ToMaster};
 
@@ -34,6 +36,8 @@ pub struct Sample {
 pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Ticket>> {
     let (asks, asked) = crossbeam_channel::unbounded();
     last_word::start(NAME, STACK, move || {
+        Rights::Sampler.keep_or_warn();
+        seccomp::restrict();
         Sampler { shared, asked, seen: HashMap::new(), orphans: Vec::new(), rests: HashMap::new() }.run();
         true
     })?;

@@ -23,6 +23,7 @@ use crate::control::server::Ticket;
 use crate::credentials::Credentials;
 use crate::descriptors::Descriptors;
 use crate::errands::Answer;
+use crate::errands::files::Files;
 use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub spool: Arc<SpoolSpace>,
     /// By [`GroupId`].
     pub uploads: Vec<Uploads>,
+    /// By [`GroupId`]: who waits for a file of an app that has no process.
+    pub files: Vec<Files>,
     pub connections: ConnCount,
     /// What there may be of them and of files, as far as descriptors go.
     pub descriptors: Descriptors,
@@ -155,20 +158,10 @@ pub struct State {
     pub answers: VecDeque<Answer>,
     /// Since when an app's lookout asks its disk; apps whose disk has answered are not in it.
     pub looking: HashMap<GroupId, Instant>,
-    /// Connections that wait for a file of an app that has no process.
-    pub file_errands: HashMap<GroupId, FileErrands>,
     /// Private directories of each app that an errand has still to remove, while there is one ([`crate::errands::sweep`]).
     pub sweeps: HashMap<String, Vec<String>>,
     /// What files are sent from, by [`GroupId`]; the restart thread alone changes it.
     pub folders: Vec<Arc<AppFolders>>,
-}
-
-/// Of one app.
-#[derive(Debug, Default)]
-pub struct FileErrands {
-    pub waiting: Vec<Box<Conn>>,
-    /// A thread has them in hand.
-    pub has_thread: bool,
 }
 
 /// To the I/O thread of a process.
@@ -233,6 +226,7 @@ impl Shared {
         let once = Once::new(apps.len());
         let users = release::credentials(apps.iter().map(|app| &app.start)).into_iter().chain(Credentials::of_the_master());
         let users: Vec<Credentials> = users.collect();
+        let groups = release::groups(apps.iter().map(|app| &app.start));
         let of_each = apps.iter().map(|app| &app.routes).chain(broken.iter().map(|app| &app.routes));
         // Of two with the same route the first is asked: a broken app takes no other's.
         let routes = || of_each.clone().enumerate().flat_map(|(i, routes)| routes.iter().map(move |route| (GroupId(i as u16), route)));
@@ -240,7 +234,7 @@ impl Shared {
             table: Table::default(),
             router: Router::new(routes()),
             spool: Arc::new(SpoolSpace::new(
-                SpoolPlace::of_users(&server.spool_dir, &users),
+                SpoolPlace::of_users(&server.spool_dir, &users, groups),
                 server.spool_max,
                 descriptors.files,
                 apps.len(),
@@ -248,6 +242,7 @@ impl Shared {
             )),
             server,
             uploads: apps.iter().map(|_| Uploads::default()).collect(),
+            files: apps.iter().map(|_| Files::default()).collect(),
             suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),
             apps: apps.into_iter().map(Arc::new).collect(),
             broken: broken.into_iter().map(|app| Unserved { app, refused: AtomicU64::new(0) }).collect(),

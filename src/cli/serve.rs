@@ -112,7 +112,7 @@ pub fn serve(config: Config) -> Result<(), String> {
     drop(porter);
     shared.app_log.finish();
     shared.log_files.finish();
-    shared.spool.remove();
+    shared.spool.place().remove();
     // It has ended, or was overtaken by a second signal to stop.
     drop((restart, state_lock));
     log::info!("stopped");

@@ -17,7 +17,6 @@ use rustix::io::Errno;
 use crate::http::static_file::{FileFacts, looks_built};
 use crate::ids::GroupId;
 use crate::once::Said;
-use crate::restart::release::Identity;
 use crate::table::Shared;
 
 /// The directories of one app.
@@ -25,8 +24,6 @@ use crate::table::Shared;
 pub struct AppFolders {
     /// Of its releases, in the order in which they are asked.
     pub public: Vec<(Standing, Arc<Public>)>,
-    /// Whose rights they are opened with; None: rota's own.
-    pub user: Option<Identity>,
     /// Releases that have no public directory.
     pub without: Vec<PathBuf>,
     /// For X-Sendfile.

@@ -146,9 +146,8 @@ impl SpoolSpace {
         self.place.open()
     }
 
-    /// Takes away what it made on the disk.
-    pub fn remove(&self) {
-        self.place.remove();
+    pub fn place(&self) -> &SpoolPlace {
+        &self.place
     }
 
     /// Bytes in files now.

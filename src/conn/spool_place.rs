@@ -1,68 +1,170 @@
 //! Where temporary files are made: in `server.spool_dir`, by threads that act for the users of apps ([`crate::credentials`]). For a user that may
-//! make none there, rota makes a directory in it while it is root, and holds that open: to get there by its path nobody needs a right.
+//! make none there, rota makes a directory in it while it is root, and holds that open: to get there by its path nobody needs a right. Where
+//! somebody has removed one of them, or all, the main thread makes them anew ([`crate::master::Porter`]).
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crossbeam_channel::{Receiver, Sender};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::credentials::{self, Credentials};
+use crate::safe_open;
 use crate::sys;
 
-/// The directory, and those in it, by uid.
+/// The directory, and those in it.
 #[derive(Debug)]
 pub struct SpoolPlace {
     dir: PathBuf,
+    users: Vec<Credentials>,
+    /// Of the apps' users.
+    groups: Vec<u32>,
+    /// Mode, user and group that it had when rota started.
+    like: Option<(u32, u32, u32)>,
+    /// One that is taken out to be looked at and put back: no call of the system lies between.
+    made: (Sender<Arc<Made>>, Receiver<Arc<Made>>),
+}
+
+/// What there is of it.
+#[derive(Debug, Default)]
+struct Made {
+    /// Device and inode of the directory.
+    identity: Option<(u64, u64)>,
+    /// Directories in it, by uid.
     own: Vec<(u32, OwnedFd)>,
 }
 
 impl From<PathBuf> for SpoolPlace {
     fn from(dir: PathBuf) -> Self {
-        Self { dir, own: Vec::new() }
+        Self::holding(dir, &[], Vec::new(), Made::default())
     }
 }
 
 impl SpoolPlace {
-    /// Before any thread acts for one of these users. What cannot be made is said, and is missing when the user needs it.
-    pub fn of_users(dir: &Path, users: &[Credentials]) -> Self {
-        let mut place = Self::from(dir.to_owned());
+    /// Before any thread acts for one of these users. What cannot be made is said, and is missing when the user needs it. `groups`: of the users of
+    /// apps.
+    pub fn of_users(dir: &Path, users: &[Credentials], groups: Vec<u32>) -> Self {
+        let mut made = Made { identity: identity(dir), own: Vec::new() };
         for user in users {
             let tried = user.on_a_thread(|| sys::open_unlinked_temp(CWD, dir));
-            if !tried.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-                continue;
-            }
-            match make(dir, user) {
-                Ok(made) => place.own.push((user.uid(), made)),
-                Err(error) => log::error!("server.spool_dir {}: for large bodies of user {}: {error}", dir.display(), user.name()),
+            if tried.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+                && let Err(error) = made.add(dir, user)
+            {
+                log::error!("{error}");
             }
         }
+        Self::holding(dir.to_owned(), users, groups, made)
+    }
+
+    fn holding(dir: PathBuf, users: &[Credentials], groups: Vec<u32>, made: Made) -> Self {
+        let like = fs::metadata(&dir).ok().map(|found| (found.mode() & 0o7777, found.uid(), found.gid()));
+        let place = Self { dir, users: users.to_vec(), groups, like, made: crossbeam_channel::bounded(1) };
+        place.put(Arc::new(made));
         place
     }
 
     /// A file without a name for whom the calling thread acts for.
     pub fn open(&self) -> io::Result<std::fs::File> {
-        let own = credentials::acts_for().and_then(|uid| self.own.iter().find(|(of, _)| *of == uid));
+        let made = self.made();
+        let own = credentials::acts_for().and_then(|uid| made.own.iter().find(|(of, _)| *of == uid));
         match own {
             Some((_, own)) => sys::open_unlinked_temp(own.as_fd(), Path::new(".")),
             None => sys::open_unlinked_temp(CWD, &self.dir),
         }
     }
 
+    /// There are directories in it.
+    pub fn has_own(&self) -> bool {
+        !self.made().own.is_empty()
+    }
+
+    /// All of it is as it was made.
+    pub fn is_there(&self) -> bool {
+        let made = self.made();
+        let is_kept = |(_, own): &(u32, OwnedFd)| rustix::fs::fstat(own).is_ok_and(|found| found.st_nlink > 0);
+        made.identity.is_some() && made.identity == identity(&self.dir) && made.own.iter().all(is_kept)
+    }
+
+    /// Makes the directory as it was, if it is missing where nobody else decides what stands, and in it one for each user that could make no file
+    /// there. Err: what is missing still, as a sentence.
+    pub fn make_anew(&self) -> Result<(), String> {
+        let named = |error: io::Error| format!("server.spool_dir {}: {error}", self.dir.display());
+        if identity(&self.dir).is_none() {
+            self.make_directory().map_err(named)?;
+        }
+        let mode = fs::metadata(&self.dir).map_err(named)?.mode();
+        let mut made = Made { identity: identity(&self.dir), own: Vec::new() };
+        let everybody = Mode::WOTH | Mode::XOTH;
+        // The main thread cannot try it as them: a directory more than is needed does no harm.
+        let users = if Mode::from_raw_mode(mode).contains(everybody) { &[] } else { self.users.as_slice() };
+        for user in users {
+            made.add(&self.dir, user)?;
+        }
+        let old = self.made.1.recv();
+        self.put(Arc::new(made));
+        drop(old);
+        Ok(())
+    }
+
+    fn make_directory(&self) -> io::Result<()> {
+        let (mode, uid, gid) = self.like.ok_or(io::ErrorKind::NotFound)?;
+        safe_open::check_way(&self.dir, &self.groups)?;
+        rustix::fs::mkdir(&self.dir, Mode::RWXU)?;
+        let made = rustix::fs::open(&self.dir, DIRECTORY, Mode::empty())?;
+        let ours = rustix::process::geteuid().as_raw();
+        if rustix::fs::fstat(&made)?.st_uid != ours {
+            return Err(io::Error::other("somebody else has made it at the same time"));
+        }
+        if uid != ours || gid != rustix::process::getegid().as_raw() {
+            rustix::fs::chownat(&made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)?;
+        }
+        // Behind the change of owner, which takes bits away.
+        let way = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&made));
+        fs::set_permissions(way, std::os::unix::fs::PermissionsExt::from_mode(mode))
+    }
+
+    fn made(&self) -> Arc<Made> {
+        let made = self.made.1.recv().unwrap_or_default();
+        self.put(made.clone());
+        made
+    }
+
+    fn put(&self, made: Arc<Made>) {
+        // There is room for the one that was taken out.
+        let _ = self.made.0.send(made);
+    }
+
     /// Takes away what it made.
     pub fn remove(&self) {
-        for (uid, _) in &self.own {
+        for (uid, _) in &self.made().own {
             // Whatever somebody else put into it is not ours to take away.
             let _ = std::fs::remove_dir(self.dir.join(name(*uid)));
         }
     }
 }
 
+impl Made {
+    fn add(&mut self, dir: &Path, user: &Credentials) -> Result<(), String> {
+        let made = make(dir, user);
+        let made =
+            made.map_err(|error| format!("server.spool_dir {}: for large bodies of user {}: {error}", dir.display(), user.name()))?;
+        self.own.push((user.uid(), made));
+        Ok(())
+    }
+}
+
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    fs::metadata(dir).ok().filter(|found| found.is_dir()).map(|found| (found.dev(), found.ino()))
+}
+
 /// The user's own directory in `dir`, which nobody but root may write to: else the user could have made files there.
 fn make(dir: &Path, user: &Credentials) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let above = rustix::fs::open(dir, flags.difference(OFlags::NOFOLLOW), Mode::empty())?;
+    let above = rustix::fs::open(dir, DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())?;
     let name = name(user.uid());
     let fresh = match rustix::fs::mkdirat(&above, &name, Mode::RWXU) {
         Ok(()) => true,
@@ -70,7 +172,7 @@ fn make(dir: &Path, user: &Credentials) -> io::Result<OwnedFd> {
         Err(Errno::EXIST) => false,
         Err(error) => return Err(error.into()),
     };
-    let made = rustix::fs::openat(&above, &name, flags, Mode::empty())?;
+    let made = rustix::fs::openat(&above, &name, DIRECTORY, Mode::empty())?;
     if fresh {
         rustix::fs::chownat(&made, "", Some(Uid::from_raw(user.uid())), Some(Gid::from_raw(user.gid())), AtFlags::EMPTY_PATH)?;
     }
@@ -84,6 +186,8 @@ fn make(dir: &Path, user: &Credentials) -> io::Result<OwnedFd> {
 fn name(uid: u32) -> String {
     format!(".rota-{uid}")
 }
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 #[cfg(test)]
 mod tests {
@@ -106,16 +210,58 @@ mod tests {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
             for _ in 0..2 {
                 // Twice: as it is found after a rota that was killed.
-                let place = SpoolPlace::of_users(&spool, std::slice::from_ref(&user));
+                let place = SpoolPlace::of_users(&spool, std::slice::from_ref(&user), Vec::new());
                 let file = user.on_a_thread(|| place.open()).unwrap();
                 assert_eq!((file.metadata().unwrap().uid(), file.metadata().unwrap().nlink()), (user.uid(), 0));
                 place.open().unwrap();
                 let made = fs::metadata(spool.join(".rota-65534")).ok().map(|made| (made.uid(), made.mode() & 0o777));
                 assert_eq!(made, own.then_some((user.uid(), 0o700)), "{mode:o}");
             }
-            SpoolPlace::of_users(&spool, std::slice::from_ref(&user)).remove();
+            SpoolPlace::of_users(&spool, std::slice::from_ref(&user), Vec::new()).remove();
             assert_eq!(fs::read_dir(&spool).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn what_somebody_removed_is_made_anew_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("spool");
+        fs::create_dir(&spool).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        let user = is_root.then(|| Credentials::of(&release::identity("nobody", None).unwrap()));
+        if is_root {
+            std::os::unix::fs::chown(&spool, Some(1), Some(2)).unwrap();
+        }
+        fs::set_permissions(&spool, fs::Permissions::from_mode(0o710)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let about = || fs::metadata(&spool).map(|found| (found.mode() & 0o7777, found.uid(), found.gid())).unwrap();
+        let before = about();
+        let place = SpoolPlace::of_users(&spool, user.as_slice(), Vec::new());
+        assert!(place.is_there());
+        let opens = || match &user {
+            Some(user) => user.on_a_thread(|| place.open()).is_ok(),
+            None => place.open().is_ok(),
+        };
+        // All of it; what is in it; and all of it, where somebody has made another.
+        for (removed, by_another) in [("", false), (".rota-65534", false), ("", true)] {
+            if removed.is_empty() || is_root {
+                fs::remove_dir_all(spool.join(removed)).unwrap();
+                if by_another {
+                    fs::create_dir(&spool).unwrap();
+                }
+                assert!(!place.is_there());
+            }
+            if is_root {
+                assert!(!opens(), "{removed:?} {by_another}");
+            }
+            place.make_anew().unwrap();
+            assert!(place.is_there() && opens(), "{removed:?} {by_another}");
+            assert!(by_another || about() == before, "{:?}", about());
+        }
+        // A way that another may lay is nobody's to make something on.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::remove_dir_all(&spool).unwrap();
+        assert_eq!(place.make_anew().is_err(), is_root);
     }
 
     #[test]
@@ -126,7 +272,7 @@ mod tests {
         let user = Credentials::of(&release::identity("nobody", None).unwrap());
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".rota-65534")).unwrap();
-        let place = SpoolPlace::of_users(dir.path(), std::slice::from_ref(&user));
+        let place = SpoolPlace::of_users(dir.path(), std::slice::from_ref(&user), Vec::new());
         assert_eq!(user.on_a_thread(|| place.open()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }

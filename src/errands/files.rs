@@ -1,64 +1,119 @@
-//! Opens and reads an app's files for its visitors while the app has no process whose thread could do that, with the rights of its user. The
-//! connections come from the master and go back there with what came of it ([`static_files::run_errand`]).
+//! Opens and reads an app's files for its visitors while the app has no process whose thread could do that, with the rights of its user: one
+//! thread for each app that has files to send, which sleeps otherwise. The connections come from the master and go back there with what came of
+//! it ([`static_files::run_errand`]). While a disk does not answer, they are the app's after a while, and no others wait behind them.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::conn::Conn;
 use crate::conn::static_files;
+use crate::credentials::Credentials;
 use crate::ids::GroupId;
-use crate::safe_open;
+use crate::restart::release;
+use crate::seccomp;
 use crate::table::{Shared, ToMaster};
 
-/// Starts it. It ends when nothing waits any more. On the restart thread.
-pub fn start(shared: &Arc<Shared>, group: GroupId) {
-    let own = shared.clone();
-    let started = super::thread(format!("{}: files", shared.app(group).name), move || {
-        let user = own.table.lock().folders.get(group.index()).and_then(|folders| folders.user.clone());
-        let work = || {
-            serve(&own, group);
-            Ok(())
-        };
-        if let Err(error) = safe_open::as_app(user.as_ref(), work) {
-            give_up(&own, group, &error);
-        }
-    });
-    if let Err(error) = started {
-        give_up(shared, group, &error);
+/// Connections of one app that wait for a look at the disk.
+#[derive(Debug)]
+pub struct Files {
+    waiting: (Sender<Box<Conn>>, Receiver<Box<Conn>>),
+    began: Instant,
+    /// Since when the thread has had one in hand, in milliseconds after `began`, plus one; 0: it has none. Before it can do anything it is as one
+    /// that does not come back.
+    busy: AtomicU64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        let began = Instant::now();
+        Self { waiting: crossbeam_channel::unbounded(), began: began.checked_sub(LONGEST).unwrap_or(began), busy: AtomicU64::new(1) }
     }
+}
+
+impl Files {
+    /// Err: there is no place, and what it asks for is the app's.
+    pub fn take(&self, conn: Box<Conn>, now: Instant) -> Result<(), Box<Conn>> {
+        // What is being sent has its place among the connections.
+        if conn.file.is_none() && (self.is_stuck(now) || self.waiting.0.len() >= WAITING) {
+            return Err(conn);
+        }
+        self.waiting.0.send(conn).map_err(|conn| conn.0)
+    }
+
+    /// Nobody waits, and nobody is in hand who would come back.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.waiting.1.is_empty() && (self.busy.load(Ordering::Acquire) == 0 || self.is_stuck(now))
+    }
+
+    /// Those that have waited for a disk that does not answer.
+    pub fn give_up(&self, now: Instant) -> Vec<Box<Conn>> {
+        if self.waiting.1.is_empty() || !self.is_stuck(now) { Vec::new() } else { self.waiting.1.try_iter().collect() }
+    }
+
+    /// When to look whether that is so.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        (!self.waiting.1.is_empty()).then(|| now + LOOK)
+    }
+
+    fn is_stuck(&self, now: Instant) -> bool {
+        let busy = self.busy.load(Ordering::Acquire);
+        busy != 0 && now.saturating_duration_since(self.began + Duration::from_millis(busy - 1)) >= LONGEST
+    }
+
+    fn has_in_hand(&self, one: bool) {
+        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        self.busy.store(if one { since } else { 0 }, Ordering::Release);
+    }
+}
+
+/// Starts the thread of an app that has files to send. It ends with rota.
+pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
+    let app = shared.app(group).clone();
+    if app.files.public.directory().is_none() && app.files.sendfile_root.is_none() {
+        return Ok(());
+    }
+    let own = shared.clone();
+    super::thread(format!("{}: files", app.name), move || {
+        // Its user is looked up by each walk, too, which says what is wrong.
+        let user = loop {
+            match release::user(&app.start) {
+                Ok(user) => break user,
+                Err(_) => std::thread::sleep(UNKNOWN),
+            }
+        };
+        if let Err(error) = user.map_or(Ok(()), |user| Credentials::of(&user).assume()) {
+            return log::error!("{}: without a process its files are left to it: {error}", app.name);
+        }
+        seccomp::restrict();
+        serve(&own, group);
+    })
 }
 
 fn serve(shared: &Shared, group: GroupId) {
-    loop {
-        let mut state = shared.table.lock();
-        let waiting = state.file_errands.get_mut(&group).map(|errands| std::mem::take(&mut errands.waiting)).unwrap_or_default();
-        if waiting.is_empty() {
-            state.file_errands.remove(&group);
-            return;
+    let files = &shared.files[group.index()];
+    files.has_in_hand(false);
+    while let Ok(mut conn) = files.waiting.1.recv() {
+        files.has_in_hand(true);
+        let folders = shared.table.lock().folders.get(group.index()).cloned().unwrap_or_default();
+        let ran = super::caught(|| static_files::run_errand(&mut conn, &folders));
+        if let Err(panic) = ran {
+            log::error!("{}: looking for a file panicked ({panic}); its connection is closed", shared.app(group).name);
+        } else if let Ok(wake) = shared.master.send(ToMaster::Conn(conn)) {
+            // A master that is gone takes the server with it.
+            wake.wake();
         }
-        let folders = state.folders.get(group.index()).cloned().unwrap_or_default();
-        drop(state);
-        for mut conn in waiting {
-            static_files::run_errand(&mut conn, &folders);
-            give_back(shared, conn);
-        }
+        files.has_in_hand(false);
     }
 }
 
-/// Their requests are the app's; what was begun is cut.
-fn give_up(shared: &Shared, group: GroupId, error: &io::Error) {
-    log::error!("{}: its files are left to the app: {error}", shared.app(group).name);
-    let waiting = shared.table.lock().file_errands.remove(&group).map(|errands| errands.waiting).unwrap_or_default();
-    for mut conn in waiting.into_iter().filter(|conn| conn.file.is_none()) {
-        conn.errand = None;
-        conn.looked = Some(static_files::Looked::Nothing);
-        give_back(shared, conn);
-    }
-}
-
-fn give_back(shared: &Shared, conn: Box<Conn>) {
-    // A master that is gone takes the server with it.
-    if let Ok(wake) = shared.master.send(ToMaster::Conn(conn)) {
-        wake.wake();
-    }
-}
+/// Requests of one app that wait; more are the app's.
+const WAITING: usize = 100;
+/// A disk that has not answered for so long is gone.
+const LONGEST: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks for a user that there is not.
+const UNKNOWN: Duration = Duration::from_secs(10);

@@ -18,6 +18,7 @@ use crate::ids::{Generation, GroupId};
 use crate::pool::{Aim, Lost, Trigger};
 use crate::printable::clean;
 use crate::restart::release;
+use crate::seccomp;
 use crate::table::{Shared, State};
 
 /// Device and inode: a directory, whatever its name.
@@ -26,8 +27,7 @@ pub type Identity = (u64, u64);
 /// Starts the thread of an app. It ends with rota.
 pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
     let shared = shared.clone();
-    let thread = std::thread::Builder::new().name(format!("{}: look", shared.app(group).name)).stack_size(STACK);
-    thread.spawn(move || {
+    super::thread(format!("{}: look", shared.app(group).name), move || {
         // Its user is looked up by each walk, too, which says what is wrong.
         let user = loop {
             match release::user(&shared.app(group).start) {
@@ -38,11 +38,13 @@ pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
         let of = shared.app(group).name.clone();
         let assumed = user.map_or(Ok(()), |user| Credentials::of(&user).assume());
         match assumed {
-            Ok(()) => Lookout { watch: None, shared, group }.run(),
+            Ok(()) => {
+                seccomp::restrict();
+                Lookout { watch: None, shared, group }.run();
+            }
             Err(error) => log::error!("{of}: its restart file and its release are not watched: {error}"),
         }
-    })?;
-    Ok(())
+    })
 }
 
 /// None: there is none, or it may not be seen.
@@ -191,8 +193,6 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Between two looks for a user that there is not.
 const UNKNOWN: Duration = Duration::from_secs(10);
 const BREATH: Duration = Duration::from_millis(50);
-/// Looking a user up may take much of it (NSS).
-const STACK: usize = 512 * 1024;
 
 #[cfg(test)]
 mod tests {

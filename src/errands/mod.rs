@@ -14,6 +14,7 @@ pub mod watch;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::credentials::Rights;
 use crate::ids::{Generation, GroupId};
 use crate::logging;
 use crate::pool::Failure;
@@ -41,6 +42,7 @@ pub fn answer(shared: &Shared, answer: Answer) {
 fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name(name).stack_size(STACK);
     let aside = || {
+        Rights::Errand.keep_or_warn();
         // Others have the processor first. Of this thread alone (setpriority(2)), for as long as it lives.
         let _ = rustix::process::setpriority_process(None, sys::own_nice().max(NICE));
         work();

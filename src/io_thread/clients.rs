@@ -8,7 +8,6 @@ use crate::conn::answering;
 use crate::conn::intake::{self, Next};
 use crate::conn::{Conn, Phase};
 use crate::http::refusal::Refusal;
-use crate::ids::GroupId;
 use crate::plight;
 use crate::table::ToMaster;
 
@@ -75,9 +74,9 @@ impl IoThread {
             None => Err(conn),
         };
         drop(state);
-        // A master that is gone takes the server with it.
-        if let Ok(wake) = moved.or_else(|conn| self.shared.master.send(ToMaster::Conn(conn))) {
-            wake.wake();
+        match moved {
+            Ok(wake) => wake.wake(),
+            Err(conn) => self.to_master(conn),
         }
     }
 
@@ -126,12 +125,15 @@ impl IoThread {
             None => Err(conn),
         };
         drop(state);
-        let moved = match conn {
-            Ok(wake) => Ok(wake),
-            Err(conn) => self.shared.master.send(ToMaster::Conn(conn)),
-        };
+        match conn {
+            Ok(wake) => wake.wake(),
+            Err(conn) => self.to_master(conn),
+        }
+    }
+
+    fn to_master(&self, conn: Box<Conn>) {
         // A master that is gone takes the server with it.
-        if let Ok(wake) = moved {
+        if let Ok(wake) = self.shared.master.send(ToMaster::Conn(conn)) {
             wake.wake();
         }
     }

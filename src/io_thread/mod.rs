@@ -40,7 +40,7 @@ use crate::config::AppConfig;
 use crate::conn::Conn;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
-use crate::credentials::Credentials;
+use crate::credentials::{self, Credentials};
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::http::cut::Cut;
 use crate::http::exchange::limits::Limits;
@@ -89,7 +89,8 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
     let mut io_thread = IoThread::new(shared.clone(), process, poll, inbox)?;
     let work = move || {
         let run = || {
-            if let Some(Err(error)) = credentials.map(|credentials| credentials.assume()) {
+            let assumed = credentials.map_or_else(credentials::give_up_what_was_lent, |credentials| credentials.assume());
+            if let Err(error) = assumed {
                 panic!("it cannot act for the app's user: {error}");
             }
             seccomp::restrict();

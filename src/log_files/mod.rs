@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::credentials;
+use crate::credentials::Rights;
 use crate::last_word;
+use crate::seccomp;
 use writer::{Message, Sink, Writer};
 
 /// Files that are open and have no writer yet.
@@ -91,9 +92,8 @@ impl LogFiles {
         let writer = Writer::new(inbox, rooms.clone(), sinks);
         let thread = last_word::start(writer::THREAD, STACK, move || {
             // Its files are root's, in directories of root's (`safe_open`).
-            if let Err(error) = credentials::keep_the_number_alone() {
-                log::warn!("capabilities of the log thread: {error}");
-            }
+            Rights::None.keep_or_warn();
+            seccomp::restrict();
             writer.run();
             true
         })?;

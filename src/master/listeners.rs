@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -135,18 +136,11 @@ impl Listener {
         }
     }
 
-    /// Lets no further connection begin, while those that have begun can still be accepted: closing a listener resets what waits in its
-    /// backlog, and whoever gets in between the last accept and the close would be lost. A dropped SYN (filter run on the TCP header,
-    /// socket(7) SO_ATTACH_FILTER) is sent again by the client a second later, when the port is closed or a new server listens.
-    pub fn turn_away(&self) {
+    /// For [`turn_away`]; None: it is enough that its file is taken away.
+    pub fn handle(&self) -> Option<OwnedFd> {
         match &self.socket {
-            Listening::Tcp(socket) => {
-                if let Err(error) = SockRef::from(socket).attach_filter(&NO_SYN) {
-                    log::warn!("server.listen {}: a connection may be lost at its end: SO_ATTACH_FILTER: {error}", self.config);
-                }
-            }
-            // Its file is taken away.
-            Listening::Unix(_) => {}
+            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned().ok(),
+            Listening::Unix(_) => None,
         }
     }
 
@@ -156,6 +150,16 @@ impl Listener {
             Listening::Tcp(socket) => socket.accept().map(|(stream, addr)| (Socket::Tcp(stream), Some(addr.ip().to_canonical()))),
             Listening::Unix(socket) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
         }
+    }
+}
+
+/// Lets no further connection begin, while those that have begun can still be accepted: closing a listener resets what waits in its
+/// backlog, and whoever gets in between the last accept and the close would be lost. A dropped SYN (filter run on the TCP header,
+/// socket(7) SO_ATTACH_FILTER) is sent again by the client a second later, when the port is closed or a new server listens. Some kernels ask for
+/// CAP_NET_ADMIN.
+pub fn turn_away(socket: &OwnedFd) {
+    if let Err(error) = SockRef::from(socket).attach_filter(&NO_SYN) {
+        log::warn!("server.listen: a connection may be lost at its end: SO_ATTACH_FILTER: {error}");
     }
 }
 

@@ -7,6 +7,7 @@
 mod accept;
 mod clients;
 mod crowd;
+mod files;
 pub mod listeners;
 mod operator;
 mod porter;
@@ -28,7 +29,6 @@ use crate::conn::answering;
 use crate::conn::desk::Desk;
 use crate::conn::intake::{self, Next};
 use crate::conn::room::Books;
-use crate::conn::static_files::Looked;
 use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::credentials::Credentials;
@@ -36,7 +36,6 @@ use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox, Wake};
 use crate::http::head;
 use crate::http::refusal::Refusal;
-use crate::ids::GroupId;
 use crate::last_word;
 use crate::lock_file::LockFile;
 use crate::plight;
@@ -196,6 +195,7 @@ impl Master {
             self.accept();
             self.catch_up();
             self.queues();
+            self.give_up_files();
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.turn(&self.shared, self.desk.now);
             }
@@ -218,7 +218,7 @@ impl Master {
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
         let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline()];
-        own.into_iter().chain([queue, stopping, watchdog]).flatten().min()
+        own.into_iter().chain([queue, stopping, watchdog, self.files_deadline()]).flatten().min()
     }
 
     /// rota did not run for so long: clients that send and requests that wait had no chance meanwhile.
@@ -463,51 +463,6 @@ impl Master {
         }
     }
 
-    /// An app's file is opened and read with the rights of its user, by a thread that may wait for a disk: of one of its processes, else of an
-    /// errand.
-    fn look_elsewhere(&mut self, key: usize) {
-        let Some(mut conn) = self.take_out(key) else { return };
-        let Some(errand) = conn.errand.take() else {
-            self.put_back(conn);
-            return;
-        };
-        let group = errand.group;
-        let mut state = self.shared.table.lock();
-        let moved = match state.pool.group_mut(group).host(None) {
-            Some(process) => state.move_to(conn, process),
-            None => Err(conn),
-        };
-        let mut conn = match moved {
-            Ok(wake) => return self.wakes.push(wake),
-            Err(conn) => conn,
-        };
-        let errands = state.file_errands.entry(group).or_default();
-        if errands.waiting.len() >= FILES_WAITING && conn.file.is_none() {
-            drop(state);
-            // What has no place there is the app's.
-            conn.looked = Some(Looked::Nothing);
-            self.put_back(conn);
-            return;
-        }
-        conn.errand = Some(errand);
-        errands.waiting.push(conn);
-        drop(state);
-        self.shared.table.notify();
-    }
-
-    /// A client that was sent a file goes to a process's thread of that app, which its next requests are for; with none there it stays.
-    fn move_on(&mut self, key: usize) -> bool {
-        let Some(group) = self.conns.get_mut(key).and_then(|held| held.conn.answered_for.take()) else { return false };
-        let Some(process) = self.shared.table.lock().pool.group_mut(group).host(None) else { return false };
-        let Some(conn) = self.take_out(key) else { return true };
-        let moved = self.shared.table.lock().move_to(conn, process);
-        match moved {
-            Ok(wake) => self.wakes.push(wake),
-            Err(conn) => drop(self.put_back(conn)),
-        }
-        true
-    }
-
     /// Takes in a connection that was elsewhere; it gets a turn, in which it looks what there is to read.
     fn put_back(&mut self, mut conn: Box<Conn>) -> usize {
         conn.readable = true;
@@ -586,8 +541,6 @@ fn control_group(name: &str) -> Result<rustix::fs::Gid, String> {
 
 /// The deepest frames are the parsers' and the logger's.
 const STACK: usize = 1024 * 1024;
-/// Requests for files of an app without processes that wait for a look at the disk.
-const FILES_WAITING: usize = 100;
 /// One read of a socket (bytes).
 const BUFFER: usize = 64 * 1024;
 const THREAD: &str = "rota-master";

@@ -17,23 +17,25 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::fs::Gid;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::io::Errno;
 
-use super::listeners::Listener;
+use super::listeners::{Listener, turn_away};
 use crate::config::{Listen, ListenConfig, ServerConfig};
 use crate::control::server;
-use crate::credentials;
+use crate::credentials::Rights;
 use crate::handoff::{self, Inbox, Mailbox};
 use crate::lock_file::{LockFile, NoLock};
+use crate::seccomp;
 use crate::socket_file::SocketFile;
 use crate::table::{NotListening, Shared, ToMaster};
 
 /// From the master.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ToPorter {
     /// The server is stopping: what it removes itself is to be gone, and nothing is opened any more.
     Close,
-    /// No further connection is to begin on the Unix sockets.
-    TurnAway,
+    /// No further connection is to begin, on these sockets and on the Unix ones.
+    TurnAway(Vec<OwnedFd>),
     /// The master has ended.
     End,
 }
@@ -91,17 +93,16 @@ impl Porter {
             watched.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
         let Opened { doors, waiting, control, control_group, lock } = opened;
         let try_at = (!waiting.is_empty()).then(|| Instant::now() + RETRY);
-        let porter =
-            Self { shared, poll, inbox, doors, control, control_group, lock, waiting, try_at, inotify, look_at: None, told: false };
+        let look_at = (!shared.spool.place().is_there()).then(|| Instant::now() + RETRY);
+        let porter = Self { shared, poll, inbox, doors, control, control_group, lock, waiting, try_at, inotify, look_at, told: false };
         porter.watch();
         Ok((porter, mailbox))
     }
 
     /// Until the master has ended. The files are removed with this value.
     pub fn run(&mut self) {
-        if let Err(error) = credentials::keep_rights_of_the_porter() {
-            log::warn!("capabilities of the main thread: {error}");
-        }
+        Rights::Porter.keep_or_warn();
+        seccomp::restrict();
         let mut events = Events::with_capacity(4);
         loop {
             let due = [self.try_at, self.look_at].into_iter().flatten().min();
@@ -120,7 +121,10 @@ impl Porter {
             while let Some(message) = self.inbox.take() {
                 match message {
                     ToPorter::Close => self.close(),
-                    ToPorter::TurnAway => self.doors.iter_mut().for_each(|door| door.file = None),
+                    ToPorter::TurnAway(sockets) => {
+                        sockets.iter().for_each(turn_away);
+                        self.doors.iter_mut().for_each(|door| door.file = None);
+                    }
                     ToPorter::End => return,
                 }
             }
@@ -139,8 +143,12 @@ impl Porter {
         let Some(inotify) = &self.inotify else { return };
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut reader = Reader::new(inotify, &mut buffer);
-        // What exactly does not matter, but edge-triggered it has to be read to its end.
-        while reader.next().is_ok() {}
+        // What exactly does not matter; what is left unread, of one who removes without end, the next event tells of again.
+        for _ in 0..EVENTS {
+            if reader.next().is_err() {
+                break;
+            }
+        }
         self.look_at.get_or_insert(now + CALM);
     }
 
@@ -155,9 +163,17 @@ impl Porter {
     /// The directories with files of ours.
     fn watch(&self) {
         let Some(inotify) = &self.inotify else { return };
-        for directory in directories(&self.shared.server) {
-            if let Err(error) = inotify::add_watch(inotify, &directory, REMOVALS) {
-                log::warn!("{}: that it is removed would not be noticed: inotify_add_watch: {error}", directory.display());
+        let server = &self.shared.server;
+        // Of a directory that everybody has files in only its own end concerns us.
+        let of_spool = if self.shared.spool.place().has_own() { REMOVALS } else { GONE };
+        let watched = directories(server).into_iter().map(|directory| (directory, REMOVALS));
+        for (directory, what) in watched.chain([(server.spool_dir.clone(), of_spool)]) {
+            match inotify::add_watch(inotify, &directory, what | WatchFlags::MASK_ADD) {
+                // It is looked for again.
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(error) => {
+                    log::warn!("{}: that it is removed would not be noticed: inotify_add_watch: {error}", directory.display());
+                }
             }
         }
     }
@@ -216,9 +232,15 @@ impl Porter {
                 Err(error) => trouble.push(format!("server.listen {config}: {error}")),
             }
         }
+        if !shared.spool.place().is_there() {
+            match shared.spool.place().make_anew() {
+                Ok(()) => made.push(server.spool_dir.display().to_string()),
+                Err(error) => trouble.push(error),
+            }
+        }
         self.watch();
         if !made.is_empty() {
-            log::warn!("somebody removed what rota listens on; made anew: {}", made.join(", "));
+            log::warn!("somebody removed files of this rota; made anew: {}", made.join(", "));
         }
         if trouble.is_empty() {
             self.told = false;
@@ -265,6 +287,9 @@ const REMOVED: Token = Token(1);
 const RETRY: Duration = Duration::from_secs(2);
 /// Behind the last removal: `rm -r` is through by then.
 const CALM: Duration = Duration::from_millis(500);
-const REMOVALS: WatchFlags = WatchFlags::DELETE.union(WatchFlags::MOVED_FROM).union(WatchFlags::DELETE_SELF).union(WatchFlags::MOVE_SELF);
+const REMOVALS: WatchFlags = WatchFlags::DELETE.union(WatchFlags::MOVED_FROM).union(GONE);
+const GONE: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 /// One read of events (bytes).
 const BUFFER: usize = 4096;
+/// Taken at a time.
+const EVENTS: usize = 4096;

@@ -51,14 +51,13 @@ impl Master {
             stopping.now = true;
             (stopping.turn_away_at, stopping.close_at, stopping.stop_at, stopping.sweep_at) = (None, None, None, None);
             self.listeners.clear();
-            self.tell_porter(ToPorter::TurnAway);
+            self.tell_porter(ToPorter::TurnAway(Vec::new()));
             self.shared.table.lock().pool.stop_now(self.desk.now);
             self.shared.table.notify();
         }
         let nobody = self.shared.connections.open() == 0;
         if stopping.turn_away_at.is_some_and(|at| nobody || self.desk.now >= at) {
-            self.listeners.iter().for_each(Listener::turn_away);
-            self.tell_porter(ToPorter::TurnAway);
+            self.tell_porter(ToPorter::TurnAway(self.listeners.iter().filter_map(Listener::handle).collect()));
             stopping.turn_away_at = None;
             stopping.close_at = Some(self.desk.now + HANDSHAKE);
         }
@@ -79,7 +78,8 @@ impl Master {
             self.shared.table.notify();
         }
         // What the clients still have to take may take them until their own limits; the processes need not wait for that, we do.
-        let finished = self.shared.table.lock().finished && (stopping.now || nobody || self.conns.is_empty());
+        let finished = self.shared.table.lock().finished;
+        let finished = finished && (stopping.now || nobody || (self.has_no_errands() && self.conns.is_empty()));
         let overdue = self.desk.now >= stopping.end_at;
         if overdue && !finished {
             log::warn!("not everything has ended in time: {} connections are cut", self.shared.connections.open());

@@ -37,8 +37,7 @@ impl Restart {
         let user = state.newest_release(group).map(|release| release.user.clone());
         drop(state);
 
-        let mut folders =
-            AppFolders { public: Vec::new(), user: user.clone().flatten(), without: Vec::new(), sendfile: before.sendfile.clone() };
+        let mut folders = AppFolders { public: Vec::new(), without: Vec::new(), sendfile: before.sendfile.clone() };
         let mut unknown = Vec::new();
         for (root, standing) in lending {
             let new = opened.as_ref().and_then(|opened| opened.of(&root)).cloned();
@@ -78,10 +77,7 @@ impl Restart {
             return;
         }
         let public = folders.public.iter().filter(stays).cloned().collect();
-        self.put_folders(
-            group,
-            AppFolders { public, user: folders.user.clone(), without: folders.without.clone(), sendfile: folders.sendfile.clone() },
-        );
+        self.put_folders(group, AppFolders { public, without: folders.without.clone(), sendfile: folders.sendfile.clone() });
     }
 
     fn put_folders(&self, group: GroupId, folders: AppFolders) {

@@ -30,6 +30,7 @@ use crossbeam_channel::Sender;
 
 use crate::config::StopSignal;
 use crate::conn::Conn;
+use crate::credentials::Rights;
 use crate::dispatch;
 use crate::errands::{Answer, files, lookout, sweep};
 use crate::http::cut::Cut;
@@ -133,8 +134,6 @@ enum Work {
     /// It need not stand aside any more.
     StepUp(ProcessId),
     Answer(Answer),
-    /// Somebody waits for a file of an app without processes.
-    Files(GroupId),
     /// Its preparation takes longer than it may.
     GiveUp(GroupId),
     /// Its record is not on the disk in time.
@@ -154,6 +153,7 @@ enum Work {
 
 impl Restart {
     fn run(&mut self) {
+        Rights::Restart.keep_or_warn();
         if let Err(error) = sys::become_subreaper() {
             log::warn!("PR_SET_CHILD_SUBREAPER: {error}; orphans of apps will not come back to rota");
         }
@@ -162,6 +162,9 @@ impl Restart {
         for group in (0..self.shared.apps.len()).map(|index| GroupId(index as u16)) {
             if let Err(error) = lookout::start(&self.shared, group) {
                 log::error!("{}: a thread that watches its files: {error}", self.shared.app(group).name);
+            }
+            if let Err(error) = files::start(&self.shared, group) {
+                log::error!("{}: a thread that opens its files: {error}", self.shared.app(group).name);
             }
         }
         for (app, names) in sweep::leftovers(&self.shared.server.run_dir) {
@@ -174,7 +177,6 @@ impl Restart {
                 Work::Reap => self.reap(),
                 Work::StepUp(id) => self.step_up(id),
                 Work::Answer(answer) => self.hear(answer),
-                Work::Files(group) => files::start(&self.shared, group),
                 Work::GiveUp(group) => self.give_up(group),
                 Work::Unsaved(group) => self.stop_waiting(group, saving::SAVED_IN),
                 Work::Look(lingering) => self.look(&lingering),
@@ -216,10 +218,6 @@ impl Restart {
             }
             if let Some(answer) = state.answers.pop_front() {
                 return Work::Answer(answer);
-            }
-            if let Some((group, errands)) = state.file_errands.iter_mut().find(|(_, errands)| !errands.has_thread) {
-                errands.has_thread = true;
-                return Work::Files(*group);
             }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);

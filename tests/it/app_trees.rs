@@ -241,14 +241,14 @@ fn a_tree_without_end_is_looked_at_with_a_budget_and_nobody_waits_for_that() {
 }
 
 /// A file system that never answers, mounted for as long as the value lives.
-struct Dead {
+pub struct Dead {
     at: PathBuf,
     _device: fs::File,
 }
 
 impl Dead {
     /// None: that may not be done here.
-    fn mount(at: &Path) -> Option<Self> {
+    pub fn mount(at: &Path) -> Option<Self> {
         let device = fs::File::options().read(true).write(true).open("/dev/fuse").ok()?;
         let mut command = Command::new("mount");
         command.args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other", "dead"]).arg(at);

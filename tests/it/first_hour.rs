@@ -200,7 +200,7 @@ fn a_run_directory_that_was_removed_comes_back_and_no_request_is_lost_meanwhile(
     wait::until("it listens on its socket again", secs(20), || std::os::unix::net::UnixStream::connect(&socket).is_ok());
     assert_eq!(site.serving(1), pids);
     site.rota(&["restart", "app"]).expect(0);
-    assert!(site.log().contains("somebody removed what rota listens on; made anew: "), "{}", site.log());
+    assert!(site.log().contains("somebody removed files of this rota; made anew: "), "{}", site.log());
     // And a second time.
     fs::remove_dir_all(site.path("run")).unwrap();
     wait::until("it can be talked to again", secs(20), || site.rota(&["status"]).status == Some(0));

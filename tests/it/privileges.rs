@@ -238,6 +238,36 @@ fn large_bodies_find_a_place_whoever_may_write_to_the_spool() {
 }
 
 #[test]
+fn a_spool_directory_that_was_removed_is_there_again_for_each_app() {
+    if !is_root() {
+        return;
+    }
+    let site = hostile("");
+    chown(site.path("spool"), None, Some(4)).unwrap();
+    fs::set_permissions(site.path("spool"), fs::Permissions::from_mode(0o710)).unwrap();
+    let site = site.serve();
+    let body = "x".repeat(300_000);
+    let request = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let takes = || Wire::connect(site.addr).unwrap().ask(&request).is_ok_and(|reply| reply.status == 200);
+    assert!(takes());
+    let spool = site.path("spool");
+    fs::remove_dir_all(&spool).unwrap();
+    wait::until("rota has made it anew", secs(20), takes);
+    let found = fs::metadata(&spool).unwrap();
+    assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o710, 0, 4));
+    // What is in it alone; and all of it, of which somebody makes another himself.
+    fs::remove_dir_all(spool.join(format!(".rota-{APP_UID}"))).unwrap();
+    wait::until("the app has its own again", secs(20), takes);
+    fs::rename(&spool, site.path("away")).unwrap();
+    let _ = fs::create_dir(&spool);
+    let own = spool.join(format!(".rota-{APP_UID}"));
+    wait::until("there is another", secs(20), || own.exists() && takes());
+    let own = fs::metadata(own).unwrap();
+    assert_eq!((own.mode() & 0o7777, own.uid()), (0o700, APP_UID));
+    assert!(site.log().contains("somebody removed files of this rota; made anew: "), "{}", site.log());
+}
+
+#[test]
 fn of_the_files_of_others_an_app_has_sent_what_it_could_read() {
     if !is_root() {
         return;
@@ -418,6 +448,106 @@ fn a_file_is_looked_for_by_a_thread_that_acts_for_its_app() {
         ] {
             assert_eq!(ask(&mut wire, host, path), text, "{host} {path}");
         }
+    }
+}
+
+/// What SECURITY.md says of threads: their names, who they are, who they are for files, their capabilities, and whether there is a filter.
+fn promised() -> Vec<(Vec<String>, [String; 4])> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/SECURITY.md")).unwrap();
+    let table = text.lines().skip_while(|line| !line.starts_with("| thread | is ")).skip(2).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let names = cells[0].split('`').skip(1).step_by(2);
+        let names = names.map(|name| name.replace("APP", "app").replace("/N", "/1").replace("USER", APP)).collect();
+        (names, [1, 2, 3, 4].map(|at| cells[at].to_owned()))
+    };
+    table.map(row).collect()
+}
+
+/// linux/capability.h
+fn bits(names: &str) -> u64 {
+    const NAMES: [(&str, u32); 12] = [
+        ("chown", 0),
+        ("dac_override", 1),
+        ("dac_read_search", 2),
+        ("fowner", 3),
+        ("kill", 5),
+        ("setgid", 6),
+        ("setuid", 7),
+        ("net_bind_service", 10),
+        ("net_admin", 12),
+        ("sys_ptrace", 19),
+        ("sys_admin", 21),
+        ("sys_nice", 23),
+    ];
+    let bit = |name: &str| match name {
+        "none" => 0,
+        name => 1 << NAMES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1,
+    };
+    names.split(", ").map(bit).sum()
+}
+
+/// Why a thread is not what is promised of it; None: it is.
+fn breach(thread: &BTreeMap<String, String>, [is, files, capabilities, filter]: &[String; 4], own: &str, log: &str) -> Option<String> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let rota = passwd.lines().find_map(|line| line.strip_prefix("rota:")?.split(':').nth(1));
+    let uid = if is == "rota" { rota.unwrap_or("0") } else { "0" };
+    let of_files = match files.as_str() {
+        "root" => "0".to_owned(),
+        "rota" => rota.unwrap_or("65533").to_owned(),
+        _ => APP_UID.to_string(),
+    };
+    let expected = format!("{uid} {uid} {uid} {of_files}");
+    let set = format!("{:016x}", bits(capabilities) & u64::from_str_radix(own, 16).unwrap());
+    let nothing = format!("{:016x}", 0);
+    let mut wanted = vec![("Uid", expected), ("CapEff", set.clone()), ("CapPrm", set), ("CapInh", nothing.clone()), ("CapAmb", nothing)];
+    wanted.push(("NoNewPrivs", if capabilities.contains("kill") { "0" } else { "1" }.to_owned()));
+    if !log.contains("seccomp: ") {
+        wanted.push(("Seccomp", if filter == "yes" { "2" } else { "0" }.to_owned()));
+    }
+    wanted.iter().find(|(what, wanted)| thread[*what] != *wanted).map(|(what, wanted)| format!("{what}: {}, not {wanted}", thread[*what]))
+}
+
+#[test]
+fn each_thread_has_the_rights_that_are_promised_of_it() {
+    if !is_root() {
+        return;
+    }
+    let site = hostile("public = \"public\"\nlog = \"AT/app.log\"\n").serve();
+    let promised = promised();
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap().to_owned();
+    let names: Vec<&String> = promised.iter().flat_map(|(names, _)| names).collect();
+    // What comes and goes is held by a disk that does not answer.
+    fs::create_dir(site.path("dead")).unwrap();
+    let dead = crate::app_trees::Dead::mount(&site.path("dead"));
+    let passing = ["app: prepare", "app: open", "app: sweep", "as daemon"];
+    let mut waits = None;
+    if dead.is_some() {
+        std::os::unix::fs::symlink("dead/release", site.path("next")).unwrap();
+        fs::rename(site.path("next"), site.path("current")).unwrap();
+        waits = Some(site.command(&["restart", "app"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    }
+    let expected = |name: &str| !passing.contains(&name) || (dead.is_some() && ["app: prepare", "as daemon"].contains(&name));
+    let wrong = || {
+        let (threads, log) = (threads(site.pid()), site.log());
+        let mut wrong: Vec<String> = names.iter().filter(|name| expected(name)).map(|name| (*name).clone()).collect();
+        for (name, thread) in &threads {
+            let row = promised.iter().find(|(names, _)| names.contains(name));
+            let breach = row.map_or_else(|| Some("nothing is said of it".to_owned()), |(_, row)| breach(thread, row, &own, &log));
+            wrong.retain(|missing| missing != name);
+            wrong.extend(breach.map(|breach| format!("{name}: {breach}")));
+        }
+        wrong
+    };
+    let until = std::time::Instant::now() + secs(15);
+    while !wrong().is_empty() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(wrong(), [""; 0]);
+    drop(dead);
+    if let Some(mut asked) = waits {
+        let _ = asked.wait();
     }
 }
 

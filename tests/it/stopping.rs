@@ -80,6 +80,11 @@ fn ends_well(site: &mut Site, clients: Vec<JoinHandle<Result<usize, String>>>) {
     site.signal(Signal::TERM);
     for client in clients {
         let answered = client.join().unwrap();
+        // There the last one to come may be lost, and rota says so (some kernels let only root close a door gently).
+        if site.log().contains("a connection may be lost at its end: SO_ATTACH_FILTER") && !rustix::process::geteuid().is_root() {
+            assert!(answered.as_ref().err().is_none_or(|error| error.contains("reset") || error.contains("after ")), "{answered:?}");
+            continue;
+        }
         assert!(matches!(answered, Ok(1..)), "{answered:?}\n{}", site.log());
     }
     assert_eq!(site.wait_end(secs(10)), Some(0));
