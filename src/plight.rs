@@ -40,7 +40,7 @@ fn tell<'r>(refusal: &Refusal, app: &AppConfig, view: &GroupView, release: impl 
     let mut say = |word, what: String| plight.facts.push((word, what));
     if let Some((held, left)) = view.pause {
         let (held, left) = (span(held.as_secs_f64()), span(left.as_secs_f64()));
-        say("held", format!("for {held}: requests wait; ends by itself in {left}, or by: rota resume {}", view.app));
+        say("paused", format!("for {held}: requests wait; ends in {left}, or by: rota resume {}", view.app));
     }
     let serving = view.processes.iter().filter(|process| process.state == "serving").count();
     if serving > 0 {

@@ -192,6 +192,8 @@ mod tests {
         for (name, _) in FILES.iter().chain(&SIGNALS) {
             assert!(page.contains(&format!("\n.TP\n{name}\n")), "{name}");
         }
+        let document = include_str!("../../docs/running.md");
+        assert!(SIGNALS.iter().all(|(name, _)| document.contains(&format!("\n| {name} | "))), "docs/running.md has each signal");
         assert!(!page.contains("__"), "what rota calls itself with is hidden");
     }
 
@@ -204,6 +206,6 @@ mod tests {
             assert!(page.contains(&format!("\n.TP\n{} ({})\n", row.name, plain(row.kind))), "{}\n{page}", row.name);
         }
         assert!(page.starts_with(".TH rota.toml 5 ") && page.contains("\n.SH \"AN APP\"\n"), "{page}");
-        assert!(page.contains("must be done once") || page.contains("By default: \"60s\"."), "{page}");
+        assert!(page.contains("\nHow long a restart waits for them. ") && page.contains(" By default: \"60s\".\n"), "{page}");
     }
 }

@@ -102,7 +102,7 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
 fn not_taken(conn: &mut Conn, why: Cut) -> Next {
     let line = conn.request.as_ref().map_or_else(|| "an answer".to_owned(), |request| request.line());
     let why = why.reason();
-    log::info!("{line} from {}: {why}; its connection is cut in the middle of the response", Peer(conn));
+    log::info!("{line} from {}: {why}; its connection is cut in the middle of the answer", Peer(conn));
     if let Some(request) = &mut conn.request {
         request.entry.cause.get_or_insert(why);
     }
@@ -412,7 +412,7 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
             Sent::Blocked => return Some(Next::Wait),
             Sent::More => return Some(Next::Again),
             Sent::Short => {
-                log::info!("{}: a file became shorter while it was sent; the connection is cut in the middle of the response", Peer(conn));
+                log::info!("{}: a file became shorter while it was sent; the connection is cut in the middle of the answer", Peer(conn));
                 conn.socket.reset_on_close();
                 return Some(Next::Close);
             }

@@ -196,7 +196,7 @@ impl SpoolSpace {
         let (now, told) = (self.since.elapsed().as_secs() + 1, self.told.load(Relaxed));
         let is_due = told == 0 || now >= told + TOLD_PAUSE.as_secs();
         if is_due && self.told.compare_exchange(told, now, Relaxed, Relaxed).is_ok() {
-            log::warn!("large bodies: {error}; request bodies are answered 507, responses wait for their clients");
+            log::warn!("large bodies: {error}; request bodies are answered 507, answers wait for their clients");
         }
     }
 

@@ -103,7 +103,7 @@ impl IoThread {
         if begun {
             log::log!(
                 fault.level(),
-                "{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the response",
+                "{} pid {}: {line}: {fault}; the client's connection is cut in the middle of the answer",
                 self.name,
                 self.pid
             );
@@ -149,7 +149,7 @@ impl std::fmt::Display for Fault {
             Fault::Local(error) => write!(f, "no connection to the app could be opened: {error}"),
             Fault::Ended => f.write_str(Cut::AppClosed.reason()),
             Fault::Broken(error) => write!(f, "the connection to the app broke: {error}"),
-            Fault::Bad(malformed) => write!(f, "the app's response is malformed: {malformed}"),
+            Fault::Bad(malformed) => write!(f, "the app's answer is malformed: {malformed}"),
             Fault::Died(Some(exit)) => write!(f, "the app's process died before its answer was whole ({exit})"),
             Fault::Died(None) => f.write_str("the app's process died before its answer was whole"),
             Fault::Cut(cut) => f.write_str(cut.reason()),

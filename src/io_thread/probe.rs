@@ -311,7 +311,7 @@ impl IoThread {
             Saw::Status { status, .. } if *status < 500 => {}
             Saw::Status { status, .. } => log::warn!("{name} pid {pid}: warm-up: GET {path} answered {status}"),
             Saw::Nothing(_) => log::warn!("{name} pid {pid}: warm-up: GET {path} was not answered"),
-            Saw::Malformed(what) => log::warn!("{name} pid {pid}: warm-up: GET {path}: the app's response is malformed: {what}"),
+            Saw::Malformed(what) => log::warn!("{name} pid {pid}: warm-up: GET {path}: the app's answer is malformed: {what}"),
         }
         self.go_on_warming(upstream_key);
     }

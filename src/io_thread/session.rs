@@ -184,12 +184,7 @@ impl IoThread {
     pub(super) fn cut(&mut self, key: usize, cut: Cut) {
         let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
         let line = conn.request.as_ref().map_or_else(String::new, |request| request.line());
-        log::info!(
-            "{} pid {}: {line}: {}; the client's connection is cut in the middle of the response",
-            self.name,
-            self.pid,
-            cut.reason()
-        );
+        log::info!("{} pid {}: {line}: {}; the client's connection is cut in the middle of the answer", self.name, self.pid, cut.reason());
         // What has no other end than its connection's must not look whole; an upgraded connection has its own.
         if !session.exchange.is_tunnel() {
             conn.socket.reset_on_close();

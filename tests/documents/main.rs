@@ -8,6 +8,9 @@ mod pages;
 use std::collections::BTreeSet;
 use std::fs;
 
+use clap::CommandFactory;
+use rota::cli::Exit;
+use rota::cli::verbs::Cli;
 use rota::config::{self, SourceFile, reference};
 
 /// Blocks that nobody runs. A new one needs a reason that nothing else would do for.
@@ -175,6 +178,17 @@ fn every_verb_and_option_that_is_named_is_there() {
     none(wrong);
 }
 
+#[test]
+fn every_verb_and_exit_status_is_in_the_tables_of_running() {
+    let page = blocks::text("docs/running.md");
+    let command = Cli::command();
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(|verb| format!("`rota {}", verb.get_name()));
+    let in_table = |text: &str| page.lines().any(|line| line.starts_with("| ") && line.contains(text));
+    none(verbs.filter(|verb| !in_table(verb)).collect());
+    let rows = Exit::ALL.iter().map(|exit| format!("| {} | {}", *exit as u8, exit.meaning()));
+    none(rows.filter(|row| !in_table(row)).collect());
+}
+
 /// `drain.timeout` and `surge = 0` in a sentence for users: the key is there.
 #[test]
 fn every_key_that_is_named_is_there() {
@@ -198,6 +212,26 @@ fn every_key_that_is_named_is_there() {
         }
     }
     none(wrong);
+}
+
+/// The words that the status has for states and phases.
+#[test]
+fn the_glossary_has_the_words_of_the_status() {
+    let rows =
+        |page: &str| -> Vec<String> { blocks::text(page).lines().filter(|line| line.starts_with("| ")).map(str::to_owned).collect() };
+    let listed: BTreeSet<String> =
+        rows("docs/glossary.md").iter().filter_map(|row| Some(row.strip_prefix("| ")?.split(" |").next()?.to_owned())).collect();
+    let of_status = ["`apps[].processes[].state`", "`apps[].walk.phase`"];
+    let described = rows("docs/running.md").into_iter().filter(|row| of_status.iter().any(|field| row.starts_with(&format!("| {field}"))));
+    let words: Vec<String> = described
+        .filter(|row| !row.contains("state_seconds"))
+        .flat_map(|row| -> Vec<String> { row.split('`').skip(3).step_by(2).map(str::to_owned).collect() })
+        .collect();
+    assert!(words.len() > 10, "{words:?}");
+    none(words.into_iter().filter(|word| !listed.contains(word)).collect());
+    let twice = rows("docs/glossary.md").len()
+        - rows("docs/glossary.md").iter().filter(|row| row.contains("---") || row.starts_with("| word")).count();
+    assert_eq!(listed.iter().filter(|word| *word != "word" && *word != "---").count(), twice, "a word stands twice");
 }
 
 #[test]

@@ -113,7 +113,7 @@ pub const APP_TIMEOUTS: Keys = Keys {
             "tunnel",
             "time",
             "\"1h\"",
-            "How long an upgraded connection or a stream may be silent. A stream is a response without a length whose type is \
+            "How long an upgraded connection or a stream may be silent. A stream is an answer without a length whose type is \
              text/event-stream, application/x-ndjson (ndjson, jsonl, x-jsonlines, stream+json, json-seq), multipart/x-mixed-replace, \
              grpc-web* or connect+*. It ends when its client does.",
         ),
@@ -138,7 +138,7 @@ pub const APP_BUFFER: Keys = Keys {
              100-continue) is told to send when the app has not refused the request within a moment; its body passes as it comes, in half \
              of the app's slots at most. With no such slot left it is buffered as any other.",
         ),
-        is("response", "true or false", "true", "Whether a response leaves the process at the app's speed."),
+        is("response", "true or false", "true", "Whether an answer leaves the process at the app's speed."),
     ],
 };
 

@@ -56,7 +56,7 @@ pub const SERVER: Keys = Keys {
             "What all these files together may take; one body at most seven eighths of it. When it is used up, those make room that hold \
              more than their share, a quarter for a client and half for an app, and else those that hold much and are slow: their bodies \
              are a 408, their answers are cut, the largest and slowest first. Who finds none within 10 s, or on a full disk, is answered \
-             507 for a body over 64 KiB; a response waits for its client.",
+             507 for a body over 64 KiB; an answer waits for its client.",
         ),
         table(
             "access_log",

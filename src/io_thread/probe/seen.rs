@@ -128,7 +128,7 @@ impl Seen {
         match &self.saw {
             Saw::Nothing(what) => what.clone(),
             Saw::Status { status, .. } => format!("GET {} answered {status}", self.path),
-            Saw::Malformed(what) => format!("GET {} was answered with what is no HTTP response: {what}", self.path),
+            Saw::Malformed(what) => format!("GET {} was answered with what is no HTTP: {what}", self.path),
         }
     }
 
