@@ -39,7 +39,7 @@ fn of_key(row: &Row) -> String {
     }
     roff.control("TP", []);
     roff.text([bold(&row.name), roman(" ("), roman(plain(row.kind)), roman(")")]);
-    let without = if row.without.is_empty() { String::new() } else { format!(" By default: {}.", plain(&row.without)) };
+    let without = if row.without.is_empty() { String::new() } else { format!(" Default: {}.", plain(&row.without)) };
     roff.text([roman(plain(row.meaning) + &without)]);
     roff.to_roff()
 }
@@ -206,6 +206,6 @@ mod tests {
             assert!(page.contains(&format!("\n.TP\n{} ({})\n", row.name, plain(row.kind))), "{}\n{page}", row.name);
         }
         assert!(page.starts_with(".TH rota.toml 5 ") && page.contains("\n.SH \"AN APP\"\n"), "{page}");
-        assert!(page.contains("\nHow long a restart waits for them. ") && page.contains(" By default: \"60s\".\n"), "{page}");
+        assert!(page.contains("\nHow long a restart waits for them. ") && page.contains(" Default: \"60s\".\n"), "{page}");
     }
 }
