@@ -53,7 +53,7 @@ impl SpoolPlace {
         for user in users {
             let tried = user.on_a_thread(|| sys::open_unlinked_temp(CWD, dir));
             if tried.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-                && let Err(error) = made.add(dir, user)
+                && let Err(error) = made.add(dir, user, &groups)
             {
                 log::error!("{error}");
             }
@@ -103,7 +103,7 @@ impl SpoolPlace {
         // The main thread cannot try it as them: a directory more than is needed does no harm.
         let users = if Mode::from_raw_mode(mode).contains(everybody) { &[] } else { self.users.as_slice() };
         for user in users {
-            made.add(&self.dir, user)?;
+            made.add(&self.dir, user, &self.groups)?;
         }
         let old = self.made.1.recv();
         self.put(Arc::new(made));
@@ -149,8 +149,9 @@ impl SpoolPlace {
 }
 
 impl Made {
-    fn add(&mut self, dir: &Path, user: &Credentials) -> Result<(), String> {
-        let made = make(dir, user);
+    /// Where root gives something away, nobody else may decide what stands.
+    fn add(&mut self, dir: &Path, user: &Credentials, groups: &[u32]) -> Result<(), String> {
+        let made = safe_open::check_way(&dir.join(name(user.uid())), groups).and_then(|()| make(dir, user));
         let made =
             made.map_err(|error| format!("server.spool_dir {}: for large bodies of user {}: {error}", dir.display(), user.name()))?;
         self.own.push((user.uid(), made));
@@ -230,7 +231,7 @@ mod tests {
         let is_root = rustix::process::geteuid().is_root();
         let user = is_root.then(|| Credentials::of(&release::identity("nobody", None).unwrap()));
         if is_root {
-            std::os::unix::fs::chown(&spool, Some(1), Some(2)).unwrap();
+            std::os::unix::fs::chown(&spool, None, Some(2)).unwrap();
         }
         fs::set_permissions(&spool, fs::Permissions::from_mode(0o710)).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -257,6 +258,12 @@ mod tests {
             place.make_anew().unwrap();
             assert!(place.is_there() && opens(), "{removed:?} {by_another}");
             assert!(by_another || about() == before, "{:?}", about());
+        }
+        if is_root {
+            std::os::unix::fs::chown(&spool, Some(1), None).unwrap();
+            fs::remove_dir(spool.join(".rota-65534")).unwrap();
+            let refused = place.make_anew().unwrap_err();
+            assert!(refused.contains("belongs to uid 1"), "in another's directory root makes nothing to be given away: {refused}");
         }
         // A way that another may lay is nobody's to make something on.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();

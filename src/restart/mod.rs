@@ -80,6 +80,8 @@ struct Restart {
     told: Vec<(u32, u64)>,
     /// When orphans are looked for that have ended behind a process that is held.
     orphans_due: Option<Instant>,
+    /// Processes that could not be given their own nice value yet, when it is tried again, and how often still.
+    below: Vec<(Instant, ProcessId, u32)>,
     /// When that was done last.
     orphans_seen: Option<Instant>,
     /// When the last process was gone of a server that is to end.
@@ -119,6 +121,7 @@ pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io:
             due_back: None,
             told: Vec::new(),
             orphans_due: None,
+            below: Vec::new(),
             orphans_seen: None,
             stopped: None,
         };
@@ -132,7 +135,7 @@ enum Work {
     Step(Step<Box<Conn>>),
     Reap,
     /// It need not stand aside any more.
-    StepUp(ProcessId),
+    StepUp(ProcessId, u32),
     Answer(Answer),
     /// Its preparation takes longer than it may.
     GiveUp(GroupId),
@@ -175,7 +178,7 @@ impl Restart {
             match self.next() {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
-                Work::StepUp(id) => self.step_up(id),
+                Work::StepUp(id, tries) => self.step_up(id, tries),
                 Work::Answer(answer) => self.hear(answer),
                 Work::GiveUp(group) => self.give_up(group),
                 Work::Unsaved(group) => self.stop_waiting(group, saving::SAVED_IN),
@@ -214,7 +217,11 @@ impl Restart {
             }
             // Before the step that lets it serve.
             if let Some(id) = state.through_boot.pop() {
-                return Work::StepUp(id);
+                return Work::StepUp(id, STEPS_UP);
+            }
+            if let Some(due) = self.below.iter().position(|(at, _, _)| *at <= now) {
+                let (_, id, tries) = self.below.swap_remove(due);
+                return Work::StepUp(id, tries);
             }
             if let Some(answer) = state.answers.pop_front() {
                 return Work::Answer(answer);
@@ -262,7 +269,7 @@ impl Restart {
     /// Of what others do for this thread: when it is not waited for any longer.
     fn waits(&self) -> impl Iterator<Item = Instant> {
         let prepared = self.preparing.values().filter_map(Preparing::deadline);
-        prepared.chain(self.saves.values().filter_map(Saves::deadline))
+        prepared.chain(self.saves.values().filter_map(Saves::deadline)).chain(self.below.iter().map(|(at, _, _)| *at))
     }
 
     fn hear(&mut self, answer: Answer) {
@@ -440,9 +447,10 @@ impl Restart {
     }
 
     /// A nice value can be made smaller by root alone.
-    fn step_up(&self, id: ProcessId) {
-        if let Some(living) = self.living.get(&id) {
-            sys::step_up(living.pid, living.nice);
+    fn step_up(&mut self, id: ProcessId, tries: u32) {
+        let is_below = self.living.get(&id).is_some_and(|living| !sys::step_up(living.pid, living.nice));
+        if is_below && tries > 0 {
+            self.below.push((Instant::now() + STEP_UP_AGAIN, id, tries - 1));
         }
     }
 
@@ -483,6 +491,9 @@ fn cut_of(why: WhyCut) -> Cut {
 const LATE: Duration = Duration::from_secs(1);
 /// What happened meanwhile is heard within this time; only then limits count again.
 const AFTER_SLEEP: Duration = Duration::from_secs(1);
+/// A scheduling group gets its value later than others that ask for theirs (`sys::step_up`).
+const STEP_UP_AGAIN: Duration = Duration::from_millis(130);
+const STEPS_UP: u32 = 50;
 /// How often a group whose leader is gone is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 const NAME: &str = "rota-restart";

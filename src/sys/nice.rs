@@ -22,9 +22,20 @@ pub fn least_nice() -> i32 {
 /// its own where the kernel makes them (sched(7), autogroup), and then the group's value decides against others.
 pub fn be_nice(nice: i32) -> io::Result<()> {
     rustix::process::setpriority_process(None, nice)?;
-    // Without autogroups there is no such file.
-    let _ = fs::write("/proc/self/autogroup", nice.to_string());
+    for _ in 0..TRIES {
+        if give_group("self", nice) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
     Ok(())
+}
+
+/// False: it is to be tried again. Without autogroups there is no such file; where there are, all that are not root may give a value once in a
+/// tenth of a second, together (sched(7)).
+fn give_group(session: &str, nice: i32) -> bool {
+    let given = fs::write(format!("/proc/{session}/autogroup"), nice.to_string());
+    !given.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// A session leaves the processor to those that serve, until [`step_up`]: a boot and an end take all they can get, which visitors would
@@ -35,18 +46,18 @@ pub fn step_back(session: u32, own: i32) {
         return;
     }
     let by = aside(own);
-    let _ = fs::write(format!("/proc/{session}/autogroup"), (own + by).to_string());
+    give_group(&session.to_string(), own + by);
     renice(session, |nice| (own..own + by).contains(&nice).then_some(nice + by));
 }
 
-/// Undoes [`step_back`]. What the app set itself beside it stays.
-pub fn step_up(session: u32, own: i32) {
+/// Undoes [`step_back`]. What the app set itself beside it stays. False: its scheduling group has to be tried again.
+pub fn step_up(session: u32, own: i32) -> bool {
     if !leads_its_session(session) {
-        return;
+        return true;
     }
     let by = aside(own);
-    let _ = fs::write(format!("/proc/{session}/autogroup"), own.to_string());
     renice(session, |nice| (by > 0 && nice >= own + by).then_some(nice - by));
+    give_group(&session.to_string(), own)
 }
 
 /// A process that is stopped before it has a session of its own is still in rota's, whose scheduling group everybody else is in, too. Its number
@@ -84,6 +95,9 @@ fn members_of_session(session: u32) -> impl Iterator<Item = u32> {
 
 /// So much more leaves a tenth of a processor that others want as well (sched(7)): what boots or ends goes on, and keeps to its limits.
 const ASIDE: i32 = 10;
+
+const TRIES: u32 = 4;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -281,7 +281,8 @@ fn a_process_that_boots_leaves_the_processor_to_those_that_serve() {
     }
     site.rota(&["abort", "app"]).expect(0);
     site.deploy("3", "").expect(0);
-    assert_eq!(nice(site.serving(3)[0]), ["0"]);
+    let serves = site.serving(3)[0];
+    wait::until("what serves is where it belongs", secs(10), || nice(serves) == ["0"]);
 }
 
 #[test]

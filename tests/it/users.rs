@@ -209,7 +209,9 @@ fn a_process_that_stood_aside_while_it_booted_ends_at_its_own_nice_value() {
             continue;
         }
         let site = Site::start(&format!("nice = {own}\nprobation = \"1ms\""));
-        assert_eq!(nice(site.serving(1)[0]), [own]);
+        // Whoever is not root gives its scheduling group a value when others give none.
+        let first = site.serving(1)[0];
+        assert!(nice(first) == [own] || !root && nice(first)[0] == own, "{:?}", nice(first));
         site.release("2", "hang_at_boot");
         site.flip("2");
         site.rota(&["restart", "app", "--no-wait"]).expect(0);
@@ -220,7 +222,8 @@ fn a_process_that_stood_aside_while_it_booted_ends_at_its_own_nice_value() {
         }
         site.rota(&["abort", "app"]).expect(0);
         site.deploy("3", "").expect(0);
-        assert_eq!(nice(site.serving(3)[0]), [own]);
+        let serves = site.serving(3)[0];
+        wait::until("it has its own nice value", secs(10), || nice(serves) == [own]);
     }
 }
 
