@@ -4,6 +4,7 @@
 //! Whoever writes a line is not held up by whoever reads it: what nobody reads is dropped, and counted.
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -19,9 +20,7 @@ pub fn start(level: LevelFilter) {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level).parse_default_env();
-    // https://no-color.org: when present and not empty.
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    builder.write_style(if colour { WriteStyle::Always } else { WriteStyle::Never });
+    builder.write_style(if takes_colours(io::stderr().is_terminal()) { WriteStyle::Always } else { WriteStyle::Never });
     builder.target(Target::Pipe(Box::new(Patient { out: io::stderr(), dropped: 0 })));
     if journal {
         builder.format(|out, record| {
@@ -42,6 +41,16 @@ pub fn start(level: LevelFilter) {
     }
     // A second start (tests in one process) keeps the first.
     let _ = builder.try_init();
+}
+
+/// Whether what is written there may have colours that nobody asked for.
+pub fn takes_colours(is_terminal: bool) -> bool {
+    is_terminal && wants_colours(|name| std::env::var_os(name))
+}
+
+fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    // https://no-color.org: when present and not empty.
+    variable("NO_COLOR").is_none_or(|value| value.is_empty()) && variable("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A directory of somebody's may have a line end in its name, and behind it what looks like a line of ours with a priority of its own.
@@ -76,7 +85,7 @@ impl<W: Write + AsFd> Write for Patient<W> {
         // Who was not there a moment ago is not waited for again.
         let patience = if self.dropped == 0 { PATIENCE } else { Duration::ZERO };
         let told = self.dropped == 0 || {
-            let dropped = format!("{} lines were dropped here: nobody read the log\n", self.dropped);
+            let dropped = format!("{} dropped here: nobody read the log\n", printable::counted_past(self.dropped, "line"));
             self.write_pieces(dropped.as_bytes(), patience)
         };
         if told {
@@ -127,6 +136,16 @@ pub const PIPE_BUF: usize = 4096;
 mod tests {
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn a_terminal_without_colours_gets_none_and_neither_does_who_wants_none() {
+        let wants = |set: &[(&str, &str)]| {
+            wants_colours(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value)))
+        };
+        assert!(wants(&[]) && wants(&[("TERM", "xterm-256color"), ("NO_COLOR", "")]));
+        assert!(!wants(&[("TERM", "dumb")]) && !wants(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+        assert!(!takes_colours(false));
+    }
 
     #[test]
     fn what_nobody_reads_is_dropped_and_counted() {

@@ -1,6 +1,7 @@
 //! Text of others that is shown in a terminal or written to a log. Core: no I/O.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::hash::{DefaultHasher, Hasher};
 
 /// One line of text that does nothing to a terminal or a log: control characters and what turns the direction of writing are escaped, and so
@@ -80,8 +81,24 @@ pub fn shorten(text: &mut String, most: usize) {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let missing = text.len() - end;
-        *text = format!("{} ... ({missing} bytes more)", &text[..end]);
+        *text = format!("{} ... ({} more)", &text[..end], counted(missing, "byte"));
     }
+}
+
+/// `1 line`, `2 lines`, `0 processes`.
+pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    let end = match noun {
+        _ if number == N::from(1) => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{number} {noun}{end}")
+}
+
+/// `1 line was`, `2 lines were`.
+pub fn counted_past<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    let verb = if number == N::from(1) { "was" } else { "were" };
+    format!("{} {verb}", counted(number, noun))
 }
 
 /// Lines of one kind differ in numbers only: times, pids, durations, addresses.
@@ -129,6 +146,13 @@ const LINK: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_said_in_the_singular() {
+        assert_eq!([0_u32, 1, 2].map(|number| counted(number, "line")), ["0 lines", "1 line", "2 lines"]);
+        assert_eq!([1_u64, 30].map(|number| counted(number, "process")), ["1 process", "30 processes"]);
+        assert_eq!([1_usize, 3].map(|number| counted_past(number, "request")), ["1 request was", "3 requests were"]);
+    }
 
     #[test]
     fn a_look_is_dropped_and_its_text_stays() {

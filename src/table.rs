@@ -33,6 +33,7 @@ use crate::log_files::{LogFiles, Sinks};
 use crate::master::listeners::Listener;
 use crate::once::Once;
 use crate::pool::{Claim, Exit, Pool, WaitId};
+use crate::printable::counted_past;
 use crate::records::Record;
 use crate::restart::release::{self, Release};
 use crate::router::Router;
@@ -105,7 +106,7 @@ impl Unserved {
     fn refuse(&self) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if 10_u64.checked_pow(refused.ilog10()) == Some(refused) {
-            log::warn!("{}: {refused} requests were answered 503, because it is not served: {}", self.app.name, self.app.why);
+            log::warn!("{}: {} answered 503, because it is not served: {}", self.app.name, counted_past(refused, "request"), self.app.why);
         }
     }
 }

@@ -102,9 +102,9 @@ impl AppLog {
 /// `blog: 12,345 lines dropped in 30 s`
 fn tell(name: &AppName, dropped: Option<u64>) {
     if let Some(dropped) = dropped {
-        let dropped = thousands(dropped);
+        let dropped = format!("{} line{}", thousands(dropped), if dropped == 1 { "" } else { "s" });
         log::warn!(
-            "{name}: {dropped} lines dropped in {} s; a file of its own has no log_rate: log = \"/var/log/rota/{name}.log\"",
+            "{name}: {dropped} dropped in {} s; a file of its own has no log_rate: log = \"/var/log/rota/{name}.log\"",
             WHILE.as_secs()
         );
     }

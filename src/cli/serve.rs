@@ -10,6 +10,7 @@ use crate::descriptors::Descriptors;
 use crate::lock_file::{LockFile, NoLock};
 use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
+use crate::printable::counted;
 use crate::records::Record;
 use crate::records::disk::Store;
 use crate::{last_word, restart, safe_open, sys};
@@ -101,7 +102,7 @@ pub fn serve(config: Config) -> Result<(), String> {
     let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
     let at = master.listens_on();
     let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };
-    log::info!("rota {} pid {}: listens on {}; {} apps", env!("CARGO_PKG_VERSION"), std::process::id(), at, apps.len());
+    log::info!("rota {} pid {}: listens on {at}; {}", env!("CARGO_PKG_VERSION"), std::process::id(), counted(apps.len(), "app"));
     let shared = master.shared().clone();
     let thread = master.start().map_err(|error| format!("master thread: {error}"))?;
     last_word::watch_over("main", || {

@@ -6,6 +6,7 @@ use super::keys::APP_PROCESSES;
 use super::report::{Mistake, PlacedApp};
 use super::section::{Section, Value, Zero};
 use super::{MachineConfig, Sizes};
+use crate::printable::counted;
 
 /// A number, or a table.
 pub fn sizes(value: &Value<'_>) -> Sizes {
@@ -53,11 +54,12 @@ pub fn too_many(apps: &[&PlacedApp], machine: &MachineConfig) -> Option<(usize, 
     let sum: u32 = apps.iter().map(|app| least(app)).sum();
     let (index, largest) = apps.iter().enumerate().max_by_key(|(_, app)| least(app))?;
     let each: Vec<String> = apps.iter().filter(|app| least(app) > 0).map(|app| format!("{} {}", app.config.name, least(app))).collect();
+    let least_of_all = counted(sum, "process");
     let message = match apps.iter().find(|app| least(app) == 0) {
-        _ if sum > most => format!("the apps want {sum} processes at least, and server.max_processes is {most}"),
+        _ if sum > most => format!("the apps want {least_of_all} at least, and server.max_processes is {most}"),
         Some(none) if sum == most => {
             let name = &none.config.name;
-            format!("the apps want {sum} processes at least, which leaves no place for {name}: server.max_processes is {most}")
+            format!("the apps want {least_of_all} at least, which leaves no place for {name}: server.max_processes is {most}")
         }
         Some(_) | None => return None,
     };

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::Room;
 use crate::last_word;
 use crate::logging::{self, PATIENCE, PIPE_BUF};
+use crate::printable::counted_past;
 use crate::safe_open;
 
 /// To the writer, in the order in which it is done.
@@ -134,10 +135,10 @@ impl Writer {
         for (sink, room) in self.sinks.iter_mut().zip(&*self.rooms) {
             let overflow = room.dropped.swap(0, Ordering::Relaxed);
             if overflow > 0 {
-                log::warn!("{}: {overflow} lines were dropped: they came faster than they could be written", sink.name());
+                log::warn!("{}: {} dropped: they came faster than they could be written", sink.name(), counted_past(overflow, "line"));
             }
             if sink.dropped > 0 {
-                log::warn!("{}: {} lines were dropped: {}", sink.name(), sink.dropped, sink.why);
+                log::warn!("{}: {} dropped: {}", sink.name(), counted_past(sink.dropped, "line"), sink.why);
                 sink.dropped = 0;
             }
         }

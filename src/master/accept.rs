@@ -9,6 +9,7 @@ use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase, answering};
 use crate::http::accept::Form;
 use crate::http::refusal::{Answer, Refusal};
+use crate::printable::counted;
 
 impl Master {
     /// Accepts in batches; what is left waits for the next turn.
@@ -39,9 +40,9 @@ impl Master {
                     Err(error) => {
                         if self.failed_after.is_none_or(|at| at <= self.desk.now) {
                             log::warn!(
-                                "accept on {}: {error}; {} connections are open; trying again every {ACCEPT_PAUSE:?}",
+                                "accept on {}: {error}; {} open; trying again every {ACCEPT_PAUSE:?}",
                                 self.listeners[i].config,
-                                self.shared.connections.open()
+                                counted(self.shared.connections.open(), "connection")
                             );
                             self.failed_after = Some(self.desk.now + FULL_PAUSE);
                         }

@@ -15,6 +15,7 @@ use crate::control::proto::{
 use crate::control::server::{COLLECTING, Detached, Operator, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
 use crate::pool::{Aim, Group, GroupView, Trigger};
+use crate::printable::counted;
 use crate::samples::{self, Sample};
 use crate::table::{Shared, State, ToThread};
 
@@ -63,14 +64,14 @@ impl Operations {
     /// The state of everything, a line each.
     pub fn log_state(&mut self, now: Instant) {
         let status = self.status(None, &HashMap::new(), now);
-        log::info!("state: {} connections, {} bytes spooled", status.connections, status.spooled);
+        log::info!("state: {}, {} spooled", counted(status.connections, "connection"), counted(status.spooled, "byte"));
         for app in &status.apps {
             let queue = &app.queue;
             let (walk, resists) = (app.walk.is_some(), app.resists.is_some());
             log::info!("state: {}: queue {}/{}, walk {walk}, resists {resists}", app.app, queue.length, queue.max);
             for process in &app.processes {
                 log::info!(
-                    "state: {}/{} {} pid {}: {} for {:.1} s, {} of {} sessions, {} processed, {} errors",
+                    "state: {}/{} {} pid {}: {} for {:.1} s, {} of {}, {} processed, {}",
                     app.app,
                     process.number,
                     process.generation,
@@ -78,9 +79,9 @@ impl Operations {
                     process.state,
                     process.state_seconds,
                     process.sessions,
-                    process.slots,
+                    counted(process.slots, "session"),
                     process.processed,
-                    process.errors
+                    counted(process.errors, "error")
                 );
             }
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Master;
 use super::listeners::Listener;
 use super::porter::ToPorter;
+use crate::printable::{counted, counted_past};
 use crate::table::ToThread;
 
 /// How far it is.
@@ -82,7 +83,7 @@ impl Master {
         let finished = finished && (stopping.now || nobody || (self.has_no_errands() && self.conns.is_empty()));
         let overdue = self.desk.now >= stopping.end_at;
         if overdue && !finished {
-            log::warn!("not everything has ended in time: {} connections are cut", self.shared.connections.open());
+            log::warn!("not everything has ended in time: {} cut", counted_past(self.shared.connections.open(), "connection"));
         }
         self.stopping = Some(stopping);
         finished || overdue
@@ -93,8 +94,8 @@ impl Master {
         let drain = apps.iter().map(|app| app.drain.timeout).max().unwrap_or_default();
         let stop = apps.iter().map(|app| app.stop.timeout).max().unwrap_or_default();
         log::info!(
-            "stopping: {} connections are open; at most {} s for the requests in hand",
-            self.shared.connections.open(),
+            "stopping: {} open; at most {} s for the requests in hand",
+            counted(self.shared.connections.open(), "connection"),
             drain.as_secs()
         );
         self.tell_porter(ToPorter::Close);

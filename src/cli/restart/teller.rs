@@ -8,6 +8,7 @@ use crate::cli::table::{harmless, output_lines, span};
 use crate::cli::walk::{left, place, room};
 use crate::control::proto::{Asked, Finishing, OutcomeKind, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Number};
+use crate::printable::counted;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -76,7 +77,7 @@ impl<W: Write> Teller<W> {
         match self.look {
             Look::Live { width } => {
                 let all = format!("{}: asked for", names.join(", "));
-                let line = if all.chars().count() < width { all } else { format!("{} apps: asked for", names.len()) };
+                let line = if all.chars().count() < width { all } else { format!("{}: asked for", counted(names.len(), "app")) };
                 self.live.rewrite(&line, width);
             }
             Look::NoWait => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for; rota status shows how it goes\n"))),

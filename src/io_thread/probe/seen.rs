@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::http::malformed::Malformed;
+use crate::printable::counted;
 
 /// What one try saw.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,7 +121,12 @@ impl Seen {
         }
         self.is_said = true;
         self.said += 1;
-        Some(format!("{}, {} times in {:.1} s", self.words(), self.tries, now.saturating_duration_since(self.since).as_secs_f64()))
+        Some(format!(
+            "{}, {} in {:.1} s",
+            self.words(),
+            counted(self.tries, "time"),
+            now.saturating_duration_since(self.since).as_secs_f64()
+        ))
     }
 
     /// `GET / answered 503`
