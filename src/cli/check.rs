@@ -17,11 +17,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::Exit;
 use super::table::harmless;
 use crate::app_tree;
-use crate::config::{self, AccessLogConfig, AppConfig, Config, Listen, Loaded, ServerConfig, Severity};
-use crate::detect::{Detected, Keeps};
+use crate::config::{self, AccessLogConfig, AppConfig, Bind, Config, Glance, Listen, ServerConfig, Severity};
+use crate::detect::{Detected, Keeps, background};
 use crate::errands::pace::Pace;
 use crate::ids::AppName;
-use crate::printable;
+use crate::printable::{self, counted};
 use crate::restart::release;
 use crate::safe_open;
 use files::{public_line, public_problems};
@@ -64,18 +64,13 @@ impl fmt::Display for Finding {
 /// Whoever may write to the configuration is whoever rota runs commands as. `path`: of the configuration.
 pub fn judge(path: &Path) -> impl Fn(&Path) -> io::Result<()> {
     // Whoever is in none of these groups gains nothing that an administrator has not given.
-    let groups = config::load_to_serve(path).map(|loaded| release::groups(loaded.config.apps.iter().map(|app| &app.start)));
-    let groups = groups.unwrap_or_default();
+    let groups = release::groups(config::glance(path, &|_| Ok(())).config.apps.iter().map(|app| &app.start));
     move |file| safe_open::check_writers(file, &groups)
 }
 
 /// Users, directories and commands, as they are now and as the user that asks: root can do more.
 pub fn machine_findings(config: &Config) -> Vec<Finding> {
-    let privileges = Privileges::own();
-    // Whoever asks without being root may ask for a server that is.
-    let forbidden = if privileges.is_root { Severity::Error } else { Severity::Warning };
-    let mut findings = start_findings(config, &privileges, forbidden);
-    findings.extend(apps_findings(&config.apps));
+    let mut findings = app_and_start_findings(config);
     let groups = release::groups(config.apps.iter().map(|app| &app.start));
     findings.extend(
         config
@@ -89,6 +84,16 @@ pub fn machine_findings(config: &Config) -> Vec<Finding> {
     findings.extend(limits::problems(config).into_iter().map(server_finding));
     findings.extend(directory_problems(&config.server).into_iter().map(server_finding));
     findings.extend(log_file(&config.server.access_log).and_then(|path| log_problem("access_log", path, &groups)).map(server_finding));
+    findings
+}
+
+/// What can be said of apps without knowing the server.
+fn app_and_start_findings(config: &Config) -> Vec<Finding> {
+    let privileges = Privileges::own();
+    // Whoever asks without being root may ask for a server that is.
+    let forbidden = if privileges.is_root { Severity::Error } else { Severity::Warning };
+    let mut findings = start_findings(config, &privileges, forbidden);
+    findings.extend(apps_findings(&config.apps));
     findings
 }
 
@@ -120,7 +125,7 @@ fn app_findings(app: &AppConfig, apps: &[AppConfig], groups: &[u32]) -> Vec<Find
 fn group_problem(name: &str) -> Option<Problem> {
     match Group::from_name(name) {
         Ok(Some(_)) => None,
-        Ok(None) => Some((Severity::Error, format!("there is no group {name:?}"))),
+        Ok(None) => Some((Severity::Error, format!("there is no group {name:?}{}", starts::meant(name, Path::new("/etc/group"))))),
         Err(error) => Some((Severity::Error, format!("group {name:?} cannot be looked up: {error}"))),
     }
 }
@@ -142,32 +147,31 @@ struct Outcome {
     errors: usize,
 }
 
+/// An app whose description has a mistake is not looked at: what it names may be what it does not mean. It hides nothing of the others.
 fn check(path: &Path, colour: bool) -> Outcome {
-    let loaded = config::load_judged(path, &judge(path));
-    let (report, config) = match &loaded {
-        Ok(Loaded { config, warnings }) => (warnings, Some(config)),
-        Err(report) => (report, None),
-    };
-    let findings = config.map_or_else(Vec::new, |config| {
-        let front = front::proxy_problem(&config.server, Path::new("/proc")).map(server_finding);
-        let unit = unit::findings(config, Path::new("/"));
-        [machine_findings(config), listen_findings(&config.server), front.into_iter().collect(), unit].concat()
-    });
+    let Glance { config, report, knows_server, .. } = config::glance(path, &judge(path));
+    let findings = if knows_server { all_findings(&config) } else { app_and_start_findings(&config) };
     let mut complaints = report.render(colour);
     for finding in &findings {
         complaints.push_str(&format!("{finding}\n"));
     }
     let severities = report.mistakes().iter().map(|mistake| mistake.severity).chain(findings.iter().map(|finding| finding.severity));
     let (errors, warnings): (Vec<_>, Vec<_>) = severities.partition(|&severity| severity == Severity::Error);
-    let summary = match config {
-        Some(config) if errors.is_empty() && warnings.is_empty() => format!("ok: {}", describe(config)),
-        Some(config) if errors.is_empty() => format!("ok, {}: {}", count(warnings.len(), "warning"), describe(config)),
-        Some(_) | None => format!("{}, {}", count(errors.len(), "error"), count(warnings.len(), "warning")),
+    let summary = match (errors.len(), warnings.len()) {
+        (0, 0) => format!("ok: {}", describe(&config)),
+        (0, warnings) => format!("ok, {}: {}", counted(warnings, "warning"), describe(&config)),
+        (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
     };
     let about = |app| [detected_line(app), public_line(app)].into_iter().flatten();
-    let lines = config.into_iter().flat_map(|config| config.apps.iter().flat_map(about));
+    let lines = config.apps.iter().flat_map(about);
     let detected = lines.map(|line| printable::clean(line.trim_end_matches('\n').as_bytes()) + "\n").collect();
     Outcome { complaints, detected, summary, errors: errors.len() }
+}
+
+fn all_findings(config: &Config) -> Vec<Finding> {
+    let front = front::proxy_problem(&config.server, Path::new("/proc")).map(server_finding);
+    let unit = unit::findings(config, Path::new("/"));
+    [machine_findings(config), listen_findings(&config.server), front.into_iter().collect(), unit].concat()
 }
 
 /// What an app without a command would execute now.
@@ -192,12 +196,8 @@ fn kept(app: &AppConfig, command: &[String]) -> Option<Keeps> {
 
 fn describe(config: &Config) -> String {
     let listeners: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
-    let apps = if config.apps.is_empty() { "no apps yet".to_owned() } else { count(config.apps.len(), "app") };
+    let apps = if config.apps.is_empty() { "no apps yet".to_owned() } else { counted(config.apps.len(), "app") };
     format!("{apps}, listens on {}", listeners.join(", "))
-}
-
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn server_finding((severity, text): Problem) -> Finding {
@@ -217,11 +217,15 @@ fn command_problems(app: &AppConfig) -> Vec<Problem> {
     match (&app.start.command, detected(app)) {
         (Some(command), _) => {
             let sticky = kept(app, command).and_then(|keeps| sticky_wish(app, keeps.why));
-            command_problem(app, command).into_iter().chain(world::thruster_problem(command)).chain(sticky).collect()
+            let habits = background::habits(command).into_iter().map(|text| (Severity::Warning, text));
+            let variables = variables::problems(app, command, app.start.bind.unwrap_or(Bind::Port));
+            let found = command_problem(app, command).into_iter().chain(world::thruster_problem(command)).chain(sticky);
+            found.chain(habits).chain(variables).collect()
         }
         (None, Some(Ok(found))) => {
             let warnings = found.warnings.iter().map(|text| (Severity::Warning, harmless(text)));
-            command_problem(app, &found.command).into_iter().chain(warnings).chain(wishes(app, &found)).collect()
+            let variables = variables::problems(app, &found.command, found.bind);
+            command_problem(app, &found.command).into_iter().chain(warnings).chain(wishes(app, &found)).chain(variables).collect()
         }
         (None, Some(Err(missing))) => vec![(Severity::Error, harmless(&missing))],
         (None, None) => Vec::new(),
@@ -367,4 +371,5 @@ mod starts;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod variables;
 mod world;

@@ -12,7 +12,7 @@ use super::check;
 use super::say::{complain, print};
 use super::table::harmless;
 use crate::app_tree;
-use crate::config::{AppConfig, Bind, HostPattern, SourceFile, StopSignal, parse};
+use crate::config::{Bind, Config, HostPattern, Mistake, Route, Severity, SourceFile, StopSignal, glance, parse};
 use crate::detect::{Detected, PublicNeed, RailsFiles};
 use crate::errands::pace::Pace;
 use crate::ids::AppName;
@@ -92,16 +92,22 @@ fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
     let file = SourceFile { path: PathBuf::from(format!("{name}.toml")), text: text.clone() };
     let main = SourceFile { path: PathBuf::from("rota.toml"), text: String::new() };
     let config = parse(&[main, file]).map_err(|report| format!("this app needs a file written by hand:\n{report}"))?.config;
-    let machine = check::apps_findings(&config.apps).into_iter().map(|finding| finding.text);
+    let machine = missing_user(&config).into_iter().chain(check::apps_findings(&config.apps).into_iter().map(|finding| finding.text));
     let warnings = found.warnings.iter().cloned().chain(machine.filter(|text| !found.warnings.contains(text)));
     let summary = format!("runs {}, by {}", shell_words::join(&found.command), found.why);
-    Ok(Draft { name, text, summary, warnings: warnings.collect(), asks_hosts: matches!(hosts, Hosts::Asked) })
+    Ok(Draft { name, text, summary, warnings: warnings.collect(), asks_hosts: matches!(hosts, Hosts::Asked(_)) })
+}
+
+/// The user can come after the file.
+fn missing_user(config: &Config) -> Vec<String> {
+    let told = |finding: check::Finding| format!("{}, and without the user no process of the app can be started", finding.text);
+    check::user_findings(config).into_iter().map(told).collect()
 }
 
 /// What `hosts` is to be.
 enum Hosts {
-    /// Another app takes every host, and the path of this one is no name.
-    Asked,
+    /// Others have what it could take, and why so.
+    Asked(String),
     /// As the directory is called.
     Named(String),
     /// It may take every host that no other app takes. With the name of the directory, where that is one.
@@ -109,14 +115,18 @@ enum Hosts {
 }
 
 fn hosts(config: &Path, name: &AppName, root: &Path) -> Hosts {
-    // Of a configuration that cannot be read `after` says what is wrong.
-    let apps = crate::config::load(config).map_or_else(|_| Vec::new(), |loaded| loaded.config.apps);
-    let takes_all = |app: &AppConfig| app.routes.iter().any(|route| route.host == HostPattern::Any && route.path == "/");
+    // An app whose file has a mistake keeps its routes; where they cannot be read they may be any.
+    let Config { apps, broken, .. } = glance(config, &|_| Ok(())).config;
+    let apps = apps.iter().filter(|app| app.name != *name).map(|app| &app.routes);
+    let others = apps.chain(broken.iter().filter(|app| app.name != name.as_str()).map(|app| &app.routes));
+    let taken: Vec<&Route> = others.flatten().filter(|route| route.path == "/").collect();
+    let takes = |host: &HostPattern| taken.iter().any(|route| route.host == *host);
     let named = root.iter().rev().take(3).filter_map(|part| part.to_str()).find(|part| is_host(part)).map(str::to_lowercase);
     match named {
-        named if !apps.iter().any(|app| app.name != *name && takes_all(app)) => Hosts::Open(named),
+        named if !takes(&HostPattern::Any) => Hosts::Open(named.filter(|named| !takes(&HostPattern::Exact(named.clone())))),
+        Some(named) if takes(&HostPattern::Exact(named.clone())) => Hosts::Asked(format!("another app takes {named}")),
         Some(named) => Hosts::Named(named),
-        None => Hosts::Asked,
+        None => Hosts::Asked("another app takes every host".to_owned()),
     }
 }
 
@@ -191,9 +201,11 @@ fn text(name: &AppName, root: &str, found: &Detected, user: Option<&(String, &st
             put(&format!("{HOSTS}; without this line all that no other app takes."), &format!("# hosts = [{}]", quoted(&named)));
         }
         Hosts::Named(named) => put(&format!("{HOSTS}, by the name of its directory."), &format!("hosts = [{}]", quoted(named))),
-        Hosts::Asked => {
-            let why = "another app takes every host, so write the names of this site here, as \"www.example.org\"";
-            put(&format!("{HOSTS}: {why}."), &format!("hosts = [\"{name}.invalid\"]"));
+        Hosts::Asked(why) => {
+            put(
+                &format!("{HOSTS}: {why}, so write the names of this site here, as \"www.example.org\"."),
+                &format!("hosts = [\"{name}.invalid\"]"),
+            );
         }
     }
     match alone {
@@ -290,14 +302,22 @@ fn after(config: &Path, draft: &Draft, file: &Path) -> (String, Exit) {
     if matches!(config.try_exists(), Ok(false)) {
         return (format!("next: make {}, which may be empty; then rota check\n", config.display()), Exit::Done);
     }
-    match crate::config::load(config) {
-        Ok(_) if draft.asks_hosts => {
-            let fill = format!("next: write the site's names into hosts of {}, where {name}.invalid stands", file.display());
-            (format!("{fill}; then rota check, and start rota, or stop and start it, to serve {name}\n"), Exit::Done)
-        }
-        Ok(_) => (format!("next: rota check, then start rota, or stop and start it, to serve {name}\n"), Exit::Done),
-        Err(report) => (format!("{report}next: mend this, then rota check\n"), Exit::Bad),
+    let report = glance(config, &|_| Ok(())).report;
+    let is_ours = |mistake: &&Mistake| mistake.place.file == file || mistake.also.as_ref().is_some_and(|also| also.place.file == file);
+    let errors = report.mistakes().iter().filter(|mistake| mistake.severity == Severity::Error);
+    let (ours, others): (Vec<&Mistake>, Vec<&Mistake>) = errors.partition(is_ours);
+    if !ours.is_empty() {
+        return (format!("{report}next: mend this, then rota check\n"), Exit::Bad);
     }
+    // The new file is as it should be.
+    for other in others {
+        complain(&format!("warning: {}; this is to be mended, too", other.line()), Exit::Done);
+    }
+    let fill = match draft.asks_hosts {
+        true => format!("write the site's names into hosts of {}, where {name}.invalid stands; then ", file.display()),
+        false => String::new(),
+    };
+    (format!("next: {fill}rota check, then start rota, or stop and start it, to serve {name}\n"), Exit::Done)
 }
 
 const RAILS_LEAVES_THEM: &str = "Rails in production leaves the files in public (assets, error pages) to the server in front of it, unless \

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::parse::{self, parse, parse_to_serve};
+use super::parse::{self, parse};
 use super::report::{Mistake, Place, Report, SourceFile};
-use super::{BrokenApp, HostPattern, Loaded, Route};
+use super::{BrokenApp, Config, HostPattern, Loaded, Route};
 
 /// Says why a file is not to be believed.
 pub type Judge<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
@@ -19,48 +19,49 @@ const APPS: &str = "apps.d";
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    load_judged(path, &|_| Ok(()))
-}
-
-/// As [`load`]; a file that `judge` refuses is as one that cannot be read.
-pub fn load_judged(path: &Path, judge: Judge<'_>) -> Result<Loaded, Report> {
-    let files = Files::read(path, judge)?;
-    let parsed = parse(&files.readable);
-    if files.unreadable.is_empty() && files.directory.is_none() {
-        return parsed;
-    }
-    let found = match parsed {
-        Ok(loaded) => loaded.warnings,
-        Err(report) => report,
-    };
-    Err(files.report(&found))
+    let Glance { config, report, .. } = glance(path, &|_| Ok(()));
+    if report.has_errors() { Err(report) } else { Ok(Loaded { config, warnings: report }) }
 }
 
 /// As [`load`] for a server that has to serve: what is wrong with one app costs that app alone ([`parse_to_serve`]).
+///
+/// [`parse_to_serve`]: super::parse_to_serve
 pub fn load_to_serve(path: &Path) -> Result<Loaded, Report> {
     load_to_serve_judged(path, &|_| Ok(()))
 }
 
 /// As [`load_to_serve`]; a file that `judge` refuses is as one that cannot be read.
 pub fn load_to_serve_judged(path: &Path, judge: Judge<'_>) -> Result<Loaded, Report> {
-    let files = Files::read(path, judge)?;
-    let parsed = parse_to_serve(&files.readable);
-    match parsed {
-        // Without the directory it is not known which apps there are.
-        Ok(mut loaded) if files.directory.is_none() => {
-            loaded.config.broken.extend(files.unreadable.iter().map(unread));
-            loaded.warnings = files.report(&loaded.warnings);
-            Ok(loaded)
-        }
-        Ok(Loaded { warnings, .. }) => Err(files.report(&warnings)),
-        Err(report) => Err(files.report(&report)),
-    }
+    let Glance { config, report, knows_server, knows_apps } = glance(path, judge);
+    // Without the directory it is not known which apps there are.
+    if knows_server && knows_apps { Ok(Loaded { config, warnings: report }) } else { Err(report) }
+}
+
+/// A configuration as far as it can be read, for whoever only looks at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Glance {
+    pub config: Config,
+    /// All that is wrong, of all files.
+    pub report: Report,
+    /// Else there are defaults in `config.server`.
+    pub knows_server: bool,
+    /// Else there may be more than `config` has.
+    pub knows_apps: bool,
+}
+
+/// Reads what can be read; a file that `judge` refuses is as one that cannot be.
+pub fn glance(path: &Path, judge: Judge<'_>) -> Glance {
+    let files = Files::read(path, judge);
+    let (mut loaded, knows_server) = parse::as_far(&files.readable);
+    loaded.config.broken.extend(files.unreadable.iter().map(unread));
+    let (knows_server, knows_apps) = (knows_server && files.main.is_none(), files.directory.is_none());
+    Glance { config: loaded.config, report: files.report(&loaded.warnings), knows_server, knows_apps }
 }
 
 /// Where a server with this configuration is talked to, as far as that can be read whatever else is wrong. With what is wrong, if the socket
 /// may be another one for that.
 pub fn control(path: &Path) -> Result<(PathBuf, Option<Report>), Report> {
-    let main = read_main(path, &|_| Ok(()))?;
+    let main = read_main(path, &|_| Ok(())).map_err(|mistake| Report::new(vec![mistake], Vec::new()))?;
     let files = std::slice::from_ref(&main);
     let report = || parse(files).err().unwrap_or_default();
     match parse::control(&main) {
@@ -72,18 +73,24 @@ pub fn control(path: &Path) -> Result<(PathBuf, Option<Report>), Report> {
 
 /// What lies on the disk.
 struct Files {
+    /// The main one first, with an empty text if it cannot be read.
     readable: Vec<SourceFile>,
     /// With an empty text for what cannot be read: it has a place in the order all the same.
     all: Vec<SourceFile>,
     unreadable: Vec<Mistake>,
+    /// The main one cannot be read.
+    main: Option<Mistake>,
     /// apps.d cannot be read.
     directory: Option<Mistake>,
 }
 
 impl Files {
-    fn read(path: &Path, judge: Judge<'_>) -> Result<Self, Report> {
-        let main = read_main(path, judge)?;
-        let mut files = Self { readable: vec![main.clone()], all: vec![main], unreadable: Vec::new(), directory: None };
+    fn read(path: &Path, judge: Judge<'_>) -> Self {
+        let (main, trouble) = match read_main(path, judge) {
+            Ok(main) => (main, None),
+            Err(mistake) => (SourceFile { path: path.to_owned(), text: String::new() }, Some(mistake)),
+        };
+        let mut files = Self { readable: vec![main.clone()], all: vec![main], unreadable: Vec::new(), main: trouble, directory: None };
         let directory = path.parent().unwrap_or(Path::new("")).join(APPS);
         let apps = app_files(&directory).unwrap_or_else(|error| {
             files.directory = Some(cannot_be_read(&directory, &error));
@@ -99,12 +106,13 @@ impl Files {
             }
             files.all.push(SourceFile { path, text: text.unwrap_or_default() });
         }
-        Ok(files)
+        files
     }
 
     /// What is wrong with them in all.
     fn report(self, found: &Report) -> Report {
         let mut mistakes = self.unreadable;
+        mistakes.extend(self.main);
         mistakes.extend(self.directory);
         mistakes.extend_from_slice(found.mistakes());
         Report::new(mistakes, self.all)
@@ -122,11 +130,8 @@ fn read_if(path: &Path, judge: Judge<'_>) -> io::Result<String> {
     judge(path).and_then(|()| fs::read_to_string(path))
 }
 
-fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Report> {
-    let text = read_if(path, judge).map_err(|error| {
-        let mistake = cannot_be_read(path, &error).help("rota reads the file that --config names");
-        Report::new(vec![mistake], Vec::new())
-    })?;
+fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Mistake> {
+    let text = read_if(path, judge).map_err(|error| cannot_be_read(path, &error).help("rota reads the file that --config names"))?;
     Ok(SourceFile { path: path.to_owned(), text })
 }
 

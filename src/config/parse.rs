@@ -16,20 +16,22 @@ use crate::ids::AppName;
 /// An `Err` holds every mistake of every file, warnings too; of what is no TOML, the first place of each file, because what follows it
 /// is mostly its echo.
 pub fn parse(files: &[SourceFile]) -> Result<Loaded, Report> {
-    let found = Found::all(files);
-    let report = Report::new(found.mistakes, files.to_vec());
-    if report.has_errors() {
-        return Err(report);
-    }
-    Ok(Loaded { config: config(found.server, found.apps), warnings: report })
+    let (loaded, _) = as_far(files);
+    if loaded.warnings.has_errors() { Err(loaded.warnings) } else { Ok(loaded) }
 }
 
 /// As [`parse`] for a server that has to serve: a mistake of one app costs that app alone ([`BrokenApp`]). An `Err` has a mistake that is no
 /// single app's.
 pub fn parse_to_serve(files: &[SourceFile]) -> Result<Loaded, Report> {
+    let (loaded, is_served) = as_far(files);
+    if is_served { Ok(loaded) } else { Err(loaded.warnings) }
+}
+
+/// What can be used of `files`, with all that is wrong. `false`: there is a mistake that is no single app's.
+pub(super) fn as_far(files: &[SourceFile]) -> (Loaded, bool) {
     let found = Found::all(files);
     let report = Report::new(found.mistakes, files.to_vec());
-    if found.is_broken { Err(report) } else { Ok(Loaded { config: config(found.server, found.apps), warnings: report }) }
+    (Loaded { config: config(found.server, found.apps), warnings: report }, !found.is_broken)
 }
 
 /// The path of the control socket, whatever else is wrong in the file. `false`: it may be another, because there is no TOML behind a mistake.

@@ -101,6 +101,7 @@ pub fn detect(tree: &dyn Tree, asked: Option<Bind>) -> Result<Detected, Missing>
     if let Some(why) = unfit(&found.command) {
         return Err(Missing(format!("what {} says is no command: {why}", told(&found.why))));
     }
+    found.warnings.extend(background::habits(&found.command));
     found.warnings.extend(procfile::others(tree));
     found.warnings.iter_mut().chain([&mut found.why]).for_each(|text| *text = told(text));
     Ok(found)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Detected, Missing, Reasons, Tree, frameworks, line, own_program};
+use super::{Detected, Missing, Reasons, Tree, background, frameworks, line, own_program};
 use crate::config::{Bind, command};
 
 /// A package.json, with what stands beside it.
@@ -94,6 +94,7 @@ fn by_script(package: &Package<'_>, asked: Option<Bind>) -> Option<Result<Detect
     Some(settings(&found.unwrap_or_else(through_npm), asked, &why).map(|mut found| {
         if is_npm {
             found.warnings.push(format!("npm stays between rota and the app ({start:?}); a command without it takes less memory"));
+            found.warnings.extend(background::habits(&["sh".to_owned(), "-c".to_owned(), start.to_owned()]));
             found.reasons.command = "npm start, because its script needs npm or a shell";
         }
         if let Some(server) = development_server(start) {

@@ -268,6 +268,18 @@ fn a_second_app_is_asked_for_its_hosts_and_the_first_keeps_what_nobody_else_take
     assert_eq!(hosts, ["app", "other", "shop"]);
 }
 
+#[test]
+fn a_typo_in_another_app_s_file_is_named_and_the_new_file_is_right() {
+    let site = fresh("program", &[]);
+    fs::create_dir_all(site.path("apps.d")).unwrap();
+    fs::write(site.path("apps.d/old.toml"), "root = \"/\"\nproceses = 2\n").unwrap();
+    let said = init(&site, &[]);
+    let warning = format!("warning: {}:2:1: unknown key \"proceses\"", site.path("apps.d/old.toml").display());
+    assert!(said.expect(0).err.contains(&warning), "{}", said.err);
+    assert!(said.out.contains("where app.invalid stands"), "{}", said.out);
+    assert!(fs::read_to_string(site.path("apps.d/app.toml")).unwrap().contains("\nhosts = [\"app.invalid\"]\n"));
+}
+
 /// A release whose Procfile starts the fixture.
 fn procfile(site: &Site, version: &str, line: &str) {
     site.release(version, "");

@@ -1,12 +1,13 @@
 //! Whether processes could be started as the configuration wants them: their users, and what the kernel grants only some.
 
 use std::fs;
+use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User};
 use rustix::thread::CapabilitySet;
 
 use super::{Finding, Problem, group_problem};
-use crate::config::{AppConfig, Config, ResourceLimit, Severity, SpawnAttributes, StartConfig};
+use crate::config::{AppConfig, Config, ResourceLimit, Severity, SpawnAttributes, StartConfig, nearest};
 use crate::errands::pace::Pace;
 use crate::restart::{env_file, release};
 use crate::sys;
@@ -68,25 +69,44 @@ fn findings(config: &Config, problems: impl Fn(&AppConfig) -> Vec<Problem>) -> V
 
 /// The files of variables, as they are now. What is wrong with one is told without anything that is in it.
 pub fn env_file_problem(app: &AppConfig, apps: &[AppConfig]) -> Option<Problem> {
-    let start = &app.start;
     // A user that there is not is told elsewhere.
-    let user = release::user(start).ok()?;
-    let root = fs::canonicalize(&start.root).ok()?;
-    let others = release::groups_of_others(apps.iter().map(|app| &app.start), user.as_ref());
-    let from = env_file::From { configured: &start.root, named: Some(&root), root: &root, others: &others };
-    let problem = env_file::read(&start.env_files, from, start.bind, user.as_ref(), &Pace::of_command()).err()?;
+    let user = release::user(&app.start).ok()?;
+    let problem = read_files(app, apps, user.as_ref())?.err()?;
     let is_other = user.is_some_and(|user| user.uid != Uid::effective().as_raw());
     let may_be_ours = is_other && !Uid::effective().is_root();
     Some((if may_be_ours { Severity::Warning } else { Severity::Error }, problem))
+}
+
+/// Names of what these files set; None: they cannot be read.
+pub fn variables_of_files(app: &AppConfig, apps: &[AppConfig]) -> Option<Vec<String>> {
+    let user = release::user(&app.start).ok()?;
+    let variables = read_files(app, apps, user.as_ref())?.ok()?;
+    Some(variables.into_iter().map(|(name, _)| name).collect())
+}
+
+/// None: there is no root to see them from.
+fn read_files(app: &AppConfig, apps: &[AppConfig], user: Option<&release::Identity>) -> Option<Result<Vec<(String, String)>, String>> {
+    let start = &app.start;
+    let root = fs::canonicalize(&start.root).ok()?;
+    let others = release::groups_of_others(apps.iter().map(|app| &app.start), user);
+    let from = env_file::From { configured: &start.root, named: Some(&root), root: &root, others: &others };
+    Some(env_file::read(&start.env_files, from, start.bind, user, &Pace::of_command()))
 }
 
 fn user_problem(start: &StartConfig) -> Option<Problem> {
     let name = start.user.as_deref()?;
     match User::from_name(name) {
         Ok(Some(_)) => None,
-        Ok(None) => Some((Severity::Error, format!("there is no user {name:?}"))),
+        Ok(None) => Some((Severity::Error, format!("there is no user {name:?}{}", meant(name, Path::new("/etc/passwd"))))),
         Err(error) => Some((Severity::Error, format!("user {name:?} cannot be looked up: {error}"))),
     }
+}
+
+/// The user or group that was probably meant; `file`: passwd or group.
+pub fn meant(name: &str, file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let known: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).filter(|known| !known.is_empty()).collect();
+    nearest(name, &known).map_or(String::new(), |(known, _)| format!("; did you mean {known:?}?"))
 }
 
 /// One that rota may not become, or none at all.

@@ -50,21 +50,66 @@ fn a_machine_that_fits_is_summed_up_in_a_line() {
 }
 
 #[test]
-fn a_configuration_with_a_mistake_fails_and_the_machine_is_not_looked_at() {
+fn an_app_with_a_mistake_fails_and_is_not_looked_at() {
     let dir = machine();
     let path = dir.path().join("rota.toml");
-    fs::write(&path, "[app.blog]\ncommand = \"nothing\"\nroot = \"/nowhere\"\nprocesses = 0\n").unwrap();
+    let text = format!("{SERVER}[app.blog]\ncommand = \"nothing\"\nroot = \"/nowhere\"\nprocesses = 0\n");
+    fs::write(&path, text.replace("DIR", dir.path().to_str().unwrap())).unwrap();
     let outcome = check(&path, false);
     let expected = "\
 error: processes must be from 1 to 100, not 0
- --> DIR/rota.toml:4:13
+ --> DIR/rota.toml:9:13
   |
-4 | processes = 0
+9 | processes = 0
   |             ^
 ";
     assert_eq!(outcome.complaints.replace(dir.path().to_str().unwrap(), "DIR"), expected);
     assert_eq!(outcome.summary, "1 error, 0 warnings");
     assert_eq!(run(&path, false), Exit::Bad);
+}
+
+#[test]
+fn no_file_hides_what_is_wrong_with_another() {
+    let dir = machine();
+    let (path, me) = (dir.path().join("rota.toml"), User::from_uid(Uid::effective()).unwrap().unwrap().name);
+    fs::create_dir(dir.path().join("apps.d")).unwrap();
+    let app = |name: &str, text: &str| {
+        let text = text.replace("DIR", dir.path().to_str().unwrap());
+        fs::write(dir.path().join("apps.d").join(format!("{name}.toml")), text).unwrap();
+    };
+    fs::write(dir.path().join("apps.d/bytes.toml"), b"root = \"\xff\"\n").unwrap();
+    app("key", "root = \"DIR/app\"\nhosts = \"key.test\"\nproceses = 2\n");
+    app("machine", &format!("root = \"DIR/missing\"\nhosts = \"machine.test\"\nuser = \"{me}\"\n"));
+    app("quote", "root = \"DIR\nhosts = \"quote.test\"\n");
+    app("user", "root = \"DIR/app\"\ncommand = \"bin/run\"\nhosts = \"user.test\"\nuser = \"no-such-user\"\n");
+    let of_apps = [
+        "cannot read this: stream did not contain valid UTF-8\n--> DIR/apps.d/bytes.toml",
+        "unknown key \"proceses\"",
+        "error: app machine: root DIR/missing: No such file or directory",
+        "DIR/apps.d/quote.toml:1",
+        "error: app user: there is no user \"no-such-user\"",
+    ];
+    // Whatever is wrong with the server's own file.
+    let missing = "cannot read this: No such file or directory (os error 2)\n--> DIR/rota.toml";
+    let mains = [
+        (Some(SERVER), None),
+        (Some("[server]\nlisten = 5\n"), Some("listen")),
+        (Some("[server\n"), Some("DIR/rota.toml:1")),
+        (None, Some(missing)),
+    ];
+    for (main, mistake) in mains {
+        match main {
+            Some(text) => fs::write(&path, text.replace("DIR", dir.path().to_str().unwrap())).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let outcome = check(&path, false);
+        let complaints = outcome.complaints.replace(dir.path().to_str().unwrap(), "DIR");
+        for expected in of_apps.into_iter().chain(mistake) {
+            assert!(complaints.contains(expected), "{main:?}: {expected} is missing:\n{complaints}");
+        }
+        assert_eq!(outcome.errors, 5 + usize::from(mistake.is_some()), "{main:?}: {complaints}");
+        assert_eq!(run(&path, false), Exit::Bad);
+    }
 }
 
 #[test]
@@ -82,6 +127,17 @@ fn as_root_every_app_says_its_user() {
         "error: app c: there is no group \"no-such-group\"",
     ];
     assert_eq!(texts(&dir, &start_findings(&config, &ROOT, Severity::Error)), expected);
+}
+
+#[test]
+fn a_user_that_is_nearly_one_is_told_which() {
+    let dir = machine();
+    let passwd = dir.path().join("passwd");
+    fs::write(&passwd, "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/sh\nblog:x:1000:1000::/:/bin/sh\n").unwrap();
+    assert_eq!(starts::meant("blgo", &passwd), "; did you mean \"blog\"?");
+    assert_eq!(starts::meant("www_data", &passwd), "; did you mean \"www-data\"?");
+    assert_eq!(starts::meant("somebody", &passwd), "");
+    assert_eq!(starts::meant("blgo", Path::new("/nowhere/at/all")), "");
 }
 
 #[test]

@@ -150,3 +150,70 @@ fn public_is_written_where_the_server_in_front_is_meant_to_send_it_and_why() {
     }
     assert!(!drafted(app(&[("app.js", "")]).path()).text.contains("public"));
 }
+
+/// Of `init` in a configuration with these files: the exit, what is to be done next, and what was written for hosts.
+fn beside(files: &[(&str, &str)], root: &str) -> (Exit, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("apps.d")).unwrap();
+    let root = dir.path().join(root);
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("app.js"), "").unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let config = dir.path().join("rota.toml");
+    let wish = Wish { directory: &root, name: Some("new"), user: None, output: None, force: false, config: &config };
+    let exit = run(&wish);
+    let file = dir.path().join("apps.d/new.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (next, _) = after(&config, &draft(&wish).unwrap(), &file);
+    let hosts = text.lines().find(|line| line.contains("hosts = ")).unwrap_or_default().to_owned();
+    (exit, next, hosts)
+}
+
+#[test]
+fn a_mistake_in_another_file_is_that_file_s_and_its_hosts_are_its_own() {
+    let fill = "hosts = [\"new.invalid\"]";
+    let typo = "root = \"/\"\nproceses = 2\n";
+    let unreadable = "root = \"/\n";
+    let open = "# hosts = [\"new.example.org\"]";
+    let cases: [(&[(&str, &str)], &str); 5] = [
+        (&[("rota.toml", ""), ("apps.d/old.toml", typo)], fill),
+        (&[("rota.toml", ""), ("apps.d/old.toml", unreadable)], fill),
+        (&[("rota.toml", "[server]\nlisten = 5\n"), ("apps.d/old.toml", "root = \"/\"\n")], fill),
+        (&[("rota.toml", "[app.old]\nroot = 5\nhosts = \"old.test\"\n")], open),
+        (&[("rota.toml", ""), ("apps.d/old.toml", "root = \"/\"\nhosts = \"old.test\"\nproceses = 2\n")], open),
+    ];
+    for (files, expected) in cases {
+        let (exit, next, hosts) = beside(files, "app");
+        assert_eq!((exit, hosts.as_str()), (Exit::Done, expected), "{files:?}");
+        let asked = next.starts_with("next: write the site's names into hosts of ");
+        assert!(asked == (expected == fill) && next.contains("rota check, then start rota"), "{files:?}: {next}");
+    }
+}
+
+#[test]
+fn a_host_that_another_app_has_is_not_taken_a_second_time() {
+    let both = "[app.all]\nroot = \"/\"\n[app.shop]\nroot = \"/\"\nhosts = \"shop.example.com\"\n";
+    let (exit, _, hosts) = beside(&[("rota.toml", both)], "shop.example.com");
+    assert_eq!((exit, hosts.as_str()), (Exit::Done, "hosts = [\"new.invalid\"]"));
+    let (_, _, hosts) = beside(&[("rota.toml", "[app.all]\nroot = \"/\"\n")], "shop.example.com");
+    assert_eq!(hosts, "hosts = [\"shop.example.com\"]");
+}
+
+#[test]
+fn what_its_start_would_fail_of_is_told_when_the_file_is_written() {
+    let said = |procfile: &str, user: Option<&str>| {
+        let dir = app(&[("Procfile", procfile)]);
+        let wish = Wish { directory: dir.path(), name: Some("blog"), user, output: None, force: false, config: Path::new("rota.toml") };
+        draft(&wish).unwrap().warnings.join("\n")
+    };
+    let user = said("web: ./serve $PORT\n", Some("nosuch"));
+    assert!(user.contains("there is no user \"nosuch\", and without the user no process of the app can be started"), "{user}");
+    let flags = said("web: rails server -d -P tmp/server.pid\n", None);
+    assert!(flags.contains("the command goes into the background, where rota cannot watch it: drop -d"), "{flags}");
+    assert!(flags.contains("-P tmp/server.pid: a process and the one that takes its place cannot share a pid file"), "{flags}");
+    let variable = said("web: ./serve $PROT\n", None);
+    assert!(variable.contains("$PROT is set by nobody: did you mean $PORT?"), "{variable}");
+    assert_eq!(flags.matches("drop -d").count(), 1, "{flags}");
+}

@@ -95,6 +95,25 @@ fn a_file_that_cannot_be_read_is_one_broken_app() {
 }
 
 #[test]
+fn what_can_be_read_is_read_whatever_else_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("apps.d")).unwrap();
+    fs::write(dir.path().join("apps.d/a.toml"), b"root = \"\xff\"").unwrap();
+    write(dir.path(), "apps.d/b.toml", "root = \"/\"\nhosts = \"b\"\n");
+    write(dir.path(), "apps.d/c.toml", "root = [\n");
+    let look = |main: Option<&str>| {
+        main.map(|text| write(dir.path(), "rota.toml", text));
+        let found = glance(&dir.path().join("rota.toml"), &|_| Ok(()));
+        let apps: Vec<String> = found.config.apps.iter().map(|app| app.name.to_string()).collect();
+        (apps, found.config.broken.len(), found.report.mistakes().len(), found.knows_server)
+    };
+    let apps = vec!["b".to_owned()];
+    assert_eq!(look(None), (apps.clone(), 2, 3, false));
+    assert_eq!(look(Some("[server]\n")), (apps.clone(), 2, 2, true));
+    assert_eq!(look(Some("[server]\nlisten = 1\n")), (apps, 2, 3, false));
+}
+
+#[test]
 fn the_control_socket_is_found_beside_any_mistake() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rota.toml");
