@@ -12,7 +12,7 @@ pub const APP: Keys = Keys {
             "command",
             "text or list",
             "found in the release",
-            "\".venv/bin/gunicorn -b unix:$SOCKET blog.wsgi\"",
+            "\".venv/bin/gunicorn --threads 5 -b 127.0.0.1:$PORT blog.wsgi\"",
             "Program and arguments; `$SOCKET`, `$PORT` and `$ROOT` are replaced. No shell reads it. Without it each release is looked at: \
              its Procfile, manage.py, config.ru, package.json, app.py and the like say how it is started, and `bind`, `concurrency` and \
              `stop.signal` with it. `rota check` says what that comes to, and `rota init` writes it into a file.",

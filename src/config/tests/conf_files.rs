@@ -36,6 +36,16 @@ fn every_file_of_conf_is_right() {
 }
 
 #[test]
+fn examples_of_servers_listen_where_init_has_them_listen() {
+    let texts = ["rota.toml", "apps.d/gunicorn.toml", "../docs/first-app.md"].map(|file| fs::read_to_string(conf().join(file)).unwrap());
+    let is_command = |line: &&str| line.trim_start_matches(['#', ' ']).starts_with("command = ") && line.contains("gunicorn");
+    let commands: Vec<&str> = texts.iter().flat_map(|text| text.lines()).filter(is_command).collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    // Over a socket it knows no address of its client.
+    assert!(commands.iter().all(|line| line.contains("127.0.0.1:$PORT") && !line.contains("$SOCKET")), "{commands:#?}");
+}
+
+#[test]
 fn rota_toml_as_it_is_changes_nothing() {
     assert_eq!(good(&rota_toml()), good(""));
 }
@@ -53,8 +63,8 @@ fn the_examples_in_the_comments_are_right() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "404.html", "<p>");
     write(dir.path(), "503.html", "<p>");
-    // bind = "fd" contradicts the command of the file, which names $SOCKET.
-    let text = uncommented(&uncommented(&rota_toml(), "#"), "# ").replace("$SOCKET", "fd://3");
+    // bind = "fd" contradicts the command of the file, which names $PORT.
+    let text = uncommented(&uncommented(&rota_toml(), "#"), "# ").replace("127.0.0.1:$PORT", "fd://3").replace("$SOCKET", "fd://3");
     let text = text.replace("\"errors", &format!("\"{}", dir.path().display()));
     let config = good(&text);
     assert!(config.server.errors.contains_key(&404));
