@@ -1,12 +1,11 @@
 //! `rota history`: how the walks of an app have ended, the newest first, and which release a rollback would go to.
 
-use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Exit;
 use super::hear::{ask, something_else};
-use super::say::{Paint, print, terminal_size};
+use super::say::{self, Paint, print};
 use super::table::{brief_span, harmless, output_lines, shown_width, table, wrap};
 use super::when::{ago, utc};
 use crate::control::proto::{AppHistory, Reply, Request, reply_line};
@@ -19,8 +18,10 @@ pub fn run(socket: &Path, app: Option<&str>, last: usize, json: bool, paint: Pai
         Ok(reply) if json => print(&String::from_utf8_lossy(&reply_line(&reply))),
         Ok(Reply::History { apps }) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            // What is read by a program is as wide as it is.
-            let width = if stdout().is_terminal() { terminal_size().1.clamp(40, 160) } else { usize::MAX };
+            let width = match say::columns() {
+                usize::MAX => usize::MAX,
+                columns => columns.clamp(40, 160),
+            };
             print(&page(&apps, last, now, Path::is_dir, width, paint))
         }
         Ok(_) => something_else(),
@@ -73,15 +74,25 @@ fn page(apps: &[AppHistory], last: usize, now: u64, is_there: impl Fn(&Path) -> 
     }
 }
 
-/// All columns, or, where long names leave too little for the release, without how long ago it was.
-fn columns(mut rows: Vec<Vec<String>>, width: usize) -> String {
-    let whole = table(&HEADING, &rows, 0);
-    if whole.lines().all(|line| shown_width(line) + SHORTEST <= width.saturating_add(END.len_utf8())) {
-        return whole;
+/// All columns, or, where long names leave too little for the release, without how long ago it was; and without more where they leave too little
+/// for the others.
+fn columns(rows: Vec<Vec<String>>, width: usize) -> String {
+    let of = |kept: &[usize]| {
+        let heading: Vec<&str> = kept.iter().map(|column| HEADING[*column]).collect();
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| kept.iter().map(|column| row[*column].clone()).collect()).collect();
+        table(&heading, &rows, 0)
+    };
+    let mut kept: Vec<usize> = (0..HEADING.len()).collect();
+    let (mut text, mut release) = (of(&kept), SHORTEST);
+    for column in SPARE {
+        if text.lines().all(|line| shown_width(line) + release <= width.saturating_add(END.len_utf8())) {
+            break;
+        }
+        kept.retain(|known| *known != column);
+        // It can have a line of its own.
+        (text, release) = (of(&kept), 0);
     }
-    rows.iter_mut().for_each(|row| drop(row.remove(AGO)));
-    let heading: Vec<&str> = HEADING.iter().enumerate().filter(|(column, _)| *column != AGO).map(|(_, name)| *name).collect();
-    table(&heading, &rows, 0)
+    text
 }
 
 /// The release stands last, or, where a long name leaves no room for it, in a line of its own.
@@ -179,8 +190,8 @@ const SERVES: &str = "serves";
 const BEFORE: &str = "rollback";
 /// Behind these the release is as long as there is room for it.
 const HEADING: [&str; 9] = ["when (UTC)", "", "app", "gen", "kind", "outcome", ">took", "", ""];
-/// The column of how long ago it was.
-const AGO: usize = 1;
+/// The columns of how long ago it was, how long it took, and what it was: a narrow terminal does without them in this order.
+const SPARE: [usize; 3] = [1, 6, 4];
 /// Where the release begins: a table has no spaces at the end of a line.
 const END: char = '|';
 /// `2026-11-24 12:03`
@@ -256,6 +267,11 @@ blog: /srv/42 was accepted last; rota rollback blog goes to /srv/41
             text_of_long.lines().all(|line| line.chars().count() <= 80) && text_of_long.contains("rollback\n    /srv/41\n"),
             "{text_of_long}"
         );
+        let longest = AppHistory { app: AppName::new(&"n".repeat(32)).unwrap(), ..blog() };
+        let text_of_longest = plain(&[longest], 20, |_| true);
+        let entries = text_of_longest.lines().filter(|line| line.starts_with("2026"));
+        assert!(entries.clone().count() == 4 && entries.clone().all(|line| line.chars().count() <= 80), "{text_of_longest}");
+        assert!(text_of_longest.contains("  done     serves\n"), "{text_of_longest}");
         assert!(text.contains("restart (watch)  ") && text.contains("  ...20304\n"), "{text}");
     }
 

@@ -10,21 +10,21 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::Exit;
-use super::say::{complain, print};
+use super::say::{complain, is_unread, print};
 use crate::config::{self, Config};
 
 /// `last`: how many lines of those that are there.
 pub fn run(config: &Path, app: &str, last: usize, follow: bool) -> Exit {
-    let loaded = match config::load_to_serve(config) {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            eprintln!("{report}");
-            return Exit::Bad;
-        }
-    };
-    let path = match file_of(&loaded.config, app) {
+    // Whatever else is wrong in it.
+    let found = config::glance(config, &|_| Ok(()));
+    let path = match file_of(&found.config, app) {
         Ok(path) => path,
-        Err(why) => return complain(&why, Exit::Bad),
+        Err(why) => {
+            if !found.knows_server || !found.knows_apps {
+                eprintln!("{}", found.report);
+            }
+            return complain(&why, Exit::Bad);
+        }
     };
     let shown = show(&path, last, follow, &mut io::stdout().lock());
     match shown {
@@ -36,8 +36,15 @@ pub fn run(config: &Path, app: &str, last: usize, follow: bool) -> Exit {
 
 fn file_of(config: &Config, app: &str) -> Result<PathBuf, String> {
     let found = config.apps.iter().find(|known| known.name.as_str() == app);
-    let known = || config.apps.iter().map(|app| app.name.to_string()).collect::<Vec<_>>().join(", ");
-    let found = found.ok_or_else(|| format!("there is no app {app:?}; there is {}", known()))?;
+    let missing = || {
+        let known: Vec<&str> = config.apps.iter().map(|app| app.name.as_str()).collect();
+        match config.broken.iter().find(|broken| broken.name == app) {
+            Some(broken) => format!("where {app} has its log is not known: {}", broken.why),
+            None if known.is_empty() => format!("there is no app {app:?}, and no other one either"),
+            None => format!("there is no app {app:?}; there is {}", known.join(", ")),
+        }
+    };
+    let found = found.ok_or_else(missing)?;
     found.log.clone().ok_or_else(|| {
         format!("what {app} prints goes into rota's own log; under systemd: journalctl -u rota -g '^{app}/' (or give the app a file: log = \"/var/log/rota/{app}.log\")")
     })
@@ -54,6 +61,10 @@ fn show(path: &Path, last: usize, follow: bool, out: &mut impl Write) -> io::Res
     }
     loop {
         std::thread::sleep(LOOK);
+        // Of an app that prints nothing.
+        if is_unread() {
+            return Ok(());
+        }
         copy(&mut file, out)?;
         if let Some(next) = successor(path, &mut file)? {
             // Its writer goes over to the new file at once: what it wrote to the old one before is there by now.
@@ -130,6 +141,19 @@ mod tests {
         let mut out = Vec::new();
         show(&dir.path().join("log"), lines, false, &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_app_whose_log_is_not_known_is_told_from_one_that_there_is_not() {
+        let read = |text: &str| {
+            let files = [config::SourceFile { path: "rota.toml".into(), text: text.to_owned() }];
+            config::parse_to_serve(&files).unwrap().config
+        };
+        let shop = read("[app.shop]\nroot = \"/\"\nlog = \"/x/shop.log\"\n[app.blog]\nrooot = 5\n");
+        assert_eq!(file_of(&shop, "shop"), Ok(PathBuf::from("/x/shop.log")));
+        assert!(file_of(&shop, "blog").unwrap_err().starts_with("where blog has its log is not known: rota.toml:5:1: unknown key"));
+        assert_eq!(file_of(&shop, "bolg"), Err("there is no app \"bolg\"; there is shop".to_owned()));
+        assert_eq!(file_of(&read(""), "x"), Err("there is no app \"x\", and no other one either".to_owned()));
     }
 
     #[test]

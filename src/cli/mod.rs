@@ -31,6 +31,7 @@ use clap::Parser;
 
 use crate::config;
 use crate::control::proto::Request;
+use crate::logging;
 pub use exit::Exit;
 use say::{Paint, complain};
 use verbs::{Cli, Color, How, Verb};
@@ -71,6 +72,7 @@ pub fn run() -> u8 {
         Verb::Stop => cli.with_socket(stop::run),
         Verb::Man { page } => man::run(*page),
         Verb::Apps => completions::apps(&cli.config, cli.socket.as_deref()),
+        Verb::Processes { of } => completions::processes(&cli.config, cli.socket.as_deref(), of),
         Verb::Completions { shell } => completions::run(*shell),
     };
     exit as u8
@@ -97,8 +99,7 @@ impl Cli {
         match self.color {
             Color::Always => true,
             Color::Never => false,
-            // https://no-color.org: when present and not empty.
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => logging::takes_colours(terminal),
         }
     }
 

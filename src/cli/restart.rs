@@ -98,7 +98,11 @@ fn exit_of(outcome: OutcomeKind) -> Exit {
 
 fn interrupted(open: Option<&[Asked]>) -> String {
     match open {
-        Some(open) => format!("interrupted; it goes on: {} (rota status shows it, rota abort calls it off)", names(open)),
+        Some([walk]) => format!(
+            "interrupted; it goes on: {} {} (rota status {} shows it, rota abort {} calls it off)",
+            walk.app, walk.generation, walk.app, walk.app
+        ),
+        Some(open) => format!("interrupted; they go on: {} (rota status shows them, rota abort APP calls one off)", names(open)),
         None => "interrupted; if it was asked for already, it goes on (rota status shows it)".to_owned(),
     }
 }
@@ -184,7 +188,11 @@ mod tests {
     fn an_interrupt_leaves_the_restart_to_the_server() {
         assert_eq!(told(vec![asked(&["blog"]), Heard::Interrupt], true).1 as u8, 130);
         let walks = [Asked { app: AppName::new("blog").unwrap(), generation: Generation(8) }];
-        assert_eq!(interrupted(Some(&walks)), "interrupted; it goes on: blog g8 (rota status shows it, rota abort calls it off)");
+        let one = "interrupted; it goes on: blog g8 (rota status blog shows it, rota abort blog calls it off)";
+        assert_eq!(interrupted(Some(&walks)), one);
+        let two = [walks[0].clone(), Asked { app: AppName::new("shop").unwrap(), generation: Generation(2) }];
+        let says = "interrupted; they go on: blog g8, shop g2 (rota status shows them, rota abort APP calls one off)";
+        assert_eq!(interrupted(Some(&two)), says);
     }
 
     #[test]

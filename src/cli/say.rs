@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::Exit;
 use crate::control::client::ClientError;
 
@@ -78,6 +80,20 @@ impl<W: Write> Live<W> {
 /// stdout takes lines that are rewritten.
 pub fn is_live() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Columns that a line may have; where stdout is no terminal any number, as a program reads it and cuts for itself.
+pub fn columns() -> usize {
+    if io::stdout().is_terminal() { terminal_size().1 } else { usize::MAX }
+}
+
+/// Nobody can read what is written to stdout any more: its pipe has no other end.
+pub fn is_unread() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    // A time of nothing: it is only looked at.
+    let looked = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    looked.is_ok() && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Rows and columns of the terminal that stdout is.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Exit;
 use super::hear::something_else;
 use super::requests;
-use super::say::{Paint, complain, no_reply, print, terminal_size};
+use super::say::{Paint, columns, complain, no_reply, print};
 use crate::control::client::{ClientError, Conversation};
 use crate::control::proto::{Reply, Request, reply_line};
 
@@ -30,7 +30,7 @@ pub fn run(socket: &Path, look: &Look, paint: Paint) -> Exit {
     match look.every {
         Some(every) => watch::run(socket, look, every, paint),
         None => match fetch(socket, look) {
-            Ok(reply) => text(&reply, look, width(), paint).map_or_else(something_else, |text| print(&text)),
+            Ok(reply) => text(&reply, look, columns(), paint).map_or_else(something_else, |text| print(&text)),
             Err(Trouble::NoReply(error)) => no_reply(&error),
             Err(Trouble::Refused(message)) => complain(&message, Exit::Bad),
         },
@@ -57,7 +57,7 @@ fn fetch(socket: &Path, look: &Look) -> Result<Reply, Trouble> {
 }
 
 /// None: that is no answer to the question.
-fn text(reply: &Reply, look: &Look, width: usize, paint: Paint) -> Option<String> {
+fn text(reply: &Reply, look: &Look, columns: usize, paint: Paint) -> Option<String> {
     match reply {
         // A line for each look; alone it is for people too.
         Reply::Status(_) | Reply::Requests { .. } if look.json && look.every.is_some() => {
@@ -65,13 +65,8 @@ fn text(reply: &Reply, look: &Look, width: usize, paint: Paint) -> Option<String
         }
         Reply::Requests { .. } if look.json => Some(String::from_utf8_lossy(&reply_line(reply)).into_owned()),
         Reply::Status(status) if look.json => serde_json::to_string_pretty(status).ok().map(|text| text + "\n"),
-        Reply::Status(status) => Some(page::render(status, width, paint)),
-        Reply::Requests { requests, silent } => Some(requests::page(requests, silent, true, paint)),
+        Reply::Status(status) => Some(page::render(status, columns, paint)),
+        Reply::Requests { requests, silent } => Some(requests::page(requests, silent, true, columns, paint)),
         _ => None,
     }
-}
-
-/// Of the page: as wide as the terminal, but lines of prose that are too long are hard to read.
-fn width() -> usize {
-    terminal_size().1.clamp(40, 120)
 }

@@ -25,6 +25,63 @@ pub fn table(heading: &[&str], rows: &[Vec<String>], indent: usize) -> String {
     text
 }
 
+/// How a table is made to fit a terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Fit<'a> {
+    /// That a line may have at most; `usize::MAX`: any number.
+    pub columns: usize,
+    pub indent: usize,
+    /// Names of columns that can be done without, the first one first.
+    pub spare: &'a [&'a str],
+    /// So much of the last column is to be seen at least, before others are left out for it.
+    pub last: usize,
+}
+
+/// As [`table`], with as many columns as there is room for. Where that is not enough the end of the last one is cut, then of the first.
+pub fn fitted(heading: &[&str], rows: &[Vec<String>], fit: &Fit<'_>) -> String {
+    let name = |column: usize| heading[column].trim_start_matches('>');
+    let widest = |column: usize| rows.iter().map(|row| shown_width(&row[column])).fold(name(column).len(), usize::max);
+    let room = fit.columns.saturating_sub(fit.indent);
+    let mut kept: Vec<usize> = (0..heading.len()).collect();
+    let last = heading.len().saturating_sub(1);
+    let beside_last = |kept: &[usize]| kept.iter().filter(|column| **column != last).map(|column| widest(*column) + GAP).sum::<usize>();
+    for spare in fit.spare {
+        if beside_last(&kept) + widest(last).min(fit.last) <= room {
+            break;
+        }
+        kept.retain(|column| name(*column) != *spare);
+    }
+    let left = room.saturating_sub(beside_last(&kept));
+    let of_last = left.max(widest(last).min(LEAST));
+    let of_first = widest(0).saturating_sub(of_last - left).max(LEAST);
+    let cell = |row: &[String], column: usize| match column {
+        _ if column == last => shortened(&row[column], of_last),
+        0 => shortened(&row[column], of_first),
+        _ => row[column].clone(),
+    };
+    let heading: Vec<&str> = kept.iter().map(|column| heading[*column]).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| kept.iter().map(|column| cell(row, *column)).collect()).collect();
+    table(&heading, &rows, fit.indent)
+}
+
+/// As wide as `width`, with dots for what is missing.
+fn shortened(text: &str, width: usize) -> String {
+    if shown_width(text) <= width { text.to_owned() } else { cut(text, width.saturating_sub(DOTS.len())) + DOTS }
+}
+
+/// The whole words of a line that fit, with dots for what is missing.
+pub fn whole_words(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let room = width.saturating_sub(DOTS.len() + 1);
+    let end = line.char_indices().nth(room + 1).map_or(line.len(), |(at, _)| at);
+    match line[..end].rfind(' ') {
+        Some(space) => format!("{} {DOTS}", line[..space].trim_end_matches([',', ';', ':', ' '])),
+        None => shortened(line, width),
+    }
+}
+
 /// Columns that a text takes; the escapes that colour it (ECMA-48, SGR) take none.
 pub fn shown_width(text: &str) -> usize {
     let mut pieces = text.split("\x1b[");
@@ -143,9 +200,37 @@ pub fn wrap(text: &str, indent: usize, width: usize) -> String {
     lines + &line + "\n"
 }
 
+/// Between two columns.
+const GAP: usize = 2;
+/// Of a name that is cut, so much stays.
+const LEAST: usize = 12;
+const DOTS: &str = "...";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_is_too_wide_does_without_the_columns_that_matter_least() {
+        let rows = [vec!["a-name-of-an-app".to_owned(), "12".to_owned(), "3".to_owned(), "RESISTS g12".to_owned()]];
+        let fit = |columns: usize| {
+            fitted(&["app", ">done", ">up", "state"], &rows, &Fit { columns, indent: 0, spare: &["done", "up"], last: usize::MAX })
+        };
+        let whole = "app               done  up  state\na-name-of-an-app    12   3  RESISTS g12\n";
+        assert_eq!((fit(usize::MAX).as_str(), fit(39).as_str()), (whole, whole));
+        assert_eq!(fit(38), "app               up  state\na-name-of-an-app   3  RESISTS g12\n");
+        assert_eq!(fit(30), "app               state\na-name-of-an-app  RESISTS g12\n");
+        assert_eq!(fit(27), "app             state\na-name-of-a...  RESISTS g12\n");
+    }
+
+    #[test]
+    fn a_sentence_that_is_too_long_ends_behind_a_word() {
+        assert_eq!(whole_words("exited with status 1", 20), "exited with status 1");
+        assert_eq!(whole_words("exited with status 12", 20), "exited with ...");
+        assert_eq!(whole_words("exited, and nothing else", 15), "exited, and ...");
+        assert_eq!(whole_words("exited, and nothing else", 14), "exited ...");
+        assert_eq!(whole_words("/a/long/path/without/end", 12), "/a/long/p...");
+    }
 
     #[test]
     fn numbers_stand_to_the_right_and_words_to_the_left() {

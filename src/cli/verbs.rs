@@ -1,9 +1,11 @@
 //! What can be said on the command line, and the help about it.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use super::exit::{Exit, statuses};
@@ -12,15 +14,15 @@ use crate::ids::Number;
 
 /// Runs web apps and replaces their processes one at a time while requests keep flowing.
 #[derive(Debug, Parser)]
-#[command(name = "rota", version, after_help = statuses(&Exit::ALL), max_term_width = 100)]
+#[command(name = "rota", version, after_help = statuses(&Exit::ALL), max_term_width = 80)]
 pub struct Cli {
     /// Configuration [/etc/rota/rota.toml]; with apps.d beside it
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/rota/rota.toml", hide_default_value = true)]
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/rota/rota.toml", hide_default_value = true, value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
     /// The control socket, if not the configuration's
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
-    /// auto (a terminal without NO_COLOR), always, never
+    /// auto (a terminal; not with NO_COLOR or TERM=dumb), always, never
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_default_value = true, hide_possible_values = true)]
     pub color: Color,
@@ -56,16 +58,16 @@ pub enum Verb {
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Init {
         /// Root of the app
-        #[arg(value_name = "DIR", default_value = ".")]
+        #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
         directory: PathBuf,
         /// Of the app, if not the directory's
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         /// Whom its processes run as [the owner, where rota is root]
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_hint = ValueHint::Username)]
         user: Option<String>,
         /// Where to; - is standard output [apps.d/NAME.toml]
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
         /// Replace the file if there is one
         #[arg(long)]
@@ -117,7 +119,7 @@ pub enum Verb {
     Deploy {
         app: String,
         /// Its directory
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         directory: PathBuf,
         #[command(flatten)]
         how: How,
@@ -146,7 +148,7 @@ pub enum Verb {
         /// Only this app
         app: Option<String>,
         /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = how_many, allow_negative_numbers = true)]
         last: usize,
         /// As JSON: the server's answer in one line, with all there is
         #[arg(long)]
@@ -157,7 +159,7 @@ pub enum Verb {
     Logs {
         app: String,
         /// How many lines at most
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 40)]
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 40, value_parser = how_many, allow_negative_numbers = true)]
         last: usize,
         /// Go on with what it prints, until Ctrl-C
         #[arg(short, long)]
@@ -189,7 +191,7 @@ pub enum Verb {
     Detach {
         app: String,
         /// Of the process: the first column of rota status
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, value_hint = ValueHint::Other)]
         number: Number,
         #[command(flatten)]
         how: How,
@@ -207,8 +209,8 @@ pub enum Verb {
     Stop,
     /// Show rolling restarts under load, with a built-in app
     Demo {
-        /// How long it takes, about
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=3600))]
+        /// How long it takes, about: 10 to 3600
+        #[arg(long, default_value_t = 30, value_parser = demo_seconds, allow_negative_numbers = true)]
         seconds: u64,
     },
     /// Print a man page: rota man | man -l -
@@ -223,6 +225,8 @@ pub enum Verb {
     Completions { shell: Shell },
     #[command(name = "__apps", hide = true)]
     Apps,
+    #[command(name = "__processes", hide = true)]
+    Processes { of: String },
     #[command(name = "__spawn", hide = true)]
     Spawn,
     #[command(name = "__keeper", hide = true)]
@@ -254,11 +258,25 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn number(text: &str) -> Result<Number, String> {
-    // Rust's own parser takes "+5".
-    let number = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
-    number.filter(|number| *number > 0).map(Number).ok_or_else(|| "a process has a number from 1 on".to_owned())
+    digits(text).filter(|number| *number > 0).map(Number).ok_or_else(|| "a process has a number from 1 on".to_owned())
 }
 
+fn how_many(text: &str) -> Result<usize, String> {
+    digits(text).ok_or_else(|| "it is a whole number, as 40".to_owned())
+}
+
+fn demo_seconds(text: &str) -> Result<u64, String> {
+    let seconds = digits(text).filter(|seconds| DEMO.contains(seconds));
+    seconds.ok_or_else(|| format!("it is a whole number of seconds, {} to {}", DEMO.start(), DEMO.end()))
+}
+
+/// Rust's own parser takes "+5".
+fn digits<N: FromStr>(text: &str) -> Option<N> {
+    Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok())
+}
+
+/// A shorter demo shows too little.
+const DEMO: RangeInclusive<u64> = 10..=3600;
 /// Each look costs the server a reading of /proc for each process.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -291,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_help_fits_a_terminal_of_80_columns() {
-        let mut top = Cli::command().term_width(80);
+        let mut top = Cli::command();
         let mut helps = vec![top.render_help(), top.render_long_help()];
         top.build();
         for verb in top.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
@@ -341,6 +359,18 @@ mod tests {
         assert_eq!(pause("rota pause blog --for 20s"), Ok(expected));
         for wrong in ["rota pause blog --for 20", "rota pause blog --for 0s", "rota detach blog 0", "rota detach blog +1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        for wrong in [
+            "rota demo --seconds 9",
+            "rota demo --seconds 3601",
+            "rota demo --seconds x",
+            "rota demo --seconds -5",
+            "rota demo --seconds +30",
+        ] {
+            assert!(parse(wrong).unwrap_err().contains("it is a whole number of seconds, 10 to 3600"), "{wrong}");
+        }
+        for wrong in ["rota logs blog -n -4", "rota logs blog -n x", "rota history --last 2.5"] {
+            assert!(parse(wrong).unwrap_err().contains("it is a whole number, as 40"), "{wrong}");
         }
         for wrong in ["rota status --interval 2s", "rota status --watch --interval 5ms"] {
             assert!(parse(wrong).is_err(), "{wrong}");

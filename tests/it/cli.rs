@@ -252,6 +252,22 @@ fn a_watched_status_is_a_page_for_each_look_on_a_pipe() {
     assert_eq!(status, Some(0), "a reader that goes away has seen enough: {err}");
 }
 
+/// Without a server there is nothing to write that would tell.
+#[test]
+fn whoever_waits_for_something_to_print_ends_when_nobody_reads_it() {
+    let site = Site::prepare(&format!("{APP}\nlog = \"DIR/app.log\"").replace("DIR", "/nowhere"));
+    let log = site.path("app.log");
+    std::fs::write(&log, "one\n").unwrap();
+    let config = std::fs::read_to_string(site.path("rota.toml")).unwrap();
+    std::fs::write(site.path("rota.toml"), config.replace("/nowhere/app.log", log.to_str().unwrap())).unwrap();
+    for arguments in [&["status", "--watch"][..], &["status", "app", "--watch", "--json"], &["logs", "-f", "app"]] {
+        let mut waiting = begin(&site, arguments);
+        drop(waiting.stdout.take());
+        wait::until("it ends", secs(20), || waiting.try_wait().unwrap().is_some());
+        assert_eq!(end(waiting).0, Some(0), "{arguments:?}");
+    }
+}
+
 /// In a terminal that script(1) makes: it gives back the screen as it was, and ends with q.
 #[test]
 fn a_watched_status_takes_the_terminal_and_gives_it_back() {
@@ -295,6 +311,29 @@ fn a_watched_status_takes_the_terminal_and_gives_it_back() {
     let modes = see("-echoprt");
     assert!(modes.contains(" icanon") && modes.contains(" echo "), "{modes}");
     script.wait().unwrap();
+}
+
+#[test]
+fn every_help_fits_80_columns_wherever_it_goes() {
+    let site = Site::prepare(APP);
+    let top = site.rota(&["--help"]).out;
+    let verbs = top.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> = verbs
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert!(verbs.len() > 20, "{verbs:?}");
+    let mut wide = Vec::new();
+    for verb in &verbs {
+        for help in [&["help", verb][..], &[verb, "--help"], &[verb, "-h"]] {
+            let words: Vec<&str> = help.to_vec();
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_rota")).args(&words).env_remove("COLUMNS").output().unwrap();
+            assert!(output.status.success(), "{words:?}");
+            wide.extend(String::from_utf8(output.stdout).unwrap().lines().filter(|line| line.chars().count() > 80).map(str::to_owned));
+        }
+    }
+    wide.extend(top.lines().filter(|line| line.chars().count() > 80).map(str::to_owned));
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
 }
 
 #[test]

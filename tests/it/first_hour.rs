@@ -95,7 +95,7 @@ fn a_typo_in_one_app_s_file_costs_that_app_alone_and_takes_its_requests_nowhere_
     assert!(shop.contains(&format!("apps.d/shop.toml:{line}:1: unknown key \"procesess\"")), "{shop}");
     assert!(site.rota(&["status"]).out.contains("NOT SERVED: shop: "), "{}", site.rota(&["status"]).out);
     assert!(site.log().contains("shop is not served, its requests are answered 503"), "{}", site.log());
-    assert!(site.log().contains("shop: 1 requests were answered 503"), "{}", site.log());
+    assert!(site.log().contains("shop: 1 request was answered 503"), "{}", site.log());
 
     site.rota(&["restart", "app"]).expect(0);
     let said = site.rota(&["restart", "shop"]);
@@ -368,6 +368,32 @@ fn the_shell_completes_the_names_of_apps() {
     assert_eq!(offered(&site, &["rest"]), ["restart"]);
     assert!(!offered(&site, &["status", "--"]).contains(&"app".to_owned()));
     assert!(!offered(&site, &["deploy", "app", ""]).contains(&"shop".to_owned()), "its directory comes next");
+}
+
+#[test]
+fn the_shell_offers_what_can_stand_there_and_no_option_that_nobody_begins() {
+    let site = ready("processes = 2").serve();
+    site.wait_served();
+    assert_eq!(offered(&site, &["detach", "app", ""]), ["1", "2"]);
+    // Nothing more can stand there.
+    for line in [
+        &["detach", "app", "1", ""][..],
+        &["restart", "app", ""],
+        &["logs", "app", ""],
+        &["stop", ""],
+        &["man", ""],
+        &["pause", "app", "--for", ""],
+    ] {
+        assert_eq!(offered(&site, line), [""; 0], "{line:?}");
+    }
+    assert_eq!(offered(&site, &["logs", "-n", "5", "ap"]), ["app"], "a number is no app");
+    assert_eq!(offered(&site, &["completions", "b"]), ["bash"]);
+    assert_eq!(offered(&site, &["--color", "al"]), ["always"]);
+    assert!(offered(&site, &["detach", "app", "--no"]).contains(&"--no-wait".to_owned()));
+    let verbs = offered(&site, &[""]);
+    assert!(verbs.contains(&"status".to_owned()) && !verbs.iter().any(|word| word.starts_with(['-', '_'])), "{verbs:?}");
+    let directories = offered(&site, &["deploy", "app", &format!("{}rel", site.path("").display())]);
+    assert_eq!(directories, [site.path("releases").display().to_string()]);
 }
 
 #[test]

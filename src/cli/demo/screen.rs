@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use crate::logging;
+
 /// A place to show things. Dropping it gives the terminal its cursor back.
 #[derive(Debug)]
 pub struct Screen<W: Write> {
@@ -56,7 +58,7 @@ impl Look {
             _ => (24, 80),
         };
         let width = usize::min(columns, WIDTH) - 1;
-        Self::Live { height: rows - 1, width, colour: std::env::var_os("NO_COLOR").is_none() }
+        Self::Live { height: rows - 1, width, colour: logging::takes_colours(true) }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The page of several apps: a line for each, and below the table one for each that something is wrong with. Plain values in, text out.
 
 use crate::cli::say::Paint;
-use crate::cli::table::{brief_size, brief_span, count, cut, harmless, table};
+use crate::cli::table::{Fit, brief_size, brief_span, count, fitted, harmless, whole_words};
 use crate::control::proto::AppStatus;
 
-/// In the order of the configuration; no line is wider than `width`.
-pub fn table_of(apps: &[AppStatus], width: usize, paint: Paint) -> String {
+/// In the order of the configuration; no line is wider than `columns`, and the state of each app is to be seen whatever it is called.
+pub fn table_of(apps: &[AppStatus], columns: usize, paint: Paint) -> String {
     let rows: Vec<Vec<String>> = apps.iter().map(|app| row(app, paint)).collect();
-    let mut lines: Vec<String> = table(&HEADING, &rows, 0).lines().map(str::to_owned).collect();
-    lines.extend(apps.iter().filter_map(|app| Some(format!("{}: {}", app.app, harmless(&trouble(app)?)))));
-    lines.push("all of one: rota status APP".to_owned());
-    lines.iter().map(|line| cut(line, width) + "\n").collect()
+    let mut text = fitted(&HEADING, &rows, &Fit { columns, indent: 0, spare: &SPARE, last: usize::MAX });
+    let troubles = apps.iter().filter_map(|app| Some(format!("{}: {}", app.app, harmless(&trouble(app)?))));
+    for trouble in troubles {
+        text.push_str(&(whole_words(&trouble, columns) + "\n"));
+    }
+    text + "all of one: rota status APP\n"
 }
 
 fn row(app: &AppStatus, paint: Paint) -> Vec<String> {
@@ -76,4 +78,6 @@ fn trouble(app: &AppStatus) -> Option<String> {
     app.last_failure.as_ref().filter(|_| is_short).map(|failure| failure.message.clone())
 }
 
+/// What a narrow terminal does without first.
+const SPARE: [&str; 7] = ["mem", "cpu", "done", "gen", "err", "wait", "busy"];
 const HEADING: [&str; 10] = ["app", "gen", ">up", ">busy", ">wait", ">done", ">err", ">cpu", ">mem", "state"];

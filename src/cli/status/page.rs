@@ -9,8 +9,10 @@ use crate::control::proto::{
 };
 use crate::ids::Generation;
 
-/// The whole page.
-pub fn render(status: &StatusReply, width: usize, paint: Paint) -> String {
+/// The whole page. `columns`: of the terminal; `usize::MAX`: there is none, and nothing is cut.
+pub fn render(status: &StatusReply, columns: usize, paint: Paint) -> String {
+    // Lines of prose that are longer are hard to read.
+    let width = if columns == usize::MAX { PROSE } else { columns.clamp(40, 120) };
     let StatusReply { version, pid, uptime, listen, not_listening, broken, drained, connections, spooled, apps, schema: _ } = status;
     let listen: Vec<&str> = listen.iter().map(String::as_str).filter(|at| not_listening.iter().all(|not| not.at != *at)).collect();
     let listen = if listen.is_empty() { "nothing".to_owned() } else { listen.join(", ") };
@@ -36,7 +38,7 @@ pub fn render(status: &StatusReply, width: usize, paint: Paint) -> String {
         text.push('\n');
         render_app(&mut text, app, width, paint);
     } else if !apps.is_empty() {
-        text.push_str(&brief::table_of(apps, width, paint));
+        text.push_str(&brief::table_of(apps, columns, paint));
     }
     text
 }
@@ -217,6 +219,8 @@ fn row(process: &ProcessStatus, paint: Paint) -> Vec<String> {
     ]
 }
 
+/// Columns of a sentence where no terminal says how many there are.
+const PROSE: usize = 80;
 const HEADING: [&str; 11] = [">#", "gen", ">pid", "state", ">busy", ">done", ">err", ">cpu", ">mem", ">ch", ">last"];
 
 #[cfg(test)]
@@ -333,6 +337,33 @@ blog  g7 /srv/blog/releases/41
         assert_eq!(lines[31], "app-7: process 1 of g8: exited with status 1 after 0.42 s, before it was ready");
         assert_eq!(lines[32], "app-9: killed by signal 9 40.00 s after it was ready");
         assert_eq!(lines[33], "all of one: rota status APP");
+    }
+
+    #[test]
+    fn the_state_of_an_app_is_to_be_seen_whatever_it_is_called_and_a_pipe_has_all() {
+        let name = |end: &str| AppName::new(&format!("{}{end}", "n".repeat(30))).unwrap();
+        let resists = troubled().resists.map(|resists| Resists { message: "died of something long ".repeat(20), ..resists });
+        let apps = vec![
+            AppStatus { app: name("-a"), resists, ..troubled() },
+            AppStatus { app: name("-b"), resists: None, walk: None, not_written: None, pause: None, backoff: None, ..troubled() },
+        ];
+        let status = StatusReply { apps, spooled: 0, ..server() };
+        for columns in [60, 80, 100, 132] {
+            let page = render(&status, columns, Paint(false));
+            let lines: Vec<&str> = page.lines().skip_while(|line| !line.starts_with("app ")).collect();
+            assert!(lines.iter().all(|line| line.chars().count() <= columns), "{page}");
+            assert!(lines[1].ends_with("  RESISTS g8") && lines[2].ends_with("  serves"), "{page}");
+            let trouble = lines[3].strip_suffix(" ...").unwrap_or_else(|| panic!("{page}"));
+            assert!(
+                ["died", "of", "something", "long", "g8:", "1", "process"].iter().any(|word| trouble.ends_with(&format!(" {word}"))),
+                "{page}"
+            );
+        }
+        let page = render(&status, usize::MAX, Paint(false));
+        assert!(
+            page.contains(&"died of something long ".repeat(20)) && page.contains("  gen   up  busy  wait  done  err  cpu   mem  state\n"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -12,13 +12,14 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::{Look, Trouble, fetch, text, width};
+use super::{Look, Trouble, fetch, text};
 use crate::cli::Exit;
 use crate::cli::hear::something_else;
-use crate::cli::say::{Paint, complain, is_live, terminal_size};
+use crate::cli::say::{Paint, columns, complain, is_live, is_unread, terminal_size};
 use crate::cli::table::{cut, harmless, span};
 use crate::control::client::ClientError;
 use crate::control::proto::Reply;
+use crate::printable::counted;
 
 /// What the main thread waits for.
 #[derive(Debug)]
@@ -45,12 +46,21 @@ pub fn run(socket: &Path, look: &Look, every: Duration, paint: Paint) -> Exit {
 
 /// A page for each look, until the reader goes away.
 fn print_pages(heard: &Receiver<Heard>, look: &Look, paint: Paint) -> Exit {
-    let mut is_first = true;
-    for heard in heard {
-        let Heard::Look(reply) = heard else { continue };
+    let (mut is_first, mut told) = (true, None);
+    loop {
+        // While there is nothing to write, writing does not tell that the reader has gone.
+        if is_unread() {
+            return Exit::Done;
+        }
+        let reply = match heard.recv_timeout(CLOCK) {
+            Ok(Heard::Look(reply)) => reply,
+            Ok(Heard::Key(_) | Heard::Signal(_)) | Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Exit::Done,
+        };
         match reply {
             Ok(reply) => {
-                let Some(text) = text(&reply, look, width(), paint) else { return something_else() };
+                told = None;
+                let Some(text) = text(&reply, look, columns(), paint) else { return something_else() };
                 let between = if is_first || look.json { "" } else { "\n" };
                 let mut stdout = io::stdout().lock();
                 match stdout.write_all(format!("{between}{text}").as_bytes()).and_then(|()| stdout.flush()) {
@@ -60,11 +70,16 @@ fn print_pages(heard: &Receiver<Heard>, look: &Look, paint: Paint) -> Exit {
                 }
             }
             Err(Trouble::Refused(message)) => return complain(&message, Exit::Bad),
-            // It may come back.
-            Err(Trouble::NoReply(error)) => drop(complain(&error.to_string(), Exit::Done)),
+            // It may come back; said once.
+            Err(Trouble::NoReply(error)) => {
+                let why = words(&error);
+                if told.as_ref() != Some(&why) {
+                    complain(&why, Exit::Done);
+                    told = Some(why);
+                }
+            }
         }
     }
-    Exit::Done
 }
 
 /// Err: what ended it, to be said when the terminal is as it was.
@@ -103,7 +118,7 @@ fn draw_until_the_end(heard: &Receiver<Heard>, look: &Look, every: Duration, pai
             Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Done),
         }
         let text = match &view.page {
-            Some(reply) => text(reply, look, columns.clamp(40, 120), paint).ok_or("the server answered something else")?,
+            Some(reply) => text(reply, look, columns, paint).ok_or("the server answered something else")?,
             None => String::new(),
         };
         let note = view.note(every, paint);
@@ -162,9 +177,9 @@ fn frame(page: &str, note: &str, rows: usize, columns: usize, top: &mut usize) -
             *top = (*top).min(count - whole);
             let below = count - *top - whole;
             let more = match (*top, below) {
-                (0, below) => format!("... {below} more lines below: space, arrows"),
-                (above, 0) => format!("... {above} more lines above"),
-                (above, below) => format!("... {above} more lines above, {below} below"),
+                (0, below) => format!("... {} below: space, arrows", counted(below, "more line")),
+                (above, 0) => format!("... {} above", counted(above, "more line")),
+                (above, below) => format!("... {} above, {below} below", counted(above, "more line")),
             };
             lines[*top..*top + whole].iter().map(|line| cut(line, columns)).chain([cut(&more, columns)]).collect()
         }
@@ -348,7 +363,7 @@ mod tests {
     #[test]
     fn a_page_that_is_too_long_says_how_much_is_missing_and_scrolls() {
         assert_eq!(from("a\nb\nc\nd\n", 5, 50, 0), ["a", "b", "... 2 more lines below: space, arrows", "", "q"]);
-        assert_eq!(from("a\nb\nc\nd\n", 5, 50, 1), ["b", "c", "... 1 more lines above, 1 below", "", "q"]);
+        assert_eq!(from("a\nb\nc\nd\n", 5, 50, 1), ["b", "c", "... 1 more line above, 1 below", "", "q"]);
         let mut top = usize::MAX;
         assert_eq!(frame("a\nb\nc\nd\n", "q", 5, 50, &mut top), ["c", "d", "... 2 more lines above", "", "q"]);
         assert_eq!(top, 2);
