@@ -219,7 +219,8 @@ fn command_problems(app: &AppConfig) -> Vec<Problem> {
             let sticky = kept(app, command).and_then(|keeps| sticky_wish(app, keeps.why));
             let habits = background::habits(command).into_iter().map(|text| (Severity::Warning, text));
             let variables = variables::problems(app, command, app.start.bind.unwrap_or(Bind::Port));
-            let found = command_problem(app, command).into_iter().chain(world::thruster_problem(command)).chain(sticky);
+            let found = command_problem(app, command).or_else(|| script::problem(app, command)).into_iter();
+            let found = found.chain(world::thruster_problem(command)).chain(sticky);
             found.chain(habits).chain(variables).collect()
         }
         (None, Some(Ok(found))) => {
@@ -367,6 +368,7 @@ const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
 mod files;
 mod front;
 mod limits;
+mod script;
 mod starts;
 #[cfg(test)]
 mod tests;

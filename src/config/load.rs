@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::parse::{self, parse};
 use super::report::{Mistake, Place, Report, SourceFile};
 use super::{BrokenApp, Config, HostPattern, Loaded, Route};
+use crate::ids::AppName;
 
 /// Says why a file is not to be believed.
 pub type Judge<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
@@ -15,6 +16,8 @@ pub type Judge<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
 pub const DEFAULT_PATH: &str = "/etc/rota/rota.toml";
 /// Beside it.
 const APPS: &str = "apps.d";
+/// As configurations of others end.
+const OTHER_ENDS: [&str; 7] = ["conf", "cfg", "ini", "yaml", "yml", "json", "txt"];
 
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
@@ -82,6 +85,8 @@ struct Files {
     main: Option<Mistake>,
     /// apps.d cannot be read.
     directory: Option<Mistake>,
+    /// What lies in it and is not read, though that seems to be meant.
+    strays: Vec<Mistake>,
 }
 
 impl Files {
@@ -90,13 +95,18 @@ impl Files {
             Ok(main) => (main, None),
             Err(mistake) => (SourceFile { path: path.to_owned(), text: String::new() }, Some(mistake)),
         };
-        let mut files = Self { readable: vec![main.clone()], all: vec![main], unreadable: Vec::new(), main: trouble, directory: None };
+        let (readable, all) = (vec![main.clone()], vec![main]);
+        let mut files = Self { readable, all, unreadable: Vec::new(), main: trouble, directory: None, strays: Vec::new() };
         let directory = path.parent().unwrap_or(Path::new("")).join(APPS);
         let apps = app_files(&directory).unwrap_or_else(|error| {
             files.directory = Some(cannot_be_read(&directory, &error));
             Vec::new()
         });
         for path in apps {
+            if path.extension().is_none_or(|end| end != "toml") {
+                files.strays.extend(stray(&path));
+                continue;
+            }
             let text = read_if(&path, judge);
             if let Err(error) = &text {
                 files.unreadable.push(cannot_be_read(&path, error));
@@ -114,6 +124,7 @@ impl Files {
         let mut mistakes = self.unreadable;
         mistakes.extend(self.main);
         mistakes.extend(self.directory);
+        mistakes.extend(self.strays);
         mistakes.extend_from_slice(found.mistakes());
         Report::new(mistakes, self.all)
     }
@@ -135,7 +146,19 @@ fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Mistake> {
     Ok(SourceFile { path: path.to_owned(), text })
 }
 
-/// No directory is no apps.
+/// A file that seems to be meant for an app: `blog.tml`, `blog.conf`, `blog`. Nothing of an editor's, and nothing that was put aside
+/// (`blog.toml.off`).
+fn stray(path: &Path) -> Option<Mistake> {
+    let name = path.file_name()?.to_str()?;
+    let is_meant = match name.rsplit_once('.') {
+        _ if name.ends_with('~') => false,
+        Some((_, end)) => OTHER_ENDS.contains(&end) || end.eq_ignore_ascii_case("toml") || strsim::osa_distance(end, "toml") == 1,
+        None => AppName::new(name).is_ok(),
+    };
+    (is_meant && path.is_file()).then(|| Mistake::warning(Place::whole(path), "this is not read: the files of apps.d end in .toml"))
+}
+
+/// What is there, without hidden files; no directory is no apps.
 fn app_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -145,7 +168,7 @@ fn app_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in entries {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+        if !hidden {
             paths.push(path);
         }
     }

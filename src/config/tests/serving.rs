@@ -114,6 +114,37 @@ fn what_can_be_read_is_read_whatever_else_cannot() {
 }
 
 #[test]
+fn a_file_of_apps_d_that_is_not_read_is_named_if_it_seems_to_be_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("apps.d/more")).unwrap();
+    write(dir.path(), "rota.toml", "");
+    let names = [
+        "blog.toml",
+        "a.tml",
+        "b.conf",
+        "c",
+        "d.TOML",
+        "e.toml.txt",
+        "f.toml~",
+        "g.toml.bak",
+        "h.toml.off",
+        ".i.tml",
+        "README",
+        "README.md",
+    ];
+    for name in names {
+        write(dir.path(), &format!("apps.d/{name}"), "root = \"/\"\n");
+    }
+    let loaded = load(&dir.path().join("rota.toml")).unwrap();
+    assert_eq!(loaded.config.apps.len(), 1);
+    let named = |mistake: &Mistake| mistake.place.file.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut said: Vec<String> = loaded.warnings.mistakes().iter().map(named).collect();
+    said.sort();
+    assert_eq!(said, ["a.tml", "b.conf", "c", "d.TOML", "e.toml.txt"]);
+    assert_eq!(loaded.warnings.mistakes()[0].message, "this is not read: the files of apps.d end in .toml");
+}
+
+#[test]
 fn the_control_socket_is_found_beside_any_mistake() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rota.toml");
