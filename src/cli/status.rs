@@ -2,6 +2,7 @@
 
 mod brief;
 mod page;
+mod pages;
 mod watch;
 
 use std::path::Path;

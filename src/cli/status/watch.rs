@@ -12,10 +12,9 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::{Look, Trouble, fetch, text};
+use super::{Look, Trouble, fetch, pages, text};
 use crate::cli::Exit;
-use crate::cli::hear::something_else;
-use crate::cli::say::{Paint, columns, complain, is_live, is_unread, terminal_size};
+use crate::cli::say::{Paint, complain, is_live, terminal_size};
 use crate::cli::table::{cut, harmless, span};
 use crate::control::client::ClientError;
 use crate::control::proto::Reply;
@@ -23,7 +22,7 @@ use crate::printable::counted;
 
 /// What the main thread waits for.
 #[derive(Debug)]
-enum Heard {
+pub(super) enum Heard {
     Look(Result<Reply, Trouble>),
     Key(u8),
     Signal(i32),
@@ -33,7 +32,7 @@ pub fn run(socket: &Path, look: &Look, every: Duration, paint: Paint) -> Exit {
     let (sender, heard) = unbounded();
     ask_again_and_again(socket, look, every, sender.clone());
     if look.json || !is_live() {
-        return print_pages(&heard, look, paint);
+        return pages::print(&heard, look, paint);
     }
     let screen = match hear_signals(sender.clone()).and_then(|()| Screen::take()) {
         Ok(screen) => screen,
@@ -42,44 +41,6 @@ pub fn run(socket: &Path, look: &Look, every: Duration, paint: Paint) -> Exit {
     hear_keys(sender);
     let exit = draw_until_the_end(&heard, look, every, paint, screen);
     exit.unwrap_or_else(|why| complain(&why, Exit::Bad))
-}
-
-/// A page for each look, until the reader goes away.
-fn print_pages(heard: &Receiver<Heard>, look: &Look, paint: Paint) -> Exit {
-    let (mut is_first, mut told) = (true, None);
-    loop {
-        // While there is nothing to write, writing does not tell that the reader has gone.
-        if is_unread() {
-            return Exit::Done;
-        }
-        let reply = match heard.recv_timeout(CLOCK) {
-            Ok(Heard::Look(reply)) => reply,
-            Ok(Heard::Key(_) | Heard::Signal(_)) | Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return Exit::Done,
-        };
-        match reply {
-            Ok(reply) => {
-                told = None;
-                let Some(text) = text(&reply, look, columns(), paint) else { return something_else() };
-                let between = if is_first || look.json { "" } else { "\n" };
-                let mut stdout = io::stdout().lock();
-                match stdout.write_all(format!("{between}{text}").as_bytes()).and_then(|()| stdout.flush()) {
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
-                    Err(error) => return complain(&error.to_string(), Exit::Bad),
-                    Ok(()) => is_first = false,
-                }
-            }
-            Err(Trouble::Refused(message)) => return complain(&message, Exit::Bad),
-            // It may come back; said once.
-            Err(Trouble::NoReply(error)) => {
-                let why = words(&error);
-                if told.as_ref() != Some(&why) {
-                    complain(&why, Exit::Done);
-                    told = Some(why);
-                }
-            }
-        }
-    }
 }
 
 /// Err: what ended it, to be said when the terminal is as it was.
@@ -131,7 +92,7 @@ fn draw_until_the_end(heard: &Receiver<Heard>, look: &Look, every: Duration, pai
 }
 
 /// It may come back: not the question of a command that ends.
-fn words(error: &ClientError) -> String {
+pub(super) fn words(error: &ClientError) -> String {
     match error {
         ClientError::NoServer { path } => format!("no server answers on {}", path.display()),
         ClientError::Denied { .. } | ClientError::Silent { .. } | ClientError::Garbled { .. } | ClientError::Io { .. } => error.to_string(),
@@ -342,7 +303,7 @@ const CLEAR_BELOW: &str = "\x1b[J";
 /// Bytes of an escape sequence; what is longer is no key.
 const LONGEST_KEY: usize = 8;
 /// How often the age of a page that cannot be renewed is drawn.
-const CLOCK: Duration = Duration::from_millis(500);
+pub(super) const CLOCK: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
