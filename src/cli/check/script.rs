@@ -6,9 +6,16 @@ use std::path::Path;
 
 use super::Problem;
 use crate::config::{AppConfig, Severity, nearest};
+use crate::restart::release;
+use crate::safe_open;
 
 /// Of `node srever.js`, and of nothing behind a flag, whose value it could be.
 pub(super) fn problem(app: &AppConfig, command: &[String]) -> Option<Problem> {
+    let user = release::user(&app.start).ok().flatten();
+    safe_open::as_app(user.as_ref(), || Ok(missing(app, command))).ok().flatten()
+}
+
+fn missing(app: &AppConfig, command: &[String]) -> Option<Problem> {
     let root = &app.start.root;
     let mut words = command.iter().map(String::as_str).skip_while(|word| *word == "env" || word.contains('='));
     let (program, file) = (words.next()?, words.next()?);
