@@ -322,6 +322,8 @@ fn every_help_fits_80_columns_wherever_it_goes() {
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
+    // It is no command of its own.
+    let verbs: Vec<&str> = verbs.into_iter().filter(|verb| *verb != "help").collect();
     assert!(verbs.len() > 20, "{verbs:?}");
     let mut wide = Vec::new();
     for verb in &verbs {
