@@ -64,7 +64,7 @@ pub fn glance(path: &Path, judge: Judge<'_>) -> Glance {
 /// Where a server with this configuration is talked to, as far as that can be read whatever else is wrong. With what is wrong, if the socket
 /// may be another one for that.
 pub fn control(path: &Path) -> Result<(PathBuf, Option<Report>), Report> {
-    let main = read_main(path, &|_| Ok(())).map_err(|mistake| Report::new(vec![mistake], Vec::new()))?;
+    let main = read_main(path, &|_| Ok(())).map_err(|mistake| Report::new(vec![*mistake], Vec::new()))?;
     let files = std::slice::from_ref(&main);
     let report = || parse(files).err().unwrap_or_default();
     match parse::control(&main) {
@@ -93,7 +93,7 @@ impl Files {
     fn read(path: &Path, judge: Judge<'_>) -> Self {
         let (main, trouble) = match read_main(path, judge) {
             Ok(main) => (main, None),
-            Err(mistake) => (SourceFile { path: path.to_owned(), text: String::new() }, Some(mistake)),
+            Err(mistake) => (SourceFile { path: path.to_owned(), text: String::new() }, Some(*mistake)),
         };
         let (readable, all) = (vec![main.clone()], vec![main]);
         let mut files = Self { readable, all, unreadable: Vec::new(), main: trouble, directory: None, strays: Vec::new() };
@@ -141,8 +141,9 @@ fn read_if(path: &Path, judge: Judge<'_>) -> io::Result<String> {
     judge(path).and_then(|()| fs::read_to_string(path))
 }
 
-fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Mistake> {
-    let text = read_if(path, judge).map_err(|error| cannot_be_read(path, &error).help("rota reads the file that --config names"))?;
+fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Box<Mistake>> {
+    let text =
+        read_if(path, judge).map_err(|error| Box::new(cannot_be_read(path, &error).help("rota reads the file that --config names")))?;
     Ok(SourceFile { path: path.to_owned(), text })
 }
 

@@ -102,7 +102,9 @@ fn what_can_be_read_is_read_whatever_else_cannot() {
     write(dir.path(), "apps.d/b.toml", "root = \"/\"\nhosts = \"b\"\n");
     write(dir.path(), "apps.d/c.toml", "root = [\n");
     let look = |main: Option<&str>| {
-        main.map(|text| write(dir.path(), "rota.toml", text));
+        if let Some(text) = main {
+            write(dir.path(), "rota.toml", text);
+        }
         let found = glance(&dir.path().join("rota.toml"), &|_| Ok(()));
         let apps: Vec<String> = found.config.apps.iter().map(|app| app.name.to_string()).collect();
         (apps, found.config.broken.len(), found.report.mistakes().len(), found.knows_server)
