@@ -107,7 +107,7 @@ fn app_findings(app: &AppConfig, apps: &[AppConfig], groups: &[u32]) -> Vec<Find
     let mut problems: Vec<Problem> = match directory_problem("root", &app.start.root) {
         Some(problem) => vec![problem],
         // Without its directory nothing can be said about a command in it.
-        None => command_problems(app),
+        None => command_problems(app, apps),
     };
     problems.extend(starts::env_file_problem(app, apps));
     problems.extend(world::unwritable(app));
@@ -213,19 +213,19 @@ fn directory_problem(what: &str, path: &Path) -> Option<Problem> {
 }
 
 /// Of the command in the configuration, or of the one that is detected.
-fn command_problems(app: &AppConfig) -> Vec<Problem> {
+fn command_problems(app: &AppConfig, apps: &[AppConfig]) -> Vec<Problem> {
     match (&app.start.command, detected(app)) {
         (Some(command), _) => {
             let sticky = kept(app, command).and_then(|keeps| sticky_wish(app, keeps.why));
             let habits = background::habits(command).into_iter().map(|text| (Severity::Warning, text));
-            let variables = variables::problems(app, command, app.start.bind.unwrap_or(Bind::Port));
+            let variables = variables::problems(app, apps, command, app.start.bind.unwrap_or(Bind::Port));
             let found = command_problem(app, command).or_else(|| script::problem(app, command)).into_iter();
             let found = found.chain(world::thruster_problem(command)).chain(sticky);
             found.chain(habits).chain(variables).collect()
         }
         (None, Some(Ok(found))) => {
             let warnings = found.warnings.iter().map(|text| (Severity::Warning, harmless(text)));
-            let variables = variables::problems(app, &found.command, found.bind);
+            let variables = variables::problems(app, apps, &found.command, found.bind);
             command_problem(app, &found.command).into_iter().chain(warnings).chain(wishes(app, &found)).chain(variables).collect()
         }
         (None, Some(Err(missing))) => vec![(Severity::Error, harmless(&missing))],

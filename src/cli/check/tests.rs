@@ -241,7 +241,8 @@ fn a_command_is_looked_for_where_it_will_be_executed() {
     let dir = machine();
     let problem = |command: &str, path: &str| {
         let text = format!("[app.a]\ncommand = {command:?}\nroot = \"DIR/app\"\nenv.PATH = {path:?}\n");
-        let problem = command_problems(&config_of(&dir, &text).apps[0]);
+        let apps = config_of(&dir, &text).apps;
+        let problem = command_problems(&apps[0], &apps);
         problem.first().map(|(_, text)| text.replace(dir.path().to_str().unwrap(), "DIR"))
     };
     assert_eq!(problem("bin/run", ""), None);

@@ -7,12 +7,12 @@ use crate::config::{AppConfig, Bind, Severity, nearest};
 use crate::detect::background::shell_line;
 
 /// What of a command, and of `env`, names a variable in vain; each name once. `bind`: how a process learns where to listen.
-pub fn problems(app: &AppConfig, command: &[String], bind: Bind) -> Vec<Problem> {
+pub fn problems(app: &AppConfig, apps: &[AppConfig], command: &[String], bind: Bind) -> Vec<Problem> {
     let line = shell_line(command);
     // What stands in front of a shell's line is no shell's, and neither is what follows it.
     let words = command.iter().filter(|word| Some(word.as_str()) != line);
     let mut said: Vec<String> = words.flat_map(|word| uses(word)).filter_map(|found| in_plain_word(&found)).collect();
-    said.extend(line.into_iter().flat_map(|line| in_shell(app, line, bind)));
+    said.extend(line.into_iter().flat_map(|line| in_shell(app, apps, line, bind)));
     said.extend(app.start.env.iter().flat_map(|(key, value)| in_value(key, value)));
     let mut known = BTreeSet::new();
     said.retain(|text| known.insert(text.clone()));
@@ -68,14 +68,14 @@ fn in_plain_word(found: &Use<'_>) -> Option<String> {
     }
 }
 
-fn in_shell(app: &AppConfig, line: &str, bind: Bind) -> Vec<String> {
+fn in_shell(app: &AppConfig, apps: &[AppConfig], line: &str, bind: Bind) -> Vec<String> {
     let sets = |name: &str| {
         let assigns = [format!("{name}="), format!("for {name} "), format!("read {name}"), format!("read -r {name}")];
         assigns.iter().any(|text| line.contains(text.as_str()))
     };
     // It takes variables from elsewhere.
     let reads_more = [". ", "source ", "eval ", "read ", "set -a"].iter().any(|word| line.contains(word));
-    let of_files = starts::variables_of_files(app);
+    let of_files = starts::variables_of_files(app, apps);
     let is_set = |name: &str| {
         let of_rota = match bind {
             Bind::Port => name == "PORT",
@@ -139,7 +139,7 @@ mod tests {
         let config = parse(&[SourceFile { path: "rota.toml".into(), text }]).unwrap().config;
         let app = &config.apps[0];
         let command = app.start.command.clone().unwrap_or_default();
-        problems(app, &command, app.start.bind.unwrap_or(Bind::Port)).into_iter().map(|(_, text)| text).collect()
+        problems(app, &config.apps, &command, app.start.bind.unwrap_or(Bind::Port)).into_iter().map(|(_, text)| text).collect()
     }
 
     fn of_command(command: &str) -> Vec<String> {
