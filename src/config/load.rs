@@ -16,8 +16,8 @@ pub type Judge<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
 pub const DEFAULT_PATH: &str = "/etc/rota/rota.toml";
 /// Beside it.
 const APPS: &str = "apps.d";
-/// As configurations of others end.
-const OTHER_ENDS: [&str; 7] = ["conf", "cfg", "ini", "yaml", "yml", "json", "txt"];
+/// As configurations of others end. An error page may lie there, as .txt or .json.
+const OTHER_ENDS: [&str; 5] = ["conf", "cfg", "ini", "yaml", "yml"];
 
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
