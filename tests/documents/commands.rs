@@ -15,7 +15,8 @@ pub fn of(script: &str) -> Vec<Vec<String>> {
         for word in words {
             let ends = ["&&", "||", "|", ";"].contains(&&*word) || word.ends_with(';');
             let bare = word.trim_end_matches(';');
-            let of_shell = command.is_empty() && ["if", "then", "else", "fi", "!"].contains(&bare);
+            // A variable before a command is not the command.
+            let of_shell = command.is_empty() && (bare.starts_with("ROTA_") || ["if", "then", "else", "fi", "!"].contains(&bare));
             if !of_shell && !["&&", "||", "|", ""].contains(&bare) {
                 command.push(bare.to_owned());
             }
