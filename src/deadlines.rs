@@ -15,12 +15,21 @@ pub struct Deadline {
     at: Option<Instant>,
     /// The earliest entry of the heap that stands for it.
     armed: Option<Instant>,
+    /// When its connection left a loop for another, by the clock of that loop's turn.
+    left: Option<Instant>,
 }
 
 impl Deadline {
-    /// Forgets the heap's entry: the connection goes to another thread with another heap.
-    pub fn disarm(&mut self) {
+    /// Forgets the heap's entry: the connection goes to another loop with another heap.
+    pub fn leaves(&mut self, now: Instant) {
         self.armed = None;
+        self.left = Some(now);
+    }
+
+    /// The connection has come to a loop: for so long it was in none, which is nobody's time. Both clocks are those of whole turns, so that this
+    /// covers a stop in the turn that sent it, of which this loop may have heard long before.
+    pub fn arrives(&mut self, now: Instant) -> Duration {
+        self.left.take().map_or(Duration::ZERO, |left| now.saturating_duration_since(left))
     }
 
     pub fn at(&self) -> Option<Instant> {
@@ -96,13 +105,40 @@ impl Deadlines {
     }
 }
 
-/// The time that a loop has lost which ran last at `ran`, meant to be back at `due_back` and is so at `now`: it was kept from running, by
-/// SIGSTOP, a machine that was held, a disk. What passed meanwhile is no fault of those who had a limit. None: it came nearly when it meant to.
-pub fn lost(ran: Instant, due_back: Option<Instant>, now: Instant) -> Option<Duration> {
-    due_back.filter(|due| now > ran.max(*due) + LATE).map(|_| now.saturating_duration_since(ran))
+/// What a loop notices of being kept from running, by SIGSTOP, a machine that was held, a disk: what passes meanwhile is no fault of those who
+/// have a limit.
+#[derive(Debug)]
+pub struct Pulse {
+    /// Its turn began then.
+    ran: Instant,
+    /// It was done with that and went to sleep then, to be back at `due_back` at the latest.
+    slept: Instant,
+    due_back: Option<Instant>,
 }
 
-/// A loop that is busy comes no later than this.
+impl Pulse {
+    pub fn new(now: Instant) -> Self {
+        Self { ran: now, slept: now, due_back: None }
+    }
+
+    /// The turn is over.
+    pub fn sleeps(&mut self, due_back: Option<Instant>, now: Instant) {
+        (self.slept, self.due_back) = (now, due_back);
+    }
+
+    /// The next turn begins: how much of the time since the last one began was lost. `interrupted`: a signal ended the sleep, as SIGCONT does
+    /// behind a stop (signal(7)); others go to the main thread, which has no such loop. None: it came nearly when it meant to.
+    pub fn wakes(&mut self, interrupted: bool, now: Instant) -> Option<Duration> {
+        let (worked, asleep) = (self.slept.saturating_duration_since(self.ran), now.saturating_duration_since(self.slept));
+        let is_late = self.due_back.is_some_and(|due| now > self.slept.max(due) + LATE);
+        let lost = [(worked > LATE, worked), (is_late || interrupted, asleep)];
+        self.ran = now;
+        let lost: Duration = lost.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, time)| time).sum();
+        Some(lost).filter(|lost| !lost.is_zero())
+    }
+}
+
+/// A loop that is busy takes no longer for a turn, and comes no later.
 const LATE: Duration = Duration::from_secs(1);
 
 /// An entry that came up.
@@ -190,14 +226,46 @@ mod tests {
         assert_eq!(passed(&mut deadlines, &mut deadline, start + 11 * second), 1);
     }
 
-    #[test]
-    fn a_loop_that_sleeps_or_works_loses_nothing_and_one_that_is_stopped_all_since_it_ran() {
+    /// A turn from 0 to `slept`, a sleep until `woke`, meant to end at `due_back`; what is lost of that (seconds).
+    fn lost(slept: u64, due_back: Option<u64>, interrupted: bool, woke: u64) -> u64 {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        assert_eq!(lost(start, None, at(100)), None, "it had no time to come back at");
-        assert_eq!(lost(start, Some(at(60)), at(61)), None);
-        assert_eq!(lost(start, Some(at(60)), at(5)), None, "something woke it before");
-        assert_eq!(lost(start, Some(at(60)), at(75)), Some(Duration::from_secs(75)));
-        assert_eq!(lost(at(60), Some(at(3)), at(61)), None, "what was due before it ran has been seen to");
+        let mut pulse = Pulse::new(start);
+        pulse.sleeps(due_back.map(at), at(slept));
+        pulse.wakes(interrupted, at(woke)).map_or(0, |lost| lost.as_secs())
+    }
+
+    #[test]
+    fn a_loop_that_sleeps_or_works_loses_nothing() {
+        assert_eq!(lost(0, None, false, 100), 0, "nothing is due");
+        assert_eq!(lost(1, Some(60), false, 61), 0);
+        assert_eq!(lost(1, Some(60), false, 5), 0, "something woke it before");
+        assert_eq!(lost(1, Some(0), false, 2), 0, "what was due at once was seen to as soon as the turn was over");
+    }
+
+    #[test]
+    fn a_loop_that_is_stopped_loses_that_wherever_it_stands() {
+        assert_eq!(lost(0, Some(60), false, 75), 75, "while it slept: it comes late");
+        assert_eq!(lost(0, Some(60), true, 12), 12, "while it slept, and goes on before anything is due");
+        assert_eq!(lost(0, None, true, 12), 12);
+        assert_eq!(lost(12, Some(60), false, 13), 12, "in the middle of its turn");
+        assert_eq!(lost(12, Some(5), false, 13), 12, "of which something was due before it slept");
+        assert_eq!(lost(12, Some(60), true, 30), 30, "twice");
+    }
+
+    #[test]
+    fn a_connection_on_its_way_between_two_loops_loses_no_time() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let (mut there, mut here, mut deadline) = (Deadlines::default(), Deadlines::default(), Deadline::default());
+        there.set(&mut deadline, 3, at(5));
+        deadline.leaves(at(0));
+        // The turn that sent it was stopped in the middle; this loop has run before and knows of nothing.
+        let by = deadline.arrives(at(12));
+        deadline.put_off(by);
+        here.adopt(&mut deadline, 9);
+        assert_eq!((by, here.next(), deadline.arrives(at(14))), (at(12) - start, Some(at(17)), Duration::ZERO));
+        deadline.leaves(at(14));
+        assert_eq!(deadline.arrives(at(13)), Duration::ZERO, "the turn that takes it in began before the one that sent it");
     }
 }

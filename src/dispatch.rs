@@ -27,7 +27,7 @@ pub enum Place {
 }
 
 /// Asks the group for a slot, else for a place in the queue. The connection must be in no poll.
-pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId, now: Instant) -> Place {
+pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId) -> Place {
     let id = shared.wait_id();
     let wish = conn.request.as_ref().map_or(Wish::Anywhere, |request| request.wish(None));
     conn.waiting = Some(id);
@@ -36,6 +36,8 @@ pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId, now: Instant)
         return Place::Lost;
     }
     let mut state = shared.table.lock();
+    // Not the turn's time: if that was stopped in its middle, the master may have put off what waited here, and does not see this one to do.
+    let now = Instant::now();
     let group = state.pool.group_mut(group);
     let admission = group.admit(wish, id, conn, now);
     let first = group.queue_len() == 1;

@@ -94,6 +94,15 @@ impl<T> Inbox<T> {
     }
 }
 
+/// What a poll gave: true: a signal ended it, and there are no events (epoll_wait(2)). Without a poll a loop cannot go on.
+pub fn slept(polled: io::Result<()>) -> bool {
+    match polled {
+        Ok(()) => false,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+        Err(error) => panic!("epoll_wait: {error}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

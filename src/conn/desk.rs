@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::folders::Folders;
 use super::{Conn, Request};
 use crate::date::Date;
-use crate::deadlines::{self, Deadlines};
+use crate::deadlines::{Deadlines, Pulse};
 use crate::http::exchange::Out;
 use crate::http::request_id::RequestIds;
 use crate::ids::GroupId;
@@ -16,8 +16,7 @@ use crate::table::Shared;
 pub struct Desk {
     /// Of this turn of the loop.
     pub now: Instant,
-    /// What the loop lost before this turn.
-    lost: Option<Duration>,
+    pulse: Pulse,
     pub date: Date,
     pub deadlines: Deadlines,
     pub scratch: Vec<u8>,
@@ -30,10 +29,11 @@ pub struct Desk {
 impl Desk {
     /// `buffer`: bytes read or written at a time. `acts_for`: the loop is an app's own, and has its user's rights.
     pub fn new(buffer: usize, acts_for: Option<GroupId>) -> Self {
+        let now = Instant::now();
         Self {
             acts_for,
-            now: Instant::now(),
-            lost: None,
+            now,
+            pulse: Pulse::new(now),
             date: Date::new(),
             deadlines: Deadlines::default(),
             scratch: vec![0; buffer],
@@ -43,18 +43,28 @@ impl Desk {
         }
     }
 
-    /// A turn of the loop begins, which meant to be back at `due_back`. Some: so much time was lost ([`deadlines::lost`]).
-    pub fn begin(&mut self, due_back: Option<Instant>) -> Option<Duration> {
-        let ran = std::mem::replace(&mut self.now, Instant::now());
-        self.lost = deadlines::lost(ran, due_back, self.now);
-        self.lost
+    /// A turn of the loop is over: for how long it may sleep to be back at `due_back`.
+    pub fn sleeps(&mut self, due_back: Option<Instant>) -> Option<Duration> {
+        let now = Instant::now();
+        self.pulse.sleeps(due_back, now);
+        due_back.map(|at| at.saturating_duration_since(now))
     }
 
-    /// Takes over the deadline of a connection that comes from another loop. What was lost before this turn it lost, too: in the mailbox.
+    /// A turn of the loop begins. Some: so much time was lost ([`Pulse::wakes`]).
+    pub fn begin(&mut self, interrupted: bool) -> Option<Duration> {
+        self.now = Instant::now();
+        self.pulse.wakes(interrupted, self.now)
+    }
+
+    /// The connection goes to another loop.
+    pub fn part_with(&self, conn: &mut Conn) {
+        conn.deadline.leaves(self.now);
+    }
+
+    /// Takes over the deadline of a connection that comes from another loop.
     pub fn adopt(&mut self, conn: &mut Conn, token: usize) {
-        if let Some(by) = self.lost {
-            conn.put_off(by);
-        }
+        let by = conn.deadline.arrives(self.now);
+        conn.put_off(by);
         self.deadlines.adopt(&mut conn.deadline, token);
     }
 
@@ -150,3 +160,103 @@ const OUT: usize = 4096;
 /// How many done requests a loop keeps, and the largest head among them (bytes).
 const SPARE: usize = 64;
 const SPARE_HEAD: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::config::{self, SourceFile};
+    use crate::conn::Phase;
+    use crate::conn::intake::{self, Next};
+    use crate::conn::socket::Socket;
+    use crate::handoff::{Inbox, mailbox};
+    use crate::table::{Logs, ToMaster};
+
+    /// A server whose bodies and heads may stand still for 30 s.
+    fn server() -> (Arc<Shared>, Inbox<ToMaster>) {
+        let text = "[server]\ntimeouts = { body = \"30s\", head = \"30s\" }\n[app.a]\ncommand = \"run\"\nroot = \"/\"\nbind = \"unix\"\n";
+        let loaded = config::parse(&[SourceFile { path: "rota.toml".into(), text: text.to_owned() }]).unwrap();
+        let poll = Poll::new().unwrap();
+        let (master, inbox) = mailbox(poll.registry(), Token(0)).unwrap();
+        let (watch, logs) = (poll.registry().try_clone().unwrap(), Logs::open(&loaded.config).unwrap());
+        (Arc::new(Shared::new(loaded.config, master, watch, logs)), inbox)
+    }
+
+    /// A client that has sent `begin`, at a loop that has read it.
+    fn begun(begin: &str, desk: &mut Desk, shared: &Shared) -> (UnixStream, Box<Conn>) {
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.write_all(begin.as_bytes()).unwrap();
+        let socket = Socket::Unix(mio::net::UnixStream::from_std(socket));
+        let mut conn = Conn::new(socket, None, Phase::Head, &shared.connections, Arc::default(), shared.access_log.clone());
+        let next = intake::advance(&mut conn, &mut desk.turn(shared, 0));
+        assert!(matches!(next, Next::Wait | Next::Body), "{next:?}");
+        (client, conn)
+    }
+
+    fn is_late(desk: &mut Desk, conn: &mut Conn) -> bool {
+        let due = desk.deadlines.due(desk.now);
+        due.is_some_and(|due| desk.deadlines.has_passed(&mut conn.deadline, due, desk.now))
+    }
+
+    fn told(client: &mut UnixStream) -> String {
+        let mut text = [0; 4096];
+        let count = client.read(&mut text).unwrap_or(0);
+        String::from_utf8_lossy(&text[..count]).into_owned()
+    }
+
+    const BEGINNINGS: [&str; 2] = ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx", "GET / HTTP/1.1\r\nHost"];
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_stop_in_the_turn_that_sends_a_connection_to_another_loop_makes_nobody_late() {
+        let (shared, _inbox) = server();
+        for begin in BEGINNINGS {
+            let (mut there, mut here) = (Desk::new(4096, None), Desk::new(4096, None));
+            let (mut client, mut conn) = begun(begin, &mut there, &shared);
+            there.part_with(&mut conn);
+            // The loop that takes it in has run since, and has put off all that it had by then.
+            here.now = there.now + 100 * SECOND;
+            here.adopt(&mut conn, 0);
+            assert!(!is_late(&mut here, &mut conn), "{begin:?}");
+            here.now += 29 * SECOND;
+            assert!(!is_late(&mut here, &mut conn), "{begin:?}");
+            here.now += 2 * SECOND;
+            assert!(is_late(&mut here, &mut conn), "{begin:?}");
+            intake::expire(&mut conn, &mut here.turn(&shared, 0));
+            assert!(told(&mut client).starts_with("HTTP/1.1 408 "), "{begin:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_here_is_read_before_anybody_is_told_that_he_is_late() {
+        let (shared, _inbox) = server();
+        for (begin, end) in BEGINNINGS.into_iter().zip(["x", ": a\r\n\r\n"]) {
+            let mut desk = Desk::new(4096, None);
+            let (mut client, mut conn) = begun(begin, &mut desk, &shared);
+            client.write_all(end.as_bytes()).unwrap();
+            desk.now += 31 * SECOND;
+            assert!(is_late(&mut desk, &mut conn));
+            assert_eq!(intake::expire(&mut conn, &mut desk.turn(&shared, 0)), Next::Slot, "{begin:?}");
+            assert_eq!(told(&mut client), "");
+        }
+    }
+
+    #[test]
+    fn a_head_that_drips_is_late_all_the_same() {
+        let (shared, _inbox) = server();
+        let mut desk = Desk::new(4096, None);
+        let (mut client, mut conn) = begun(BEGINNINGS[1], &mut desk, &shared);
+        client.write_all(b": ").unwrap();
+        desk.now += 31 * SECOND;
+        assert!(is_late(&mut desk, &mut conn));
+        intake::expire(&mut conn, &mut desk.turn(&shared, 0));
+        assert!(told(&mut client).starts_with("HTTP/1.1 408 "));
+    }
+}

@@ -83,6 +83,14 @@ fn steps(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
 
 /// What happens to a connection whose deadline has passed while it is driven from here.
 pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
+    // Nobody is late whose bytes are here: what came while this loop had no time to read is read before the verdict.
+    if matches!(conn.phase, Phase::ProxyHeader | Phase::Head | Phase::Body) && !conn.socket.is_silent() {
+        conn.readable = true;
+        let (phase, next) = (conn.phase, advance(conn, turn));
+        if conn.phase != phase || next == Next::Close || conn.deadline.at().is_none_or(|at| at > turn.now) {
+            return next;
+        }
+    }
     match conn.phase {
         // Idle for too long: closed without a word. A request that crosses the close is the client's to repeat (RFC 9112 9.3.1).
         Phase::Head if !head::has_begun(&conn.input) => return Next::Close,

@@ -330,7 +330,6 @@ impl Conn {
 
     /// Leaves an event loop. The next one announces again whatever is there to read.
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.deadline.disarm();
         self.socket_mut().deregister(registry)
     }
 
@@ -339,6 +338,7 @@ impl Conn {
         self.deadline.put_off(by);
         if let Some(request) = &mut self.request {
             request.lost += by;
+            request.awaits_room = request.awaits_room.map(|since| since + by);
         }
     }
 

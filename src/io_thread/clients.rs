@@ -108,6 +108,7 @@ impl IoThread {
     /// Takes a connection out of this thread. None: its socket is broken and closed.
     pub(super) fn take_out(&mut self, key: usize) -> Option<Box<Conn>> {
         let mut client = self.clients.try_remove(key)?;
+        self.desk.part_with(&mut client.conn);
         client.conn.deregister(self.poll.registry()).ok()?;
         Some(client.conn)
     }

@@ -41,7 +41,7 @@ use crate::conn::Conn;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
 use crate::credentials::{self, Credentials};
-use crate::handoff::{self, Inbox, Mailbox};
+use crate::handoff::{self, Inbox, Mailbox, slept};
 use crate::http::cut::Cut;
 use crate::http::exchange::limits::Limits;
 use crate::ids::{ProcessId, ProcessName};
@@ -224,14 +224,10 @@ impl IoThread {
         let mut events = Events::with_capacity(EVENTS);
         while !(self.gone && self.clients.is_empty() && self.granted.is_empty()) {
             let due_back = self.due_back();
-            let timeout = due_back.map(|at| at.saturating_duration_since(Instant::now()));
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                panic!("epoll_wait: {error}");
-            }
+            let timeout = self.desk.sleeps(due_back);
+            let interrupted = slept(self.poll.poll(&mut events, timeout));
             self.inbox.after_sleep();
-            if let Some(by) = self.desk.begin(due_back) {
+            if let Some(by) = self.desk.begin(interrupted) {
                 self.put_off(by);
             }
             // First of all: an idle connection on which something came is of no use, and a client of the same batch must not get it.
@@ -272,7 +268,6 @@ impl IoThread {
 
     /// rota did not run for so long: what has a limit had no chance meanwhile.
     fn put_off(&mut self, by: Duration) {
-        self.granted.iter_mut().for_each(|(conn, _)| conn.put_off(by));
         for (_, client) in &mut self.clients {
             client.conn.put_off(by);
             if let Some(session) = &mut client.session {
@@ -281,7 +276,9 @@ impl IoThread {
         }
         self.overdue.iter_mut().for_each(|overdue| overdue.put_off(by));
         self.probe.iter_mut().for_each(|probe| probe.put_off(by, self.desk.now));
-        self.leaving_since = self.leaving_since.map(|since| since + by);
+        for since in [&mut self.leaving_since, &mut self.lacks_since, &mut self.end_is_due] {
+            *since = since.map(|since| since + by);
+        }
     }
 
     /// Before the thread ends in the middle of everything.

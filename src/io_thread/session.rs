@@ -242,9 +242,13 @@ impl IoThread {
             return;
         }
         let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
-        let is_drained = conn.output.is_drained();
+        let (is_drained, is_tunnel) = (conn.output.is_drained(), session.exchange.is_tunnel());
         let standing = Standing { is_drained, leaving_since: self.leaving_since, now: self.desk.now };
-        match session.exchange.passed(&self.limits, standing) {
+        let due = session.exchange.passed(&self.limits, standing);
+        if matches!(due, Due::Overdue | Due::BodyLate | Due::Still | Due::AppSilent) && self.hears_late(key) {
+            return;
+        }
+        match due {
             Due::Leaves => self.leave(key),
             Due::GoodbyeOver => self.tunnel_ended(key),
             Due::DrainOver(class) => self.end_where_it_stands(key, class),
@@ -252,12 +256,27 @@ impl IoThread {
             Due::Overdue => self.end_overdue(key),
             Due::BodyLate => self.refuse_body(key, &Refusal::BodyTimeout),
             Due::ClientSlow => self.cut(key, Cut::ClientSlow),
-            Due::Still => match session.exchange.is_tunnel() {
-                true => self.cut(key, Cut::Still),
-                false => self.app_failed(key, Fault::Cut(Cut::Still)),
-            },
+            Due::Still if is_tunnel => self.cut(key, Cut::Still),
+            Due::Still => self.app_failed(key, Fault::Cut(Cut::Still)),
             Due::AppSilent => self.app_failed(key, Fault::Cut(Cut::AppSilent)),
         }
+    }
+
+    /// Before somebody is called late: whether what is waited for has come while this thread had no time to read it.
+    fn hears_late(&mut self, key: usize) -> bool {
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return true };
+        if session.exchange.awaits_body(conn.output.is_drained()) {
+            conn.readable = !conn.socket.is_silent();
+            if conn.readable {
+                self.send_request(key);
+            }
+        } else if let Some(upstream) = session.upstream {
+            let it = &mut self.upstreams.all[upstream];
+            it.readable |= !it.socket.is_silent();
+            self.read_app(upstream);
+        }
+        let waits = |client: &Client| client.session.is_some() && client.conn.deadline.at().is_some_and(|at| at <= self.desk.now);
+        !self.clients.get(key).is_some_and(waits)
     }
 }
 

@@ -45,7 +45,7 @@ impl IoThread {
     }
 
     fn place(&mut self, conn: Box<Conn>, group: GroupId) {
-        match dispatch::place(&self.shared, conn, group, self.desk.now) {
+        match dispatch::place(&self.shared, conn, group) {
             Place::Queued | Place::Lost => {}
             Place::Slot(conn, claim) => self.granted.push_back((conn, claim)),
             Place::Full(conn) => {

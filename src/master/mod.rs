@@ -33,7 +33,7 @@ use crate::conn::{Conn, Phase};
 use crate::control::server::{ControlServer, Operator};
 use crate::credentials::Credentials;
 use crate::dispatch::{self, Place};
-use crate::handoff::{self, Inbox, Mailbox, Wake};
+use crate::handoff::{self, Inbox, Mailbox, Wake, slept};
 use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::last_word;
@@ -175,15 +175,11 @@ impl Master {
         let mut events = Events::with_capacity(1024);
         loop {
             let due_back = self.due_back();
-            let timeout = due_back.map(|at| at.saturating_duration_since(Instant::now()));
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                panic!("epoll_wait: {error}");
-            }
+            let timeout = self.desk.sleeps(due_back);
+            let interrupted = slept(self.poll.poll(&mut events, timeout));
             self.inbox.after_sleep();
             last_word::fault(THREAD);
-            if let Some(by) = self.desk.begin(due_back) {
+            if let Some(by) = self.desk.begin(interrupted) {
                 self.put_off(by);
             }
             for event in &events {
@@ -398,10 +394,9 @@ impl Master {
 
     fn take_out(&mut self, key: usize) -> Option<Box<Conn>> {
         let mut held = self.conns.try_remove(key)?;
+        self.desk.part_with(&mut held.conn);
         if held.registered {
             held.conn.deregister(self.poll.registry()).ok()?;
-        } else {
-            held.conn.deadline.disarm();
         }
         Some(held.conn)
     }
@@ -427,7 +422,7 @@ impl Master {
                 conn
             }
         };
-        match dispatch::place(&self.shared, conn, group, self.desk.now) {
+        match dispatch::place(&self.shared, conn, group) {
             Place::Slot(conn, claim) => {
                 let handed = self.shared.table.lock().hand_over(conn, claim);
                 match handed {

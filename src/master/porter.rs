@@ -23,7 +23,7 @@ use super::listeners::{Listener, turn_away};
 use crate::config::{Listen, ListenConfig, ServerConfig};
 use crate::control::server;
 use crate::credentials::Rights;
-use crate::handoff::{self, Inbox, Mailbox};
+use crate::handoff::{self, Inbox, Mailbox, slept};
 use crate::lock_file::{LockFile, NoLock};
 use crate::seccomp;
 use crate::socket_file::SocketFile;
@@ -108,11 +108,7 @@ impl Porter {
             let due = [self.try_at, self.look_at].into_iter().flatten().min();
             let due = if self.inbox.before_sleep() { Some(Instant::now()) } else { due };
             let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                panic!("epoll_wait: {error}");
-            }
+            slept(self.poll.poll(&mut events, timeout));
             self.inbox.after_sleep();
             let now = Instant::now();
             if events.iter().any(|event| event.token() == REMOVED) {
