@@ -88,4 +88,4 @@ fn read(path: &PathBuf) -> Result<String, String> {
 const LARGEST: u64 = 256 * units::KIB;
 
 /// What rota answers with only before it knows which app is asked.
-pub(super) const BEFORE_AN_APP: [u16; 6] = [404, 405, 414, 431, 501, 505];
+pub(super) const BEFORE_AN_APP: [u16; 7] = [404, 405, 414, 417, 431, 501, 505];

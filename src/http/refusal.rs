@@ -14,6 +14,7 @@ pub enum Refusal {
     TooManyHeaders,
     TargetTooLong,
     BodyTooLarge,
+    ExpectationFailed,
     NotImplemented(&'static str),
     VersionNotSupported,
     MethodNotAllowed,
@@ -72,6 +73,7 @@ impl Refusal {
             Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooSlow | Refusal::BodyHeldRoom => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::TargetTooLong => 414,
+            Refusal::ExpectationFailed => 417,
             Refusal::HeadTooLarge | Refusal::TooManyHeaders => 431,
             Refusal::NotImplemented(_) => 501,
             Refusal::BadGateway(_) => 502,
@@ -91,6 +93,7 @@ impl Refusal {
             Refusal::TooManyHeaders => "more header fields than limits.headers",
             Refusal::TargetTooLong => "the target is longer than limits.target",
             Refusal::BodyTooLarge => "the body is larger than the app's limits.body",
+            Refusal::ExpectationFailed => "Expect asks for something else than 100-continue",
             Refusal::VersionNotSupported => "not HTTP/1.0 or HTTP/1.1",
             Refusal::MethodNotAllowed => "CONNECT and TRACE are not for a server behind which apps run",
             Refusal::HeadTimeout => "the head was not whole within timeouts.head",
@@ -116,6 +119,7 @@ impl Refusal {
             | Refusal::TooManyHeaders
             | Refusal::TargetTooLong
             | Refusal::BodyTooLarge
+            | Refusal::ExpectationFailed
             | Refusal::NotImplemented(_)
             | Refusal::VersionNotSupported
             | Refusal::MethodNotAllowed
@@ -147,6 +151,7 @@ impl Refusal {
             | Refusal::TooManyHeaders
             | Refusal::TargetTooLong
             | Refusal::BodyTooLarge
+            | Refusal::ExpectationFailed
             | Refusal::NotImplemented(_)
             | Refusal::VersionNotSupported
             | Refusal::MethodNotAllowed
@@ -174,7 +179,7 @@ impl Refusal {
             }
             Refusal::TargetTooLong => ("This address is too long", "Please check the link that led here."),
             Refusal::BodyTooLarge => ("This is too large", "The site does not take that much at once."),
-            Refusal::NotImplemented(_) | Refusal::MethodNotAllowed => {
+            Refusal::NotImplemented(_) | Refusal::MethodNotAllowed | Refusal::ExpectationFailed => {
                 ("This kind of request is not possible here", "The server does not know or not allow it.")
             }
             Refusal::VersionNotSupported => {
@@ -245,13 +250,14 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
 }
 
 /// All that rota itself answers with, and the phrases of the status line.
-pub const STATUSES: [(u16, &str); 13] = [
+pub const STATUSES: [(u16, &str); 14] = [
     (400, "Bad Request"),
     (404, "Not Found"),
     (405, "Method Not Allowed"),
     (408, "Request Timeout"),
     (413, "Content Too Large"),
     (414, "URI Too Long"),
+    (417, "Expectation Failed"),
     (431, "Request Header Fields Too Large"),
     (501, "Not Implemented"),
     (502, "Bad Gateway"),
@@ -268,12 +274,13 @@ mod tests {
     const ANSWER: Answer<'static, 'static> =
         Answer { date: "now", head_only: false, keep: true, request_id: None, form: Form::Plain, page: None, plight: None };
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 22] = [
         Refusal::BadRequest("secret"),
         Refusal::HeadTooLarge,
         Refusal::TooManyHeaders,
         Refusal::TargetTooLong,
         Refusal::BodyTooLarge,
+        Refusal::ExpectationFailed,
         Refusal::NotImplemented("secret"),
         Refusal::VersionNotSupported,
         Refusal::MethodNotAllowed,

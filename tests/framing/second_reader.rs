@@ -100,7 +100,8 @@ fn read_head(head: &str) -> Result<Head, &'static str> {
     };
     let options: Vec<String> = all("connection").join(",").split(',').map(|o| o.trim_matches([' ', '\t']).to_lowercase()).collect();
     let asks = |option: &str| options.iter().any(|o| o == option);
-    if all("expect").iter().any(|value| !value.eq_ignore_ascii_case("100-continue")) {
+    let expectations = all("expect").join(",").to_lowercase();
+    if expectations.split(',').map(|one| one.trim_matches([' ', '\t'])).any(|one| !["", "100-continue"].contains(&one)) {
         return Err("expectation");
     }
     if options.iter().filter(|o| !["", "close", "keep-alive", "upgrade"].contains(&o.as_str())).count() > 16 {

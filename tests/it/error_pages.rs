@@ -65,7 +65,7 @@ fn a_refused_request_is_told_in_the_form_that_its_client_asks_for() {
     let post =
         |fields: &str, body: &str| format!("POST /echo?mirror HTTP/1.1\r\nHost: test\r\nX-Mirror: mirror\r\nACCEPT{fields}\r\n\r\n{body}");
     let table = [
-        (400, false, "GET /mirror HTTP/1.1\r\nHost: test\r\nACCEPTExpect: mirror\r\n\r\n".to_owned()),
+        (417, false, "GET /mirror HTTP/1.1\r\nHost: test\r\nACCEPTExpect: mirror\r\n\r\n".to_owned()),
         (400, false, post("Transfer-Encoding: chunked", "mirror\r\n")),
         (404, false, "GET /mirror HTTP/1.1\r\nHost: mirror\r\nACCEPT\r\n".to_owned()),
         (408, false, post("Content-Length: 20", "mirror")),

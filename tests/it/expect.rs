@@ -302,6 +302,19 @@ fn a_client_that_was_told_to_send_and_does_not_is_told_that_it_is_late() {
 }
 
 #[test]
+fn an_empty_expectation_and_a_doubled_one_are_what_the_grammar_makes_of_them() {
+    let site = site("");
+    for (expect, interim) in [("", ""), (",", ""), ("100-continue, 100-CONTINUE", GO), (" , 100-continue", GO)] {
+        let mut wire = asking(site.addr, &format!("POST /echo HTTP/1.1\r\nHost: test\r\nExpect: {expect}\r\nContent-Length: 5\r\n\r\n"));
+        if !interim.is_empty() {
+            assert_eq!(wire.head().unwrap(), interim, "{expect:?}");
+        }
+        wire.send(b"hello").unwrap();
+        assert_eq!(wire.reply(false).unwrap().text(), receipt(b"hello"), "{expect:?}");
+    }
+}
+
+#[test]
 fn each_has_one_line_in_the_access_log() {
     let site = Site::prepare(&format!("{FOUR_SLOTS}server.access_log = {{ format = \"json\", file = \"AT/access.log\" }}"));
     let config = site.path("rota.toml");

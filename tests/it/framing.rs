@@ -166,9 +166,24 @@ fn field_lines_that_are_none_are_refused() {
         (400, b"GET / HTTP/1.1\r\nHost: test\r\nX: a\r\n\tb\r\n\r\n"),
         (400, b"GET / HTTP/1.1\r\n Host: test\r\n\r\n"),
         (400, b"GET / HTTP/1.1\r\n\tX: a\r\nHost: test\r\n\r\n"),
-        (400, b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nExpect: something\r\n\r\n"),
     ];
     expect_refusals(table);
+}
+
+#[test]
+fn an_expectation_other_than_100_continue_fails() {
+    let body = "\r\n\r\nGET /?mark=smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
+    expect_refusals(&[
+        (417, with_fields("GET", "Expect: something\r\n", "")),
+        (417, with_fields("GET", "Connection: close\r\nExpect: something\r\n", "")),
+        (417, with_fields("POST", &format!("Content-Length: {}\r\nExpect: 200-ok\r\n", body.len()), body)),
+        (417, with_fields("POST", &format!("Content-Length: {}\r\nExpect: 100-continue, later\r\n", body.len()), body)),
+        (417, with_fields("POST", &format!("Content-Length: {}\r\nExpect: 100-continue;x=1\r\n", body.len()), body)),
+        (417, with_fields("POST", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\nExpect: \"100-continue\"\r\n", body)),
+        (417, with_fields("GET", "Expect: something\r\n", "").replace("HTTP/1.1", "HTTP/1.0")),
+        // What the framing says goes first.
+        (400, with_fields("POST", "Content-Length: 1\r\nContent-Length: 2\r\nExpect: something\r\n", "")),
+    ]);
 }
 
 #[test]

@@ -72,9 +72,9 @@ pub const SERVER: Keys = Keys {
             "table",
             "rota's own small pages",
             "{ 404 = \"errors/404.html\" }",
-            "What is sent instead of rota's own error pages, by status: 400 404 405 408 413 414 431 501 502 503 504 505 507. A file that \
-             ends in .html, .json or .txt, 256K at most, read when rota starts; a relative name is seen from this file. Who asks for JSON \
-             gets JSON all the same. What an app answers itself is never replaced.",
+            "What is sent instead of rota's own error pages, by status: 400 404 405 408 413 414 417 431 501 502 503 504 505 507. A file \
+             that ends in .html, .json or .txt, 256K at most, read when rota starts; a relative name is seen from this file. Who asks for \
+             JSON gets JSON all the same. What an app answers itself is never replaced.",
         ),
         table("timeouts", "table", &SERVER_TIMEOUTS, "How long a client may take.").under("What a client may do"),
         table("limits", "table", &SERVER_LIMITS, "What a client may send, and how many there may be."),

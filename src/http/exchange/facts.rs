@@ -38,9 +38,9 @@ impl RequestFacts {
             upgrade.retain(|offer| !matches!(offer.split('/').next(), Some("h2c" | "h2" | "http")));
         }
         let mut expects_continue = false;
-        for value in head.fields.values(Field::Expect) {
-            if !value.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Refusal::BadRequest("an expectation other than 100-continue"));
+        for expectation in head.fields.values(Field::Expect).flat_map(list).filter(|expectation| !expectation.is_empty()) {
+            if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Refusal::ExpectationFailed);
             }
             expects_continue = http11 && body != RequestBody::None;
         }
