@@ -16,6 +16,14 @@ pub struct LockFile {
     file: File,
 }
 
+/// On the directories that one server has.
+#[derive(Debug)]
+pub struct Locks {
+    pub run: LockFile,
+    /// None: it serves without the directory, and remembers nothing.
+    pub state: Option<LockFile>,
+}
+
 /// Why there is no lock.
 #[derive(Debug)]
 pub enum NoLock {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, Severity};
 use crate::credentials::{self, Credentials};
 use crate::descriptors::Descriptors;
-use crate::lock_file::{LockFile, NoLock};
+use crate::lock_file::{LockFile, Locks, NoLock};
 use crate::master::{Master, not_locked};
 use crate::pool::{Limits, Pool, Settings};
 use crate::printable::counted;
@@ -71,8 +71,8 @@ pub fn serve(config: Config) -> Result<(), String> {
         log::warn!("{problem}");
     }
     let (server, apps) = (config.server.clone(), config.apps.clone());
-    let run_lock = LockFile::take(&server.run_dir).map_err(|error| not_locked("run_dir", &server.run_dir, &error))?;
-    let state_lock = match LockFile::take(&server.state_dir) {
+    let run = LockFile::take(&server.run_dir).map_err(|error| not_locked("run_dir", &server.run_dir, &error))?;
+    let state = match LockFile::take(&server.state_dir) {
         Ok(lock) => Some(lock),
         // Without the directory it serves all the same, and remembers nothing.
         Err(NoLock::Io(_)) => None,
@@ -82,7 +82,7 @@ pub fn serve(config: Config) -> Result<(), String> {
     if let Err(why) = credentials::find_own(&users) {
         log::info!("{why}");
     }
-    let (master, mut porter) = Master::new(config, run_lock)?;
+    let (master, mut porter) = Master::new(config, Locks { run, state })?;
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
     let groups = restart::release::groups(apps.iter().map(|app| &app.start));
@@ -110,7 +110,7 @@ pub fn serve(config: Config) -> Result<(), String> {
         true
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    drop(porter);
+    let state_lock = porter.end();
     shared.app_log.finish();
     shared.log_files.finish();
     shared.spool.place().remove();

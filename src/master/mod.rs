@@ -37,7 +37,7 @@ use crate::handoff::{self, Inbox, Mailbox, Wake, slept};
 use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::last_word;
-use crate::lock_file::LockFile;
+use crate::lock_file::Locks;
 use crate::plight;
 use crate::pool::Trigger;
 use crate::restart::release;
@@ -92,8 +92,8 @@ struct Held {
 }
 
 impl Master {
-    /// Binds everything that the configuration names; each error says what could not be done. `lock`: of the run directory.
-    pub fn new(config: Config, lock: LockFile) -> Result<(Self, Porter), String> {
+    /// Binds everything that the configuration names; each error says what could not be done.
+    pub fn new(config: Config, locks: Locks) -> Result<(Self, Porter), String> {
         let logs = Logs::open(&config)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
@@ -121,7 +121,7 @@ impl Master {
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
         let file = control.take_file().ok_or("server.control: it has no file")?;
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
-        let opened = Opened { doors, waiting, control: file, control_group: group, lock };
+        let opened = Opened { doors, waiting, control: file, control_group: group, locks };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
         let master = Self {
             operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,

@@ -1,4 +1,4 @@
-//! What rota should listen on and does not: addresses that come later than rota, and the files of a run directory that somebody has removed.
+//! What rota should listen on and does not: addresses that come later than rota, and the files of directories that somebody has removed.
 //! Looks again now and then while something is missing, and otherwise when inotify(7) says that a file of ours is gone.
 //!
 //! On the main thread, which keeps root's number for that, and for taking the files away at the end: the master has none of root's rights. It
@@ -24,7 +24,8 @@ use crate::config::{Listen, ListenConfig, ServerConfig};
 use crate::control::server;
 use crate::credentials::Rights;
 use crate::handoff::{self, Inbox, Mailbox, slept};
-use crate::lock_file::{LockFile, NoLock};
+use crate::ids::GroupId;
+use crate::lock_file::{LockFile, Locks, NoLock};
 use crate::seccomp;
 use crate::socket_file::SocketFile;
 use crate::table::{NotListening, Shared, ToMaster};
@@ -50,8 +51,7 @@ pub struct Porter {
     doors: Vec<Door>,
     control: SocketFile,
     control_group: Option<Gid>,
-    /// On the run directory.
-    lock: LockFile,
+    locks: Locks,
     /// Not opened yet.
     waiting: Vec<ListenConfig>,
     try_at: Option<Instant>,
@@ -78,7 +78,7 @@ pub struct Opened {
     pub waiting: Vec<ListenConfig>,
     pub control: SocketFile,
     pub control_group: Option<Gid>,
-    pub lock: LockFile,
+    pub locks: Locks,
 }
 
 impl Porter {
@@ -91,15 +91,20 @@ impl Porter {
         });
         let inotify =
             watched.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
-        let Opened { doors, waiting, control, control_group, lock } = opened;
+        let Opened { doors, waiting, control, control_group, locks } = opened;
         let try_at = (!waiting.is_empty()).then(|| Instant::now() + RETRY);
         let look_at = (!shared.spool.place().is_there()).then(|| Instant::now() + RETRY);
-        let porter = Self { shared, poll, inbox, doors, control, control_group, lock, waiting, try_at, inotify, look_at, told: false };
+        let porter = Self { shared, poll, inbox, doors, control, control_group, locks, waiting, try_at, inotify, look_at, told: false };
         porter.watch();
         Ok((porter, mailbox))
     }
 
-    /// Until the master has ended. The files are removed with this value.
+    /// Removes the files. What is known of the apps may still be on its way to the disk: the lock on its directory is the caller's.
+    pub fn end(self) -> Option<LockFile> {
+        self.locks.state
+    }
+
+    /// Until the master has ended.
     pub fn run(&mut self) {
         Rights::Porter.keep_or_warn();
         seccomp::restrict();
@@ -198,9 +203,9 @@ impl Porter {
         let mut made = Vec::new();
         let shared = self.shared.clone();
         let server = &shared.server;
-        if !self.lock.is_there() {
+        if !self.locks.run.is_there() {
             match LockFile::try_take(&server.run_dir) {
-                Ok(lock) => self.lock = lock,
+                Ok(lock) => self.locks.run = lock,
                 Err(error) => trouble.push(not_locked("run_dir", &server.run_dir, &error)),
             }
         }
@@ -234,6 +239,9 @@ impl Porter {
                 Err(error) => trouble.push(error),
             }
         }
+        if let Err(error) = self.lock_state() {
+            trouble.push(error);
+        }
         self.watch();
         if !made.is_empty() {
             log::warn!("somebody removed files of this rota; made anew: {}", made.join(", "));
@@ -249,6 +257,22 @@ impl Porter {
             );
         }
         self.look_at = Some(now + RETRY);
+    }
+
+    /// The directory of what is known of the apps is locked again where it was removed, and that is written into the new one.
+    fn lock_state(&mut self) -> Result<(), String> {
+        let Some(lock) = self.locks.state.as_mut().filter(|lock| !lock.is_there()) else { return Ok(()) };
+        let directory = &self.shared.server.state_dir;
+        *lock = LockFile::try_take(directory).map_err(|error| not_locked("state_dir", directory, &error))?;
+        let why = format!("server.state_dir {} was removed", directory.display());
+        log::warn!("{why}; made anew, with what is known of the apps");
+        let mut state = self.shared.table.lock();
+        for group in (0..self.shared.apps.len()).map(|index| GroupId(index as u16)) {
+            state.not_written.insert(group, (why.clone(), Instant::now()));
+        }
+        drop(state);
+        self.shared.table.notify();
+        Ok(())
     }
 
     fn tell(&self, message: ToMaster) {
@@ -274,7 +298,7 @@ fn directories(server: &ServerConfig) -> HashSet<PathBuf> {
         Listen::Unix(path) => path.parent(),
         Listen::Tcp(_) => None,
     });
-    sockets.chain(server.control.parent()).chain([server.run_dir.as_path()]).map(Path::to_owned).collect()
+    sockets.chain(server.control.parent()).chain([server.run_dir.as_path(), server.state_dir.as_path()]).map(Path::to_owned).collect()
 }
 
 const WAKER: Token = Token(0);

@@ -127,13 +127,12 @@ impl Restart {
 
     /// Tries again to put a record on the disk, unless the disk has it in hand still.
     pub(super) fn write_again(&mut self, group: GroupId) {
-        if self.saves.get(&group).is_some_and(|saves| saves.since.is_some()) {
-            if let Some((_, at)) = self.shared.table.lock().not_written.get_mut(&group) {
-                *at = Instant::now() + AGAIN;
-            }
-            return;
+        if let Some((_, at)) = self.shared.table.lock().not_written.get_mut(&group) {
+            *at = Instant::now() + AGAIN;
         }
-        self.write_down(group, |_| {}, After::Nothing);
+        if self.saves.get(&group).is_none_or(|saves| saves.since.is_none()) {
+            self.write_down(group, |_| {}, After::Nothing);
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::site::Site;
 use crate::wait::{self, secs};
 use crate::wire::{self, Wire};
@@ -187,6 +189,48 @@ fn a_second_server_in_the_same_directories_is_refused_with_the_pid_of_the_first(
     }
     fs::write(site.path("rota.toml"), config).unwrap();
     assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
+}
+
+#[test]
+fn a_state_directory_that_was_removed_is_taken_again_and_written_anew() {
+    let site = ready("").serve();
+    site.deploy("2", "").expect(0);
+    let state = site.path("state");
+    let record = || fs::read_to_string(state.join("app.json")).unwrap_or_default();
+    let before = record();
+    let config = fs::read_to_string(site.path("rota.toml")).unwrap();
+    let at = site.path("").display().to_string();
+    let other = config.replace(&site.addr.to_string(), "127.0.0.1:0").replace("control.sock", "control2.sock");
+    let other = other.replace(&format!("{at}run"), &format!("{at}run2"));
+    fs::write(site.path("other.toml"), other).unwrap();
+    let remove: [(&str, &dyn Fn()); 3] = [
+        ("removed", &|| fs::remove_dir_all(&state).unwrap()),
+        ("moved away, and made anew", &|| {
+            fs::rename(&state, site.path("state-before")).unwrap();
+            fs::create_dir(&state).unwrap();
+        }),
+        ("emptied", &|| fs::read_dir(&state).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap())),
+    ];
+    for (what, remove) in remove {
+        remove();
+        wait::until("its record is there again", secs(20), || record() == before);
+        let said = std::process::Command::new(env!("CARGO_BIN_EXE_rota"))
+            .arg("serve")
+            .arg("--config")
+            .arg(site.path("other.toml"))
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(
+            said.status.code() == Some(1) && err.contains(&format!("another rota, pid {}, has server.state_dir", site.pid())),
+            "{what}: {err}"
+        );
+    }
+    wait::until("nothing is left to be written", secs(20), || site.status()["apps"][0]["not_written"].is_null());
+    let mut site = site;
+    site.signal(Signal::TERM);
+    assert_eq!(site.wait_end(secs(20)), Some(0));
+    assert!(!state.join(".lock").exists());
 }
 
 #[test]
