@@ -23,7 +23,7 @@ use crate::pool::FailureKind;
 use crate::restart::shim::ShimError;
 use crate::restart::spawn::Endpoint;
 use crate::sys::{self, ListenerOwner, Look};
-use address::{chosen, elsewhere};
+use address::{Elsewhere, chosen, elsewhere};
 use seen::{Saw, Seen};
 
 /// The question in progress.
@@ -60,6 +60,7 @@ pub struct Probe {
     answer: AnswerReader,
     /// What the tries saw.
     seen: Seen,
+    elsewhere: Elsewhere,
     /// When the table was told what is answered.
     told: Option<Instant>,
 }
@@ -99,6 +100,7 @@ impl Probe {
             sent: 0,
             was_answered: false,
             answer: AnswerReader::new(now),
+            elsewhere: Elsewhere::new(now),
             told: None,
         }
     }
@@ -177,11 +179,9 @@ impl IoThread {
     pub(super) fn probe_deadline(&mut self) {
         let Some(probe) = &mut self.probe else { return };
         if self.desk.now >= probe.until {
-            let (mut last, after) = (probe.seen.summary(false), probe.timeout);
-            if !probe.was_answered {
-                last = elsewhere(last, probe.port, &self.unit);
-            }
-            return self.not_ready(last, after);
+            let (last, after) = (probe.seen.summary(false), probe.timeout);
+            let elsewhere = if probe.was_answered { None } else { elsewhere(probe.port, &self.unit) };
+            return self.not_ready(elsewhere.map_or(last.clone(), |elsewhere| format!("{last}; {elsewhere}")), after);
         }
         let steps_up = probe.aside.take_if(|until| self.desk.now >= *until).is_some();
         let next = probe.next;
@@ -287,6 +287,7 @@ impl IoThread {
             (None, Some(port)) if probe.pause >= UNHURRIED => self.look_for_listener(port),
             (None, _) => {}
         }
+        self.look_for_other_listeners();
         let Some(probe) = &mut self.probe else { return };
         if probe.seen.wants_ticks(now) {
             probe.seen.took(Look::now().of(&self.unit).iter().map(|one| one.ticks).sum(), now);
@@ -332,7 +333,8 @@ impl IoThread {
         if probe.told.is_some_and(|told| now < told + TOLD) {
             return;
         }
-        let changed = self.shared.table.lock().pool.group_mut(self.id.group).saw(self.id, probe.seen.answer());
+        let answer = probe.seen.answer().or_else(|| probe.elsewhere.words(now).map(str::to_owned));
+        let changed = self.shared.table.lock().pool.group_mut(self.id.group).saw(self.id, answer);
         if changed {
             probe.told = Some(now);
             self.shared.tell_master();

@@ -77,6 +77,25 @@ fn a_release_that_listens_on_a_wrong_port_is_told_where_it_listens() {
 }
 
 #[test]
+fn a_release_that_listens_on_a_wrong_port_is_told_long_before_its_time_is_over() {
+    let site =
+        Site::start(&APP.replace("bind = \"unix\"", "bind = \"port\"").replace("ready.timeout = \"2s\"", "ready.timeout = \"300s\""));
+    site.release("2", "wrong_port");
+    site.flip("2");
+    site.rota(&["restart", "--no-wait"]).expect(0);
+    let walk = || site.status()["apps"][0]["walk"].clone();
+    wait::until("the status says where it listens", secs(60), || {
+        walk()["answer"]
+            .as_str()
+            .is_some_and(|answer| answer.starts_with("it listens on 127.0.0.1:") && answer.contains("the variable PORT"))
+    });
+    assert_eq!(walk()["phase"], "boot", "it may still come");
+    let log = site.log();
+    assert_eq!(log.matches("not ready yet: nothing listens on $PORT").count(), 1, "{log}");
+    assert!(log.contains("; it listens on 127.0.0.1:"), "{log}");
+}
+
+#[test]
 fn a_release_that_answers_500_to_the_probe_does_not_get_in() {
     let (_, said, _) = refused(APP, "answers 500", 4);
     assert!(said.out.contains("GET / answered 500"), "{}", said.out);
