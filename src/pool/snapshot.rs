@@ -183,7 +183,8 @@ impl<W> Group<W> {
             skipped: Vec::new(),
         };
         // A start that waits for the first request is nothing that goes on.
-        let goes_on = |walk: &&Walk| !walk.resolved || self.wanted() > 0 || walk.ask.trigger != Trigger::Boot;
+        let is_awaited = |walk: &&Walk| walk.ask.trigger == Trigger::Boot && self.backoff.failures == 0;
+        let goes_on = |walk: &&Walk| !walk.resolved || self.wanted() > 0 || !is_awaited(walk);
         if let Some(walk) = self.walk.as_ref().filter(goes_on) {
             let (at, phase, since) = self.phase(walk, now);
             let replaced = self.serving_of(walk.target);
@@ -243,7 +244,11 @@ impl<W> Group<W> {
         }
         match find(&|process| process.generation == walk.target && !process.proven) {
             Some(process) => (Some(process.number), "probation", process.ready_at().unwrap_or(walk.ask.since)),
-            None => (None, "wait", walk.ask.since),
+            // Nothing is wanted: what failed is tried again with a request.
+            None => {
+                let since = self.backoff.since.unwrap_or(walk.ask.since);
+                (None, if self.view_backoff(now).is_some() { "backoff" } else { "wait" }, since)
+            }
         }
     }
 }

@@ -57,6 +57,9 @@ fn state(app: &AppStatus, up: usize, paint: Paint) -> String {
     if let Some(backoff) = &app.backoff {
         return paint.warn(&format!("backoff {}", brief_span(backoff.retry_in)));
     }
+    if let Some(failure) = app.last_failure.as_ref().filter(|_| has_failed(app)) {
+        return paint.bad(&format!("FAILED {}", failure.generation));
+    }
     if let Some(walk) = &app.walk {
         return paint.warn(&format!("{} {}/{} {}", harmless(&walk.kind), walk.replaced, walk.of, harmless(&walk.phase)));
     }
@@ -75,7 +78,13 @@ fn trouble(app: &AppStatus) -> Option<String> {
         return Some(why.clone());
     }
     let is_short = app.backoff.is_some() || app.processes.iter().all(|process| process.state != "serving") && app.processes_wanted > 0;
-    app.last_failure.as_ref().filter(|_| is_short).map(|failure| failure.message.clone())
+    app.last_failure.as_ref().filter(|_| is_short || has_failed(app)).map(|failure| failure.message.clone())
+}
+
+/// Nothing has ever worked, and nothing is tried before somebody asks for it.
+fn has_failed(app: &AppStatus) -> bool {
+    let is_tried = app.walk.as_ref().is_some_and(|walk| walk.phase != "wait");
+    app.generation.is_none() && app.last_failure.is_some() && app.processes.is_empty() && !is_tried
 }
 
 /// What a narrow terminal does without first.

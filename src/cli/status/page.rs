@@ -322,13 +322,14 @@ blog  g7 /srv/blog/releases/41
                 7 => AppStatus { app, ..troubled() },
                 8 => AppStatus { app, walk: troubled().walk, ..quiet },
                 9 => AppStatus { app, processes: vec![], ..quiet },
+                10 => AppStatus { app, generation: None, processes_wanted: 0, processes: vec![], ..quiet },
                 _ => AppStatus { app, ..quiet },
             }
         };
         let page = render(&StatusReply { apps: (1..=29).map(app).collect(), spooled: 0, ..server() }, 80, Paint(false));
         let lines: Vec<&str> = page.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{page}");
-        assert_eq!(lines.len(), 1 + 1 + 29 + 2 + 1, "{page}");
+        assert_eq!(lines.len(), 1 + 1 + 29 + 3 + 1, "{page}");
         assert_eq!(lines[1], "app     gen   up  busy  wait  done  err  cpu   mem  state");
         assert_eq!(lines[2], "app-1   g7   1/2   2/5     2  2408    6  14%  132M  serves");
         assert_eq!(lines[8], "app-7   g7   1/2   2/5     2  2408    6  14%  132M  RESISTS g8");
@@ -336,7 +337,9 @@ blog  g7 /srv/blog/releases/41
         assert_eq!(lines[10], "app-9   g7   0/2   0/0     2     0    0    -     -  DOWN");
         assert_eq!(lines[31], "app-7: process 1 of g8: exited with status 1 after 0.42 s, before it was ready");
         assert_eq!(lines[32], "app-9: killed by signal 9 40.00 s after it was ready");
-        assert_eq!(lines[33], "all of one: rota status APP");
+        assert_eq!(lines[11], "app-10  -    0/0   0/0     2     0    0    -     -  FAILED g7");
+        assert_eq!(lines[33], "app-10: killed by signal 9 40.00 s after it was ready");
+        assert_eq!(lines[34], "all of one: rota status APP");
     }
 
     #[test]

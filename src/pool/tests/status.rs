@@ -45,6 +45,36 @@ fn a_walk_shows_what_it_has_in_hand_and_since_when() {
 }
 
 #[test]
+fn a_first_release_that_failed_shows_when_it_is_tried_again_though_no_process_is_wanted() {
+    let mut rig = Rig::new(Settings { processes: Sizes { min: 0, ..Sizes::fixed(1) }, ..SETTINGS });
+    rig.steps();
+    assert_eq!(rig.view().walk, None, "it waits for the first request");
+    rig.wait("a");
+    for _ in 0..2 {
+        rig.steps_for(1.0);
+        rig.exits("1 g1", 1);
+        rig.steps();
+    }
+    rig.after(0.5);
+    assert_eq!(phase(&mut rig), (None, "backoff", 0, 0));
+    let view = rig.view();
+    assert_eq!(view.backoff.map(|backoff| (backoff.failures, backoff.retry_in.as_millis())), Some((2, 1500)));
+    assert!(view.last_failure.is_some());
+    let now = rig.now;
+    assert_eq!(rig.group().leave(WaitId(1)), Some("a"));
+    rig.now = now + Duration::from_secs(5);
+    rig.steps();
+    assert_eq!(phase(&mut rig), (None, "wait", 5, 0), "for a request");
+    // One that was asked for, too.
+    rig.restart();
+    rig.steps();
+    rig.exits("1 g2", 1);
+    rig.steps();
+    rig.after(1.0);
+    assert_eq!(phase(&mut rig), (None, "wait", 1, 0));
+}
+
+#[test]
 fn a_process_shows_its_state_its_age_and_its_work() {
     let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let claim = rig.claim("a");
