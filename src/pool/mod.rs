@@ -22,6 +22,7 @@ mod sticky;
 #[cfg(test)]
 mod tests;
 mod turned;
+mod turns;
 mod walk;
 mod wear;
 mod words;
@@ -393,17 +394,6 @@ impl<W> Pool<W> {
         self.groups.iter().find(|group| group.app().as_str() == app).map(Group::id)
     }
 
-    /// Asks for a rolling restart of every group, one after another; gives the generation each will get.
-    pub fn restart_all(&mut self, trigger: Trigger, now: Instant) -> Vec<(GroupId, Generation)> {
-        let asked: Vec<_> = self.groups.iter_mut().map(|group| (group.id(), group.ask(trigger, Aim::Root, true, now))).collect();
-        for turn in &asked {
-            if !self.in_turn.contains(turn) {
-                self.in_turn.push_back(*turn);
-            }
-        }
-        asked
-    }
-
     /// Every group ends: nothing new is started, all processes drain and stop.
     pub fn stop(&mut self, now: Instant) {
         for group in &mut self.groups {
@@ -426,28 +416,25 @@ impl<W> Pool<W> {
     /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.
     pub fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
         self.give_turn();
-        let room = self.room();
-        let step = self.groups.iter_mut().find_map(|group| group.next_step(room, now)).or_else(|| self.start(now));
+        let mut step = self.look(now);
+        // That there is no room for a group may just have been found.
+        if step.is_none() && self.give_turn() {
+            step = self.look(now);
+        }
         if step.is_none() {
             self.seen = Some(now);
         }
         step
     }
 
+    fn look(&mut self, now: Instant) -> Option<Step<W>> {
+        let room = self.room();
+        self.groups.iter_mut().find_map(|group| group.next_step(room, now)).or_else(|| self.start(now))
+    }
+
     /// When `next_step` has to be asked again even if nothing happens. Always later than the `now` at which it last had nothing to say.
     pub fn next_deadline(&self) -> Option<Instant> {
         let unseen = |at: &Instant| self.seen.is_none_or(|seen| *at > seen);
         self.groups.iter().flat_map(|group| group.deadlines(self.seen)).filter(unseen).min()
-    }
-
-    /// The first in turn whose walk has neither ended nor failed may begin; the others wait.
-    fn give_turn(&mut self) {
-        while let Some(&(group, generation)) = self.in_turn.front() {
-            if self.group(group).holds_turn(generation) {
-                self.group_mut(group).take_turn(generation);
-                break;
-            }
-            self.in_turn.pop_front();
-        }
     }
 }

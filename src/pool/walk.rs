@@ -37,7 +37,8 @@ pub struct Walk {
     pub skipped: Vec<(Number, Failure)>,
     /// It failed or was called off, and walks back.
     pub back: Option<Back>,
-    /// Whoever asked for it has been told that it failed, and where; with nothing better to serve it is tried again all the same.
+    /// Whoever asked for it has been told that it failed, and where; with nothing better to serve, or on its way back, it is tried again all
+    /// the same.
     pub told: Option<(Number, Failure)>,
     /// Deaths of its processes that were a visitor's doing.
     pub pardons: u8,
@@ -68,6 +69,14 @@ impl Back {
         match self.failure {
             Some((at, failure)) => Outcome::RolledBack { failure, at, replaced },
             None => Outcome::Aborted { replaced },
+        }
+    }
+
+    /// What it goes back to does not start at this number.
+    fn stuck(self, at: Number, failure: &Failure) -> Outcome {
+        match self.cut_short() {
+            Outcome::Aborted { replaced } => Outcome::Failed { failure: failure.clone(), at, replaced, skipped: Vec::new() },
+            other => other,
         }
     }
 
@@ -250,24 +259,10 @@ impl<W> Group<W> {
         generation
     }
 
-    /// The request that waited for its turn has it.
-    pub(super) fn take_turn(&mut self, generation: Generation) {
-        if let Some(ask) = self.asked.as_mut().filter(|ask| ask.generation == generation) {
-            ask.in_turn = false;
-        }
-    }
-
     /// Asked for, and not ended.
     pub(super) fn is_open(&self, generation: Generation) -> bool {
         self.asked.iter().chain(&self.resolving).any(|ask| ask.generation == generation)
             || self.walk.as_ref().is_some_and(|walk| walk.asked() == generation)
-    }
-
-    /// The requests after it, of other groups, wait for it: not for one of which it was told that it failed, which may be tried for ever.
-    pub(super) fn holds_turn(&self, generation: Generation) -> bool {
-        let has_failed = self.walk.as_ref().is_some_and(|walk| walk.asked() == generation && walk.told.is_some());
-        let is_told = has_failed && self.untold.iter().all(|(ask, _)| ask.generation != generation);
-        self.is_open(generation) && !is_told
     }
 
     pub(super) fn stop(&mut self, now: Instant) {
@@ -298,8 +293,8 @@ impl<W> Group<W> {
         self.makes_room.take_if(|(at, _)| *at == number);
         let Some(good) = self.good.filter(|good| *good != generation) else {
             // No release is known to be better than this one.
-            self.tell_failure(number, generation, failure);
-            return self.backoff.fail(now);
+            self.backoff.fail(now);
+            return self.tell_failure(number, generation, failure);
         };
         let replaced = self.serving_of(generation);
         let in_place = self.failed_in_place(generation, &failure);
@@ -349,14 +344,21 @@ impl<W> Group<W> {
         }
     }
 
-    /// A walk that somebody asked for failed, and there is nothing to go back to: it goes on trying, but nobody waits for that.
+    /// A walk that somebody asked for failed, and there is nothing to go back to, or the release that it goes back to does not start any more:
+    /// it goes on trying, but nobody waits for that.
     fn tell_failure(&mut self, at: Number, generation: Generation, failure: Failure) {
-        let replaced = self.serving_of(generation);
-        let asked = |walk: &&mut Walk| walk.asked() == generation && walk.ask.trigger != Trigger::Boot && walk.told.is_none();
+        let (replaced, failures) = (self.serving_of(generation), self.backoff.failures);
+        let asked = |walk: &&mut Walk| walk.target == generation && walk.ask.trigger != Trigger::Boot && walk.told.is_none();
         let Some(walk) = self.walk.as_mut().filter(asked) else { return };
-        walk.told = Some((at, failure.clone()));
+        let outcome = match &walk.back {
+            None => Outcome::Failed { failure: failure.clone(), at, replaced, skipped: Vec::new() },
+            // What is known to work may have had bad luck once.
+            Some(_) if failures < BACK_TRIES => return,
+            Some(back) => back.clone().stuck(at, &failure),
+        };
+        walk.told = Some((at, failure));
         let ask = walk.ask.clone();
-        self.settle(ask, Outcome::Failed { failure, at, replaced, skipped: Vec::new() });
+        self.settle(ask, outcome);
     }
 
     /// The walk has nothing left to do.
@@ -420,6 +422,8 @@ impl<W> Group<W> {
     }
 }
 
+/// So many failed starts in a row of a release that is known to work are no bad luck.
+const BACK_TRIES: u32 = 2;
 /// A release that cannot be resolved fails where the walk would have begun.
 const FIRST: Number = Number(1);
 /// Whoever asks later than this many walks gets no answer: the log has it.

@@ -218,6 +218,65 @@ fn an_app_that_never_had_a_good_release_keeps_no_other_from_its_turn() {
 }
 
 #[test]
+fn an_app_whose_good_release_does_not_start_any_more_keeps_no_other_from_its_turn() {
+    for called_off in [false, true] {
+        let settings = Settings { on_failure: OnFailure::Rollback, ..SETTINGS };
+        let mut rig = Rig::of(Limits::default(), [("blog", settings), ("shop", SETTINGS)]);
+        rig.steps();
+        for name in ["blog/1 g1", "shop/1 g1", "blog/2 g1", "shop/2 g1"] {
+            rig.ready(name);
+            rig.steps();
+        }
+        rig.steps_for(2.0);
+        let now = rig.now;
+        rig.pool.restart_all(Trigger::Command, now);
+        rig.steps();
+        rig.swap("blog/1 g2", "blog/1 g1");
+        if called_off {
+            rig.group().abort().unwrap();
+            assert_eq!(rig.steps(), ["stop leader blog/2 g2"]);
+        }
+        rig.exits("blog/2 g2", 1);
+        let back = rig.steps();
+        assert!(back.contains(&"spawn blog/1 g1".to_owned()), "{back:#?}");
+        rig.exits("blog/1 g1", 3);
+        assert_eq!(rig.steps_for(1.0), ["gone blog/1 g1", "spawn blog/1 g1"], "once is no more than bad luck");
+        assert_eq!(rig.group().outcome(Generation(2)), None);
+        rig.exits("blog/1 g1", 3);
+        let told = rig.steps();
+        let why = if called_off { "exited with status 3 after 0.00 s" } else { "exited with status 1 after 0.00 s" };
+        assert!(told.iter().any(|line| line.starts_with("g2: failed at process ") && line.contains(why)), "{told:#?}");
+        assert!(told.contains(&"spawn shop/1 g2".to_owned()), "{told:#?}");
+        // It goes on going back, and the first answer stands.
+        let again = rig.steps_for(2.0);
+        assert!(again.contains(&"spawn blog/1 g1".to_owned()), "{again:#?}");
+        rig.ready("blog/1 g1");
+        rig.steps();
+        rig.exits("blog/1 g2", 0);
+        let done = rig.steps_for(2.0);
+        assert!(done.iter().any(|line| line.starts_with("g2: ") && line.contains("rolled back")), "{done:#?}");
+        assert!(matches!(rig.group().outcome(Generation(2)), Some(Outcome::Failed { .. })));
+        assert_eq!(rig.view().walk, None);
+    }
+}
+
+#[test]
+fn an_app_for_which_there_is_no_room_keeps_no_other_from_its_turn() {
+    let blog = Settings { processes: Sizes { min: 0, ..Sizes::fixed(1) }, ..SETTINGS };
+    let mut rig = Rig::of(Limits { processes: 2, ..Limits::default() }, [("blog", blog), ("shop", SETTINGS)]);
+    rig.steps();
+    for name in ["shop/1 g1", "shop/2 g1"] {
+        rig.ready(name);
+        rig.steps();
+    }
+    rig.steps_for(2.0);
+    let now = rig.now;
+    rig.pool.restart_all(Trigger::Command, now);
+    let steps = rig.steps();
+    assert!(steps.contains(&"drain shop/1 g1".to_owned()), "{steps:#?}");
+}
+
+#[test]
 fn a_direct_restart_does_not_wait_for_its_turn() {
     let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     let shop = rig.pool.add(AppName::new("shop").unwrap(), Settings { processes: Sizes::fixed(1), ..SETTINGS }, Generation(1), rig.now);

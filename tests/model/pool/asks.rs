@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rota::ids::{Generation, Number};
-use rota::pool::{Aim, NoAbort, Outcome, Trigger};
+use rota::pool::{Aim, Limit, NoAbort, Outcome, Trigger};
 
 use super::books::{Check, FIRST, Pending, ensure};
 use super::tally::Saw;
@@ -178,6 +178,10 @@ impl World {
     /// Holds that are over by now.
     pub fn learn_what_is_held(&mut self) -> Check {
         for (app, books) in self.apps.iter_mut().enumerate() {
+            let has_no_room = self.pool.group(books.id).view(self.now).held.is_some_and(|(by, _)| by == Limit::Processes);
+            if let Some(walk) = books.walk.filter(|_| has_no_room && books.wanted() == 0) {
+                books.had_no_room.insert(walk);
+            }
             let held = self.pool.group(books.id).is_paused();
             let over = books.paused.is_none_or(|until| until <= self.now);
             ensure!(held || over, "app{app} is no longer held, and shall be until {:?}", books.paused);

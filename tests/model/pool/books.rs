@@ -57,6 +57,8 @@ pub struct App {
     pub good: Option<Generation>,
     /// Told as failed, and tried again since there is nothing else.
     pub goes_on: BTreeSet<Generation>,
+    /// Walks that found no room for a first process.
+    pub had_no_room: BTreeSet<Generation>,
     /// When a first start that was overtaken showed that it works: what failed before has been tried again for lack of anything else.
     pub found_good: Option<Instant>,
     /// The walk under way, from its resolved release to its outcome.
@@ -229,6 +231,7 @@ impl App {
             kept: BTreeSet::new(),
             good: None,
             goes_on: BTreeSet::new(),
+            had_no_room: BTreeSet::new(),
             found_good: None,
             walk: None,
             to_watch: BTreeSet::new(),

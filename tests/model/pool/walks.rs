@@ -77,15 +77,18 @@ impl World {
         for (other, earlier) in before.filter(|_| waits) {
             let books = &self.apps[*other];
             let under_way = self.pool.group(books.id).view(self.now).walk.is_some_and(|walk| walk.generation == *earlier);
-            // What failed and is tried again for lack of anything better holds nobody up.
-            ensure!(!under_way || books.goes_on.contains(earlier), "app{app} {generation} begins before app{other} {earlier} has ended");
+            // What failed and is tried again for lack of anything better holds nobody up, nor does what finds no room.
+            let may_last = books.goes_on.contains(earlier) || books.had_no_room.contains(earlier);
+            ensure!(!under_way || may_last, "app{app} {generation} begins before app{other} {earlier} has ended");
         }
         Ok(())
     }
 
     /// The first in turn that has not been told of does not wait.
     pub fn check_turns(&self) -> Check {
-        let open = |(app, generation): &&(usize, Generation)| self.apps[*app].asked.get(generation) == Some(&None);
+        let open = |(app, generation): &&(usize, Generation)| {
+            self.apps[*app].asked.get(generation) == Some(&None) && !self.apps[*app].had_no_room.contains(generation)
+        };
         let Some((app, generation)) = self.turns.iter().find(open) else { return Ok(()) };
         let books = &self.apps[*app];
         let waits = books.resolving.is_none() && books.pending.as_ref().is_some_and(|pending| pending.generation == *generation);
@@ -158,10 +161,15 @@ impl World {
         ensure!(again || matches!(books.asked.get(&generation), Some(None)), "{generation} was not asked for, or was told twice");
         ensure!(books.aims.get(&generation) == Some(&ask.aim), "{generation} was not for {:?}", ask.aim);
         let expected = books.expected.get(&generation);
-        ensure!(again || expected.is_none_or(|expected| *expected == outcome), "{generation} must end as {expected:?}, is {outcome:?}");
+        let goes_on = self.pool.group(group).view(self.now).walk.is_some_and(|walk| walk.generation == generation);
+        // What it goes back to does not start: whoever called it off is told that, and it goes on.
+        let stuck = goes_on && matches!((expected, &outcome), (Some(Outcome::Aborted { .. }), Outcome::Failed { .. }));
+        ensure!(
+            again || stuck || expected.is_none_or(|expected| *expected == outcome),
+            "{generation} must end as {expected:?}, is {outcome:?}"
+        );
         let announced = self.pool.group(group).outcome(generation);
         ensure!(again == announced.is_some(), "the books tell {announced:?} of {generation} before it is announced");
-        let goes_on = self.pool.group(group).view(self.now).walk.is_some_and(|walk| walk.generation == generation);
         if goes_on && !again && matches!(outcome, Outcome::Failed { .. }) {
             books.goes_on.insert(generation);
             self.tally.saw(Saw::Failed);
