@@ -31,7 +31,9 @@ PEERS = {
     "rota1": ("rota, 1 I/O thread", 1, None),
     "nginx2": ("nginx, 2 workers", 2, "nginx-light"),
     "rota2": ("rota, 2 I/O threads", 2, None),
+    "rota1-before": ("rota before, 1 I/O thread", 1, None),  # the binary that ROTA_BEFORE names, if it does
 }
+DEFAULT = [name for name in PEERS if not name.endswith("before") or "ROTA_BEFORE" in os.environ]
 
 NGINX = """
 {user}daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.log error;
@@ -108,6 +110,15 @@ buffer.request = false
 
 def binary(name):
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name
+
+
+def rota(name):
+    """The binary of one of the peers that are rota."""
+    if not name.endswith("before"):
+        return binary("rota")
+    if "ROTA_BEFORE" not in os.environ:
+        raise Failure("ROTA_BEFORE names no binary of rota to compare with")
+    return pathlib.Path(os.environ["ROTA_BEFORE"]).absolute()
 
 
 def build(wanted):
@@ -208,7 +219,7 @@ class Peer:
             values |= {"more": options.get("more", "") + public, "server": options.get("server", "")}
             text = ROTA + UNBUFFERED if options.get("unbuffered") else ROTA
             config = self._write("rota.toml", text.format(**values, user='user = "root"\n' if as_root else ""))
-            return self._spawn(stack, self.name, [binary("rota"), "serve", "--config", config])
+            return self._spawn(stack, self.name, [rota(self.name), "serve", "--config", config])
         sockets = [self.directory / f"app{number}.sock" for number in range(self.threads)]
         for path in sockets:
             app = self._spawn(stack, f"backend of {self.name}", [binary("examples/bench-backend"), path])
