@@ -80,6 +80,22 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_is_offered_in_11_without_a_body_and_where_connection_names_it() {
+        for (line, fields, offers) in [
+            ("GET / HTTP/1.1", "Connection: upgrade\r\n", true),
+            ("GET / HTTP/1.1", "", false),
+            ("GET / HTTP/1.0", "Connection: upgrade\r\n", false),
+            ("GET / HTTP/1.1", "Connection: upgrade\r\nContent-Length: 5\r\n", false),
+        ] {
+            let text = format!("{line}\r\nHost: a\r\nUpgrade: websocket\r\n{fields}\r\n");
+            let limits = HeadLimits { bytes: 8192, headers: 100, target: 1000 };
+            let mut room = HeaderRoom::new();
+            let (head, _) = parse_request(text.as_bytes(), &limits, &mut room).unwrap().unwrap();
+            assert_eq!(!RequestFacts::of(&head).unwrap().upgrade.is_empty(), offers, "{line} {fields:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_protocol_is_not_offered_to_the_app() {
         assert_eq!(offered("h2c x, \"h2c\", http /2, a/, /b, a/b/c, \u{a0}h2c, a:b, foo/1"), ["foo/1"]);
     }

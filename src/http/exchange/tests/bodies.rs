@@ -55,9 +55,14 @@ fn a_body_that_breaks_its_framing_is_cut_where_it_is_under_way_and_told_where_it
 
 #[test]
 fn one_that_ends_with_the_connection_is_whole_if_the_process_is_well() {
-    for (line, whole) in [("GET / HTTP/1.1", Closed::Whole(b"0\r\n\r\n")), ("GET / HTTP/1.0", Closed::Whole(b""))] {
-        let mut rig = Rig::of(line, "");
+    for (line, whole, keeps_client) in [
+        ("GET / HTTP/1.1", Closed::Whole(b"0\r\n\r\n"), true),
+        // Its end is the end of the connection, whatever was asked.
+        ("GET / HTTP/1.0", Closed::Whole(b""), false),
+    ] {
+        let mut rig = Rig::of(line, "Connection: keep-alive\r\n");
         assert_eq!(rig.hear("HTTP/1.1 200 OK\r\n\r\nhello").unwrap().next, Next::More);
+        assert_eq!(rig.exchange.plan().map(|plan| plan.keep_client), Some(keeps_client), "{line}");
         assert_eq!(rig.exchange.closed(true), whole, "{line}");
         assert_eq!(rig.exchange.closed(false), Closed::Early, "{line}: its process has died");
         assert!(!rig.exchange.may_reuse(End::Whole));
@@ -83,6 +88,13 @@ fn to_head_and_behind_204_and_304_nothing_comes() {
         assert_eq!(rig.hear(&format!("HTTP/1.1 {status}\r\n\r\n")).unwrap().next, Next::Ended(End::Whole));
         assert!(rig.exchange.may_reuse(End::Whole), "{status}");
     }
+}
+
+#[test]
+fn a_client_that_wants_its_connection_to_end_has_it_ended() {
+    let mut rig = Rig::of("GET / HTTP/1.1", "Connection: close\r\n");
+    rig.hear("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    assert_eq!(rig.exchange.plan().map(|plan| plan.keep_client), Some(false));
 }
 
 #[test]

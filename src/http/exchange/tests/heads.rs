@@ -12,6 +12,7 @@ fn a_head_is_written_anew_and_its_status_is_told_with_it() {
     let told = rig.hear("HTTP/1.1 201 Made\r\ncontent-length: 2\r\nKeep-Alive: timeout=5\r\n\r\no").unwrap();
     assert_eq!((told.status, told.next), (Some(201), Next::More));
     assert_eq!(rig.sent, "HTTP/1.1 201 Made\r\nDate: today\r\nContent-Length: 2\r\n\r\no");
+    assert_eq!(rig.heads, rig.sent.len() - 1);
     assert!(rig.exchange.has_begun() && rig.exchange.is_body());
     assert_eq!(rig.exchange.plan().map(|plan| (plan.status, plan.keep_client)), Some((201, true)));
 }
@@ -20,7 +21,8 @@ fn a_head_is_written_anew_and_its_status_is_told_with_it() {
 fn interim_responses_go_by_and_are_no_beginning() {
     let mut rig = Rig::get();
     let told = rig.hear("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n").unwrap();
-    assert_eq!((told.status, &*rig.sent), (None, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"));
+    assert_eq!((told.status, told.next, &*rig.sent), (None, Next::More, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"));
+    assert_eq!(rig.heads, rig.sent.len());
     assert!(!rig.exchange.has_begun() && rig.exchange.is_heard() && rig.exchange.is_head());
     assert_eq!(rig.exchange.after(Failure::Closed, 1, true), Then::Tell, "it was heard: somebody has begun on it");
     assert_eq!(rig.hear(OK).unwrap().status, Some(200));
@@ -65,6 +67,7 @@ fn what_is_no_head_is_said_and_nothing_of_it_is_sent() {
     for (text, reason) in [
         ("HTTP/2 200\r\n\r\n", "not HTTP/1.0 or HTTP/1.1"),
         ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", "101 to a protocol that was not offered"),
+        ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n", "101 to a protocol that was not offered"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", ""),
     ] {
         let mut rig = Rig::get();
@@ -115,6 +118,9 @@ fn who_said_100_and_answers_while_it_reads_is_sent_the_body() {
             assert_eq!(rig.hear(answer).unwrap().asks_client, asks, "{before}{answer} in two");
         }
     }
+    // Another interim response is no word about the body.
+    let mut hinted = unasked();
+    assert!(!hinted.hear(&format!("HTTP/1.1 103 Early Hints\r\n\r\n{OK}")).unwrap().asks_client);
     let mut asked = unasked();
     asked.is_unasked = false;
     assert!(!asked.hear(&format!("HTTP/1.1 100 Continue\r\n\r\n{OK}")).unwrap().asks_client, "it sends already");

@@ -61,6 +61,21 @@ fn a_drain_has_its_moments() {
     let mut rig = Rig::upgraded("telnet");
     rig.leaving_since = Some(rig.now);
     assert_eq!(rig.due(true), 20.0, "of which no boundaries are known");
+    let standing = rig.standing(true);
+    assert_eq!(rig.exchange.passed(&LIMITS, standing), Due::Still, "the drain's time is not over");
+    // The client's limit counts where it is shorter.
+    rig.pass(secs(5));
+    rig.leaving_since = Some(rig.now + secs(100));
+    assert_eq!(rig.due(false), 30.0);
+}
+
+#[test]
+fn a_moment_to_leave_is_put_off_with_everything() {
+    let mut rig = Rig::answered(EVENTS);
+    rig.leaving_since = Some(rig.now);
+    rig.exchange.leaves_at(rig.now + secs(5));
+    rig.exchange.put_off(secs(3));
+    assert_eq!(rig.due(true), 8.0);
 }
 
 #[test]
@@ -101,9 +116,16 @@ fn a_websocket_is_closed_between_two_messages_and_waits_for_the_answers() {
     assert_eq!((to_app[0], to_app[1] & 0x80), (0x88, 0x80), "masked, as a client's is");
     assert_eq!(other.hear("more").unwrap().next, Next::More);
     assert_eq!(other.sent, "", "what the app still says goes nowhere");
-    assert_eq!(other.exchange.closed(true), Closed::Goodbye);
     other.exchange.client_is_gone();
+    assert!(!other.exchange.goodbye_is_answered(), "the app has not answered");
+    assert_eq!(other.exchange.closed(true), Closed::Goodbye);
     assert!(other.exchange.goodbye_is_answered());
+    let mut half = Rig::upgraded("websocket");
+    half.exchange.say_goodbye(&mut Vec::new(), &mut Vec::new());
+    half.exchange.app_is_gone();
+    assert!(!half.exchange.goodbye_is_answered(), "the client has not answered");
+    half.exchange.hear_client(b"\x88\x80\0\0\0\0", &mut Vec::new());
+    assert!(half.exchange.goodbye_is_answered());
 }
 
 #[test]
