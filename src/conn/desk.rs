@@ -134,7 +134,10 @@ impl Spare {
                 *spare = request;
                 spare
             }
-            None => Box::new(request),
+            None => {
+                request.head.reserve(HEAD);
+                Box::new(request)
+            }
         }
     }
 
@@ -157,6 +160,8 @@ impl Spare {
 
 /// A head and a small body are written together (bytes).
 const OUT: usize = 4096;
+/// What the head of a browser's request takes, so that it does not grow step by step (bytes).
+const HEAD: usize = 1024;
 /// How many done requests a loop keeps, and the largest head among them (bytes).
 const SPARE: usize = 64;
 const SPARE_HEAD: usize = 8 * 1024;

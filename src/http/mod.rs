@@ -14,6 +14,7 @@ pub mod framing;
 pub mod head;
 pub mod malformed;
 pub mod proxy_header;
+mod put;
 pub mod refusal;
 pub mod request_id;
 pub mod rewrite;

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::accept::Form;
 use super::cut::Cut;
 use super::error_page::{Page, Plight, Text};
+use super::put::put;
 
 /// Why a request is not answered by the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,12 +241,6 @@ impl Refusal {
         }
         out.extend_from_slice(own);
         page
-    }
-}
-
-fn put(out: &mut Vec<u8>, parts: &[&str]) {
-    for part in parts {
-        out.extend_from_slice(part.as_bytes());
     }
 }
 

@@ -1,14 +1,12 @@
 //! Messages written anew from what was parsed, always in canonical form, so that no reader behind us can read them differently.
 
-use std::io::Write;
-use std::net::IpAddr;
-
 use super::exchange::facts::RequestFacts;
 use super::exchange::plan::{ClientBody, Kind, ResponsePlan};
 use super::fields::{Field, is_alias};
 use super::forwarded::Origin;
 use super::framing;
 use super::head::{RequestHead, ResponseHead, Version};
+use super::put::{self, put};
 
 /// What the app is told about where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +62,7 @@ pub fn request(head: &RequestHead<'_, '_>, facts: &RequestFacts, forward: &Forwa
     put(out, &[head.method, " ", head.path, " HTTP/1.1\r\nHost: ", host, "\r\n"]);
     for (field, name, value) in head.fields.iter() {
         match fate(head, forward, field, name, value) {
-            Fate::Passed => put_field(out, name, value),
+            Fate::Passed => put::field(out, name, value),
             Fate::Ours => {}
             Fate::Withheld(_) => is_all = false,
         }
@@ -126,8 +124,8 @@ fn put_forwarded(origin: &Origin<'_>, host: &str, out: &mut Vec<u8>) {
     let host = origin.host.unwrap_or(host);
     let mut before = "X-Forwarded-For: ";
     for address in origin.hops() {
-        let written = write!(out, "{before}{address}");
-        debug_assert!(written.is_ok(), "writing to memory does not fail");
+        put(out, &[before]);
+        put::address(out, address);
         before = ", ";
     }
     if before == ", " {
@@ -142,11 +140,10 @@ fn put_forwarded(origin: &Origin<'_>, host: &str, out: &mut Vec<u8>) {
     put(out, &["Forwarded: host=", quote, host, quote, ";proto=", origin.scheme]);
     let mut before = ";for=";
     for address in origin.hops() {
-        let written = match address {
-            IpAddr::V4(address) => write!(out, "{before}{address}"),
-            IpAddr::V6(address) => write!(out, "{before}\"[{address}]\""),
-        };
-        debug_assert!(written.is_ok(), "writing to memory does not fail");
+        let (open, close) = if address.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+        put(out, &[before, open]);
+        put::address(out, address);
+        put(out, &[close]);
         before = ", for=";
     }
     put(out, &["\r\n"]);
@@ -157,10 +154,11 @@ fn put_request_id(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, out:
     let is_safe = |id: &&[u8]| (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
     let mut given = head.fields.values(Field::RequestId).filter(|_| forward.origin.is_trusted);
     match (given.next().filter(is_safe), given.next()) {
-        (Some(id), None) => put_field(out, "X-Request-Id", id),
+        (Some(id), None) => put::field(out, "X-Request-Id", id),
         (Some(_) | None, _) => {
-            let written = write!(out, "X-Request-Id: {:032x}\r\n", forward.request_id);
-            debug_assert!(written.is_ok(), "writing to memory does not fail");
+            put(out, &["X-Request-Id: "]);
+            put::hex(out, forward.request_id);
+            put(out, &["\r\n"]);
         }
     }
 }
@@ -176,7 +174,7 @@ pub fn finish_request(out: &mut Vec<u8>, facts: &RequestFacts, body: BodyToApp) 
         BodyToApp::None if facts.says_empty => put(out, &["Content-Length: 0\r\n\r\n"]),
         BodyToApp::None => put(out, &["\r\n"]),
         BodyToApp::Length(length) => {
-            put_length(out, length);
+            put::content_length(out, length);
             put(out, &["\r\n"]);
         }
         BodyToApp::Chunked => put(out, &["Transfer-Encoding: chunked\r\n\r\n"]),
@@ -198,12 +196,12 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
             Field::ContentLength | Field::TransferEncoding | Field::Connection | Field::HopByHop | Field::SendFile => {}
             Field::Upgrade if plan.kind == Kind::Switch || head.status == 426 => {
                 says_upgrade = true;
-                put_field(out, name, value);
+                put::field(out, name, value);
             }
             Field::Upgrade => {}
             Field::Date => {
                 has_date = true;
-                put_field(out, name, value);
+                put::field(out, name, value);
             }
             // In a response the fields that a request may not carry mean nothing.
             Field::Other
@@ -220,7 +218,7 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
             | Field::Forwarded
             | Field::Owned => {
                 if !head.fields.is_named_by_connection(name) {
-                    put_field(out, name, value);
+                    put::field(out, name, value);
                 }
             }
         }
@@ -231,12 +229,12 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
             put(out, &["Date: ", date, "\r\n"]);
         }
         match plan.to_client {
-            ClientBody::Length(length) => put_length(out, length),
+            ClientBody::Length(length) => put::content_length(out, length),
             ClientBody::Chunked => put(out, &["Transfer-Encoding: chunked\r\n"]),
             // To HEAD and 304 the length of what is not sent is worth knowing (RFC 9110 8.6); 204 has none.
             ClientBody::None if head.status != 204 => {
                 if let Some(length) = framing::declared_length(head) {
-                    put_length(out, length);
+                    put::content_length(out, length);
                 }
             }
             ClientBody::None | ClientBody::UntilClose => {}
@@ -256,37 +254,10 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan, facts: &Reques
     put(out, &["\r\n"]);
 }
 
-pub(super) fn put(out: &mut Vec<u8>, parts: &[&str]) {
-    for part in parts {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
-pub(super) fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
-    let (mut digits, mut at, mut left) = ([0u8; 20], 20, length);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(b"Content-Length: ");
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::http::head::{HeadLimits, HeaderRoom, parse_request};
     use crate::http::trust::{Network, TrustedProxies};

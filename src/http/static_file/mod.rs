@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use super::exchange::facts::RequestFacts;
 use super::head::Version;
-use super::rewrite::{put, put_field, put_length};
+use super::put::{self, put};
 
 /// What a file is read through: itself, or beside it under its name with this at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn write_head(out: &mut Vec<u8>, file: &Description<'_>, answer: Answer, fac
     write_validators(out, file.validators, true, true);
     write_range(out, answer, file.len);
     if answer != Answer::NotModified {
-        put_length(out, answer.body(file.len).1);
+        put::content_length(out, answer.body(file.len).1);
     }
     write_connection(out, facts, keep);
 }
@@ -133,7 +133,7 @@ pub fn write_validators(out: &mut Vec<u8>, validators: &Validators, etag: bool, 
         put(out, &["Last-Modified: ", &httpdate::fmt_http_date(time), "\r\n"]);
     }
     if etag {
-        put_field(out, "ETag", &validators.etag);
+        put::field(out, "ETag", &validators.etag);
     }
 }
 
