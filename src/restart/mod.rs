@@ -103,7 +103,8 @@ struct Living {
 pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let writer = store.map(|store| record_writer::start(shared.clone(), store)).transpose()?;
     last_word::start(NAME, STACK, move || {
-        let program = PathBuf::from("/proc/self/exe");
+        // An instrumented program is not the file that the kernel runs (bench/instructions).
+        let program = std::env::var_os("ROTA_FAULT_SHIM").map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
         let mut restart = Restart {
             shared,
             program,
