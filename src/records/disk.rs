@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Record;
@@ -23,15 +23,17 @@ impl Store {
         Ok(Self { directory: directory.to_owned() })
     }
 
-    /// None: nothing was ever written. A file that cannot be understood is moved aside, so that it is there to be looked at.
+    /// None: nothing was ever written. What cannot be understood, or is no file of ours, is moved aside, so that it is there to be looked at.
     pub fn load(&self, app: &AppName) -> Result<Option<Record>, String> {
         let path = self.path(app);
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        // Known before it is opened: a FIFO would be waited for.
+        let read = match self.look_at(&path) {
+            Ok(None) => File::open(&path).map_err(Unread::Io).and_then(|file| read(BufReader::new(file.take(LARGEST)))),
+            Ok(Some(why)) => Err(Unread::NotUnderstood(why)),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("{}: read: {error}", path.display())),
+            Err(error) => Err(Unread::Io(error)),
         };
-        let why = match read(BufReader::new(file.take(LARGEST))) {
+        let why = match read {
             Ok(record) => return Ok(Some(record)),
             Err(Unread::Io(error)) => return Err(format!("{}: read: {error}", path.display())),
             Err(Unread::NotUnderstood(why)) => why,
@@ -44,6 +46,15 @@ impl Store {
         Err(format!("{}: {why}; {moved}", path.display()))
     }
 
+    /// Why what is there is no record of ours, before it is opened.
+    fn look_at(&self, path: &Path) -> io::Result<Option<String>> {
+        let found = fs::metadata(path)?;
+        // Whoever owns it could write which release is started, and as whom.
+        let other = Some(found.uid()).filter(|uid| fs::metadata(&self.directory).is_ok_and(|directory| directory.uid() != *uid));
+        let why = if found.is_file() { None } else { Some("it is no regular file".to_owned()) };
+        Ok(why.or_else(|| other.map(|uid| format!("it belongs to uid {uid}"))))
+    }
+
     /// A new file beside the old one, on the disk, then in its place, and that on the disk as well: rename(2) leaves one of the two.
     pub fn save(&self, app: &AppName, record: &Record) -> Result<(), String> {
         let path = self.path(app);
@@ -51,13 +62,14 @@ impl Store {
         let bytes = serde_json::to_vec_pretty(record).map_err(|error| format!("{}: {error}", path.display()))?;
         let step = |what: &str, result: io::Result<()>| result.map_err(|error| format!("{}: {what}: {error}", new.display()));
         // Only for its owner: the output of an app may say anything.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(|error| format!("{}: create: {error}", new.display()))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let opened = options.open(&new).or_else(|error| match error.kind() {
+            // It was removed while rota runs.
+            ErrorKind::NotFound => Self::open(&self.directory).map_or(Err(error), |_| options.open(&new)),
+            _ => Err(error),
+        });
+        let mut file = opened.map_err(|error| format!("{}: create: {error}", new.display()))?;
         step("write", file.write_all(&bytes))?;
         step("fsync", file.sync_all())?;
         step("rename", fs::rename(&new, &path))?;

@@ -107,6 +107,32 @@ fn a_record_is_read_as_it_was_written_and_a_broken_one_is_moved_aside() {
 }
 
 #[test]
+fn what_lies_in_the_place_of_a_record_and_is_none_is_moved_aside_and_a_removed_directory_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, blog) = (Store::open(&dir.path().join("state")).unwrap(), AppName::new("blog").unwrap());
+    let file = dir.path().join("state/blog.json");
+    let is_moved = |why: &str| {
+        let said = store.load(&blog).unwrap_err();
+        assert!(said.contains(why) && said.contains("; moved to ") && !file.exists(), "{said}");
+        assert_eq!(store.load(&blog), Ok(None));
+    };
+    std::fs::create_dir(&file).unwrap();
+    is_moved("it is no regular file");
+    std::fs::remove_dir(dir.path().join("state/blog.json.bad")).unwrap();
+    // Opening it would wait for a writer.
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    is_moved("it is no regular file");
+    if nix::unistd::geteuid().is_root() {
+        store.save(&blog, &served(&["41"])).unwrap();
+        std::os::unix::fs::chown(&file, Some(1), None).unwrap();
+        is_moved("it belongs to uid 1");
+    }
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    store.save(&blog, &served(&["41"])).unwrap();
+    assert_eq!(store.load(&blog), Ok(Some(served(&["41"]))));
+}
+
+#[test]
 fn a_walk_that_ends_twice_is_told_once() {
     let mut record = Record::default();
     let ended = |generation, outcome: &str| Entry {
