@@ -84,14 +84,15 @@ fn next(package: &Package<'_>, asked: Option<Bind>) -> Result<Detected, Missing>
     };
     let mut command = vec![program, "start".to_owned()];
     let script = package.script("start").and_then(line::plain).unwrap_or_default();
-    command.extend(script.iter().skip_while(|word| *word != "start").skip(1).cloned());
+    let mut words = script.iter().skip_while(|word| *word != "start").skip(1);
     // A port that is written into the script cannot be that of two processes.
-    for (flags, value) in [(["-p", "--port"], "$PORT"), (["-H", "--hostname"], "127.0.0.1")] {
-        while let Some(at) = command.iter().position(|word| flags.contains(&word.as_str())) {
-            command.drain(at..(at + 2).min(command.len()));
+    while let Some(word) = words.next() {
+        match ["-p", "--port", "-H", "--hostname"].contains(&word.as_str()) {
+            true => drop(words.next()),
+            false => command.push(word.clone()),
         }
-        command.extend([flags[0].to_owned(), value.to_owned()]);
     }
+    command.extend(["-p", "$PORT", "-H", "127.0.0.1"].map(str::to_owned));
     settings(&command, asked.or(Some(Bind::Port)), "Next.js in package.json, .next")
 }
 

@@ -64,12 +64,17 @@ mod tests {
         assert_eq!(found.why, "app = Flask() in x\\u{1b}[2J/app.py, gunicorn in .venv/bin");
         let found = look(&[("Procfile", "web: node x.js\nrelease: \u{7}\u{202e}x\n")]).unwrap();
         assert!(found.warnings[0].ends_with("&& \\u{7}\\u{202e}x"), "{found:?}");
-        let long: &str = format!("{{\"scripts\": {{\"build\": \"x\", \"start\": \"node {}\"}}}}", "y".repeat(100_000)).leak();
+        let long: &str = format!("{{\"scripts\": {{\"build\": \"x\", \"start\": \"node {}\"}}}}", "y".repeat(60_000)).leak();
         let Missing(text) = look(&[("package.json", long)]).unwrap_err();
         assert!(text.len() < 2100 && text.ends_with(" bytes more)"), "{} bytes", text.len());
         let long: &str = format!("web: node {}\n", "y ".repeat(100_000)).leak();
         let Missing(text) = look(&[("Procfile", long)]).unwrap_err();
-        assert_eq!(text, "what the web line of the Procfile says is no command: it is longer than 65536 bytes");
+        assert_eq!(text, "the web line of $ROOT/Procfile is longer than 65536 bytes");
+        let long: &str =
+            format!("{{\"scripts\": {{\"start\": \"next start {}\"}}, \"dependencies\": {{\"next\": \"1\"}}}}", "-p 1 ".repeat(100_000))
+                .leak();
+        let found = look(&[("package.json", long), (".next/BUILD_ID", ""), ("*node_modules/.bin/next", "")]).unwrap();
+        assert_eq!(found.command.join(" "), "node_modules/.bin/next start -p $PORT -H 127.0.0.1");
         let Missing(text) = look(&[("Procfile", "web: node a\0b\n")]).unwrap_err();
         assert_eq!(text, "what the web line of the Procfile says is no command: there is a NUL character in it");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Detected, Missing, Reasons, Tree, background, frameworks, line, own_program};
+use super::{COMMAND, Detected, Missing, Reasons, Tree, background, frameworks, line, own_program};
 use crate::config::{Bind, command};
 
 /// A package.json, with what stands beside it.
@@ -12,8 +12,9 @@ pub(super) struct Package<'t> {
 }
 
 impl Package<'_> {
+    /// What is longer than a command may be is none.
     pub fn script(&self, name: &str) -> Option<&str> {
-        self.json["scripts"][name].as_str().map(str::trim).filter(|text| !text.is_empty())
+        self.json["scripts"][name].as_str().map(str::trim).filter(|text| !text.is_empty() && text.len() <= COMMAND)
     }
 
     /// At run time or while it is built.

@@ -1,6 +1,6 @@
 //! A Procfile: its `web` line is what the app says of itself. The others are not for a server of HTTP, and are named.
 
-use super::{Detected, Missing, Tree, line};
+use super::{COMMAND, Detected, Missing, Tree, line};
 use crate::config::Bind;
 
 pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detected, Missing>> {
@@ -8,6 +8,9 @@ pub(super) fn find(tree: &dyn Tree, asked: Option<Bind>) -> Option<Result<Detect
     let web = text.lines().find_map(|line| line.strip_prefix("web:"))?.trim();
     if web.is_empty() {
         return Some(Err(Missing("the web line of $ROOT/Procfile is empty: write how the app is started behind it".to_owned())));
+    }
+    if web.len() > COMMAND {
+        return Some(Err(Missing(format!("the web line of $ROOT/Procfile is longer than {COMMAND} bytes"))));
     }
     let (web, note) = match without_thruster(web) {
         Some(inner) => (inner, Some(THRUSTER)),

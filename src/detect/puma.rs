@@ -236,7 +236,17 @@ mod tests {
             ("workers Etc.nprocessors\nthreads 4\n", (4, true)),
             ("threads 0, 99999\nworkers 9999999\n", (5, false)),
             ("threads\n))((\nthreads )\n", (5, false)),
-            (format!("a = {0}\nb = {0}\nthreads a\n", ["ENV['X'] || a || b"; 500].join(" || ")).leak(), (5, false)),
+            // Each name is looked for in all of the file, by as many ways as lead to it: hours.
+            (
+                format!(
+                    "n = ENV['X']\n{}a = {}\nb = {}\nthreads b\n",
+                    "#\n".repeat(8000),
+                    ["n"; 4000].join(" || "),
+                    ["a"; 4000].join(" || ")
+                )
+                .leak(),
+                (5, false),
+            ),
             (format!("{}threads 7\n", "#\n".repeat(LARGEST)).leak(), (5, false)),
         ] {
             assert_eq!(puma("puma", &[("config/puma.rb", text)]), Some(expected), "{text}");

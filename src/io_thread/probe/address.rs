@@ -134,10 +134,8 @@ pub(super) fn elsewhere(port: Option<u16>, unit: &Unit) -> Option<String> {
             let others: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
             Some(format!("on {} another process does, which is not the app's", named(&others)))
         }
-        // A process that gets little of the processor may begin to listen in the very last moment.
-        ListenerOwner::Ours(_) if own.iter().any(|at| reached_at(at.ip()).is_some()) => {
-            Some(format!("it listens on {} now, and did not when it was asked last", named(&own)))
-        }
+        // It listens where it can be asked, and does not answer, or has only just begun to.
+        ListenerOwner::Ours(_) if own.iter().any(|at| reached_at(at.ip()).is_some()) => None,
         ListenerOwner::Ours(_) if !own.is_empty() => Some(format!("it listens on {}, where it cannot be asked", named(&own))),
         ListenerOwner::Ours(_) | ListenerOwner::Unknown => None,
     }

@@ -1,6 +1,7 @@
 //! What a schedule does, chosen by its seed: orders to rota and faults around it, in random order.
 
 use crate::seed::Rng;
+use crate::wait;
 
 /// One schedule.
 #[derive(Debug)]
@@ -99,9 +100,11 @@ impl Plan {
         let processes = rng.within(1, 3);
         let policy = rng.pick(&["resist", "rollback", "continue"]).unwrap();
         let (surge, bind) = (rng.within(0, 2), rng.pick(&["unix", "port", "fd"]).unwrap());
+        // A sound release is not to fail because others use the machine, too.
+        let ready = 2500 * wait::pace().min(4);
         let keys = format!(
             "processes = {processes}\nconcurrency = 8\nbind = {bind:?}\nsurge = {surge}\non_failure = {policy:?}\nprobation = \"100ms\"\n\
-             ready.timeout = \"2500ms\"\nstop.timeout = \"300ms\"\ndrain.timeout = \"2s\"\nqueue.max = 1000\ntimeouts.pooled = \"100ms\"\n\
+             ready.timeout = \"{ready}ms\"\nstop.timeout = \"300ms\"\ndrain.timeout = \"2s\"\nqueue.max = 1000\ntimeouts.pooled = \"100ms\"\n\
              restart_file = \"tmp/restart.txt\""
         );
         let mut plan = Self {
