@@ -6,6 +6,7 @@ mod descent;
 mod held;
 mod listeners;
 mod nice;
+mod patience;
 mod pidfd;
 mod stat;
 

@@ -7,15 +7,15 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::cgroup;
 use super::stat::{GROUP, PARENT, RSS, SESSION, START, Stat, UTIME, numbers_in};
+use super::{cgroup, patience};
 
 /// A process of an app with all that comes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,12 +154,9 @@ impl Look {
 
     fn is_named_by(&self, pid: u32, unit: &Unit) -> bool {
         let mut environments = self.environments.borrow_mut();
-        let environment = environments.entry(pid).or_insert_with(|| {
-            let mut text = Vec::new();
-            // What may not be read names nobody.
-            let _ = fs::File::open(format!("/proc/{pid}/environ")).map(|file| file.take(MOST_OF_ENVIRONMENT).read_to_end(&mut text));
-            text
-        });
+        // What may not be read names nobody.
+        let environment =
+            environments.entry(pid).or_insert_with(|| patience::read(pid, "environ", MOST_OF_ENVIRONMENT).unwrap_or_default());
         unit.is_named_in(environment)
     }
 
@@ -261,12 +258,14 @@ pub const TICKS_PER_SECOND: f64 = 100.0;
 /// Bytes that a process takes, shared pages by its share (PSS). It is found by a walk through the page tables, tens of milliseconds for
 /// gigabytes, which holds up the process too. None: it is gone, or that may not be read.
 pub fn process_share(pid: u32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let rollup = patience::read(pid, "smaps_rollup", ROLLUP)?;
+    let line = str::from_utf8(&rollup).ok()?.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
 }
 
 const MOST_OF_ENVIRONMENT: u64 = 256 * 1024;
+/// It has some twenty lines.
+const ROLLUP: u64 = 16 * 1024;
 
 #[cfg(test)]
 mod tests {

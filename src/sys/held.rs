@@ -2,11 +2,11 @@
 //! ago.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::listeners::listening;
+use super::patience;
 use super::stat::{PARENT, Stat, numbers_in};
 use crate::printable::clean;
 
@@ -58,8 +58,7 @@ pub fn program_of(pid: u32) -> Option<String> {
 
 /// A variable that a process was started with.
 pub fn variable_of(pid: u32, name: &str) -> Option<String> {
-    let mut text = Vec::new();
-    fs::File::open(format!("/proc/{pid}/environ")).ok()?.take(MOST_OF_ENVIRONMENT).read_to_end(&mut text).ok()?;
+    let text = patience::read(pid, "environ", MOST_OF_ENVIRONMENT)?;
     let found = text.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
     Some(String::from_utf8_lossy(found).into_owned())
 }
