@@ -324,7 +324,7 @@ fn every_help_fits_80_columns_wherever_it_goes() {
         .collect();
     // It is no command of its own.
     let verbs: Vec<&str> = verbs.into_iter().filter(|verb| *verb != "help").collect();
-    assert!(verbs.len() > 20, "{verbs:?}");
+    assert!(verbs.len() >= 20, "{verbs:?}");
     let mut wide = Vec::new();
     for verb in &verbs {
         for help in [&["help", verb][..], &[verb, "--help"], &[verb, "-h"]] {
