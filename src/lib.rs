@@ -42,7 +42,8 @@
 //!    gives back what the client gets; that is written in the same turn. What a slow client does not take waits in its [`conn::spool`]; the app does
 //!    not wait for it.
 //! 8. The answer is whole: the claim is given back, which may hand the slot to what waits longest. When something went wrong instead,
-//!    [`http::exchange::failure`] says whether it is sent again, refused or cut, and [`http::cut`] whose doing it was.
+//!    [`http::exchange::failure`] says whether it is sent again, refused or cut. Whose doing it was, in what
+//!    status and in what words stands in [`http::cut`] and [`http::refusal`] (a full queue is refused there), and as `cause` in the access log.
 //! 9. [`conn::Conn::end_request`] makes the line of the access log once the client has taken all; `rota-log` writes it. The connection rests on this
 //!    thread (`conn/idle.rs`), owns no buffer, and its next request starts at step 2 there.
 //!
@@ -91,7 +92,8 @@
 //!
 //! A process that is replaced gets nothing new and finishes what it has. What would not end by itself leaves over `drain.upgraded`
 //! (`io_thread::leave`): event streams behind an event ([`http::event_stream`]), WebSockets between two messages ([`http::websocket`]). What
-//! has not ended at `drain.timeout` may be finished up to `drain.longest`; no walk waits for it (`pool::outlast`). Why an answer was cut, in all
+//! has not ended at `drain.timeout` may be finished up to `drain.longest`; no walk waits for it (`pool::outlast`). When one of them is due says
+//! [`http::exchange::leave`]. Why an answer was cut, in all
 //! places where somebody reads it, says [`http::cut`].
 //!
 //! # A process that wears out
@@ -114,21 +116,23 @@
 //!
 //! # Too much
 //!
-//! What waits for a slot is a list that the loop works off, whatever becomes of each. Room for large bodies ([`conn::room`]), connections
+//! Requests that have got a slot are a list that the event loop works off one by one, never from within each other: one that fails at once gives
+//! its slot to the next, which may fail as well. Room for large bodies ([`conn::room`]), connections
 //! (`master::crowd`, [`conn::idle`]) and [`descriptors`] are shared out: nobody is kept from what nobody else needs, and when others lack it
 //! those leave first that have most of it for longest.
 //!
 //! # A death
 //!
 //! Connections tell of the end of a process before the system does: `io_thread::death` holds what was in hand until the exit is known, and
-//! `pool::deaths` judges it: what may have ended the process is named and not sent again. What serves and could not be started anew
-//! ([`pool::Lost`]; [`errands::lookout`] looks at its directory) is ended by nothing that can be put off.
+//! `pool::deaths` judges it: what may have ended the process is named and not sent again. When the directory of the release that serves is
+//! gone ([`pool::Lost`]; [`errands::lookout`] looks at it) a process that ends could not be started again: those that live are kept, and
+//! replacing old ones and shrinking wait.
 //!
 //! # Who may what
 //!
 //! Credentials belong to threads ([`credentials`]); SECURITY.md has the table of threads and rights. Where rota is root, the threads that read the
-//! network or act for an app have none of root's: the master is the user `rota` or root's number alone, with the files of nobody; what acts for an
-//! app is that, with the files of the app's user. Main opens what is listened on, `rota-restart` starts and signals processes, and errands become
+//! network or act for an app have none of root's: the master has the number of the user `rota`, or root's without its capabilities where there is no
+//! such user, and opens files as nobody (setfsuid(2)); what acts for an app has the same number, and opens files as the app's user. Main opens what is listened on, `rota-restart` starts and signals processes, and errands become
 //! the app's user for what they touch; each keeps of root's capabilities what that takes ([`credentials::Rights`]).
 //!
 //! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
@@ -163,18 +167,18 @@
 //!
 //! | it is | it goes into | and then |
 //! | --- | --- | --- |
-//! | a key | a row in `config/keys/`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs` | `ROTA_WRITE=1 cargo test --lib conf_files` |
+//! | a key | a row in `config/keys/`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs`, or in the file of its group (`sizes.rs`, `lifespan.rs`, `attributes.rs`); what the pool is to know is in `pool::Settings` | `ROTA_WRITE=1 cargo test --lib conf_files` |
 //! | a header that rota sends to apps | `http/rewrite.rs`; of where a request came from `http/forwarded.rs` | |
-//! | a header that rota sends to clients | `http/answer.rs` for answers of apps, `http/refusal.rs` for its own, `http/static_file/` for files | |
+//! | a header that rota sends to clients | `http/rewrite.rs::response` for answers of apps, `http/refusal.rs` for its own, `http/static_file/` for files, `conn/health.rs` for the health path | |
 //! | a cause for which a request is refused or cut | `http/refusal.rs`, `http/cut.rs`: status, blame and words in one place | |
 //! | a reason to replace a process | a variant of `Worn` in `pool/wear.rs`, its words in `pool/words.rs`; who measures it tells the table | |
 //! | a way in which a walk fails or ends | `FailureKind` or `Outcome` of `pool/mod.rs`, words in `pool/words.rs` | its exit status in `cli/exit.rs` |
-//! | a field of the status | `pool/snapshot.rs`, `control/proto.rs` with `control/proto/convert.rs`, the page in `cli/status/page.rs` | the table in docs/running.md |
+//! | a field of the status | `pool/snapshot.rs` if the pool knows it, else `master/operator.rs`; `control/proto.rs` with `control/proto/convert.rs`, the page in `cli/status/page.rs` | the table in docs/running.md |
 //! | a command | `cli/verbs.rs`, a file of its own in `cli/`, its request in `control/proto.rs` and `control/server/` | the table in docs/running.md |
 //! | a server that is found in an app | `detect/`, a file for each kind | the table in docs/first-app.md |
-//! | another protocol to apps (FastCGI) | a writer beside `http/rewrite.rs` and a reader beside `http/exchange/plan.rs`; its connections in `io_thread/upstream.rs`, its probe in `io_thread/probe/` | |
+//! | another protocol to apps (FastCGI) | a writer beside `http/rewrite.rs` (the head for the app is written in `conn/intake.rs`, before there is a process), a reader in the place of `http/head.rs` and `http/exchange/body.rs`, given to `http/exchange/`; its connections in `io_thread/upstream.rs`, its bodies in `io_thread/session.rs`, its probe in `io_thread/probe.rs` | |
 //! | a limit in time on an exchange | `http/exchange/limits.rs` | its key |
-//! | another protocol of clients (HTTP/2) | a thread that owns such connections and turns each stream into a [`conn::Conn`]; what reads heads stays in `http/` | |
+//! | another protocol of clients (HTTP/2) | a thread that owns such connections and turns each stream into a [`conn::Conn`]: a kind of socket in `conn/socket.rs`, and a writer of heads and bodies beside `http/rewrite.rs` | |
 //! | a system call | `sys.rs` or `sys/`, with a safe name | |
 //! | what touches an app's files | `errands/`, never another thread | |
 //!
