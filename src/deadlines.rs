@@ -129,6 +129,11 @@ impl Pulse {
     /// The next turn begins: how much of the time since the last one began was lost. `interrupted`: a signal ended the sleep, as SIGCONT does
     /// behind a stop (signal(7)); others go to the main thread, which has no such loop. None: it came nearly when it meant to.
     pub fn wakes(&mut self, interrupted: bool, now: Instant) -> Option<Duration> {
+        // Nearly always: neither the turn nor the sleep can have been too long.
+        if !interrupted && now <= self.ran + LATE {
+            self.ran = now;
+            return None;
+        }
         let (worked, asleep) = (self.slept.saturating_duration_since(self.ran), now.saturating_duration_since(self.slept));
         let is_late = self.due_back.is_some_and(|due| now > self.slept.max(due) + LATE);
         let lost = [(worked > LATE, worked), (is_late || interrupted, asleep)];

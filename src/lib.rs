@@ -167,7 +167,7 @@
 //!
 //! | it is | it goes into | and then |
 //! | --- | --- | --- |
-//! | a key | a row in `config/keys/`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs`, or in the file of its group (`sizes.rs`, `lifespan.rs`, `attributes.rs`); what the pool is to know is in `pool::Settings` | `ROTA_WRITE=1 cargo test --lib conf_files` |
+//! | a key | a row in `config/keys/`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs`, or in the file of its group (`config/sizes.rs`, `config/lifespan.rs`, `config/attributes.rs`); what the pool is to know is in `pool::Settings` | `ROTA_WRITE=1 cargo test --lib conf_files` |
 //! | a header that rota sends to apps | `http/rewrite.rs`; of where a request came from `http/forwarded.rs` | |
 //! | a header that rota sends to clients | `http/rewrite.rs::response` for answers of apps, `http/refusal.rs` for its own, `http/static_file/` for files, `conn/health.rs` for the health path | |
 //! | a cause for which a request is refused or cut | `http/refusal.rs`, `http/cut.rs`: status, blame and words in one place | |
