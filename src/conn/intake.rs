@@ -128,8 +128,9 @@ fn read_proxy_header(conn: &mut Conn, buffer: &mut [u8]) -> Option<Next> {
     match proxy_header::parse(&conn.input) {
         Ok(None) => None,
         Ok(Some((source, used))) => {
-            if let Source::Address(address) = source {
-                conn.peer = Some(address);
+            match source {
+                Source::Address(address) => conn.peer = Some(address),
+                Source::Socket => conn.is_unnamed = true,
             }
             conn.input.drain(..used);
             conn.phase = Phase::Head;
@@ -289,7 +290,10 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     let asks_app = expectation::is_for_app(&facts);
     let share = if asks_app && app.buffer.request { turn.shared.uploads[group.index()].take() } else { None };
     let is_streamed = body != RequestBody::None && (!app.buffer.request || share.is_some());
-    let origin = Origin::of_request(&head.fields, conn.peer, "http", &turn.shared.server.trusted_proxies);
+    let origin = match conn.is_unnamed {
+        true => Origin::of_peer(conn.peer, "http"),
+        false => Origin::of_request(&head.fields, conn.peer, "http", &turn.shared.server.trusted_proxies),
+    };
     let mut request = turn.spare.take(Request {
         group,
         reader: BodyReader::for_request(&facts.body),

@@ -54,6 +54,8 @@ pub struct Conn {
     pub socket: Socket,
     /// The other end, or whom a PROXY header has named in its place. None: a Unix socket.
     pub peer: Option<IpAddr>,
+    /// A PROXY header has named nobody: what the client says of itself is no proxy's word.
+    pub is_unnamed: bool,
     pub phase: Phase,
     /// Bytes read and not yet understood: part of a head, part of a body, pipelined requests. Empty while idle.
     pub input: Vec<u8>,
@@ -241,6 +243,7 @@ impl Conn {
         Box::new(Self {
             socket,
             peer,
+            is_unnamed: false,
             phase,
             input: Vec::new(),
             searched: 0,
