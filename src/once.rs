@@ -123,7 +123,7 @@ impl Once {
 fn withheld(app: &AppName, name: &str, why: Withheld, peer: &Peer, forward: &ForwardContext<'_>) -> String {
     match why {
         Withheld::Underscore => format!(
-            "the header {name} of {peer} is not passed on: most apps take _ in a name for -, so that it could pass for another header; \
+            "the header {name} of {peer} is not passed on: most apps take _ in a name for -, and PHP a dot, so that it could pass for another header; \
              underscore_headers = [{name:?}] of the app lets it through"
         ),
         Withheld::Alias => {

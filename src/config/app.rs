@@ -14,7 +14,7 @@ use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, PublicFiles, QueueConfig,
     ReadyConfig, Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
 };
-use crate::http::fields::is_alias;
+use crate::http::fields::{ALIKE, is_alias};
 use crate::http::head::is_token;
 use crate::ids::AppName;
 
@@ -234,8 +234,8 @@ fn underscore_headers(value: &Value<'_>) -> Vec<String> {
         let refused = |what: &str, help: &str| item.note(item.error(format!("{name:?} {what}")).help(help.to_owned()));
         if name.is_empty() || !name.bytes().all(is_token) {
             refused("is no header's name", "letters, digits, _ and -, as \"X_Auth\"");
-        } else if !name.contains('_') {
-            refused("has no underscore", "headers without one are passed on anyway");
+        } else if !name.contains(ALIKE) {
+            refused("has no underscore and no dot", "headers without them are passed on anyway");
         } else if is_alias(name) {
             refused("is what apps take for a header that only rota may set", "have the client send another name");
         } else {

@@ -30,15 +30,18 @@ pub enum Field {
     SendFile,
     /// The rest of that family and its relatives: what only a trusted peer may say.
     Forwarded,
-    /// Set by nobody: Proxy (CVE-2016-5385), and names with an underscore, which CGI mapping makes equal to the dashed ones
+    /// Set by nobody: Proxy (CVE-2016-5385), and names with an underscore or a dot, which CGI mapping and PHP make equal to the dashed ones
     /// (CVE-2015-7519).
     Owned,
 }
 
-/// A name with an underscore that CGI mapping makes equal to one that means something to us.
+/// A name with an underscore or a dot that apps take for one that means something to us.
 pub fn is_alias(name: &str) -> bool {
-    name.contains('_') && classify(&name.replace('_', "-")) != Field::Other
+    name.contains(ALIKE) && classify(&name.replace(ALIKE, "-")) != Field::Other
 }
+
+/// What stands for a dash in a name, or becomes what a dash becomes: `X_Real_IP` and, in PHP, `X.Real.IP` are HTTP_X_REAL_IP as X-Real-IP is.
+pub const ALIKE: [char; 2] = ['_', '.'];
 
 /// The length decides first: nearly every field is told apart by it and its first byte.
 pub fn classify(name: &str) -> Field {
@@ -90,7 +93,7 @@ pub fn classify(name: &str) -> Field {
         }
         _ => Field::Other,
     };
-    if field == Field::Other && memchr::memchr(b'_', name.as_bytes()).is_some() { Field::Owned } else { field }
+    if field == Field::Other && memchr::memchr2(b'_', b'.', name.as_bytes()).is_some() { Field::Owned } else { field }
 }
 
 #[cfg(test)]
@@ -117,9 +120,16 @@ mod tests {
         assert_eq!(classify("X-ForwardedFor"), Field::Other);
         assert_eq!(classify("X_Forwarded_For"), Field::Owned);
         assert_eq!(classify("Content_Length"), Field::Owned);
-        for (name, is) in
-            [("X_Forwarded_For", true), ("content_length", true), ("X-Real_IP", true), ("X_Auth", false), ("X-Real-IP", false)]
-        {
+        assert_eq!(classify("X.Forwarded.User"), Field::Owned);
+        for (name, is) in [
+            ("X_Forwarded_For", true),
+            ("content_length", true),
+            ("X-Real_IP", true),
+            ("X.Real-IP", true),
+            ("X.Auth", false),
+            ("X_Auth", false),
+            ("X-Real-IP", false),
+        ] {
             assert_eq!(is_alias(name), is, "{name}");
         }
         assert_eq!(classify("Hosts"), Field::Other);

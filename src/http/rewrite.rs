@@ -2,7 +2,7 @@
 
 use super::exchange::facts::RequestFacts;
 use super::exchange::plan::{ClientBody, Kind, ResponsePlan};
-use super::fields::{Field, is_alias};
+use super::fields::{ALIKE, Field, is_alias};
 use super::forwarded::Origin;
 use super::framing;
 use super::head::{RequestHead, ResponseHead, Version};
@@ -24,9 +24,9 @@ pub struct ForwardContext<'a> {
 /// gateway must write anew: that goes without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withheld {
-    /// Its name has an underscore, and the configuration does not have it.
+    /// Its name has an underscore or a dot, and the configuration does not have it.
     Underscore,
-    /// As before, and without the underscore it is one that only we may say.
+    /// As before, and with a dash it is one that only we may say.
     Alias,
     /// Whose word does not count says where the request came from.
     Untrusted,
@@ -111,7 +111,7 @@ fn fate(head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>, field: Field, 
         | Field::Expect
         | Field::HopByHop => Fate::Ours,
         Field::SendFile => Fate::Withheld(Withheld::Never),
-        Field::Owned if !name.contains('_') => Fate::Withheld(Withheld::Never),
+        Field::Owned if !name.contains(ALIKE) => Fate::Withheld(Withheld::Never),
         Field::Owned if head.fields.is_named_by_connection(name) => Fate::Ours,
         Field::Owned if forward.underscores.iter().any(|known| known.eq_ignore_ascii_case(name)) => Fate::Passed,
         Field::Owned => Fate::Withheld(if is_alias(name) { Withheld::Alias } else { Withheld::Underscore }),
@@ -357,11 +357,13 @@ mod tests {
 
     #[test]
     fn what_somebody_may_count_on_is_withheld_with_a_reason() {
-        let all = "X_Auth: 1\r\nX_Other: 1\r\nX_Forwarded_For: 1\r\nProxy: x\r\nX-Accel-Redirect: /\r\nTrue-Client-IP: 192.0.2.9\r\n\
+        let all = "X_Auth: 1\r\nX_Other: 1\r\nX.Other: 1\r\nX.Real-IP: 1\r\nX_Forwarded_For: 1\r\nProxy: x\r\nX-Accel-Redirect: /\r\nTrue-Client-IP: 192.0.2.9\r\n\
                    X-Forwarded-Proto: https\r\nTE: trailers\r\nConnection: x-mine\r\nX-Mine: 1\r\nX-Request-Id: 1\r\n";
         let of = |name: &str, why| (name.to_owned(), why);
         let always = [
             of("X_Other", Withheld::Underscore),
+            of("X.Other", Withheld::Underscore),
+            of("X.Real-IP", Withheld::Alias),
             of("X_Forwarded_For", Withheld::Alias),
             of("Proxy", Withheld::Never),
             of("X-Accel-Redirect", Withheld::Never),

@@ -218,8 +218,8 @@ pub const APP: Keys = Keys {
             "text or list",
             "none",
             "[\"X_Auth\"]",
-            "Headers of requests whose name has an underscore are not passed on, because most apps take it for a dash: X_Real_IP would be \
-             X-Real-IP. Those named here are, except what would be a header that rota answers for. The log says once which were not.",
+            "Headers of requests whose name has an underscore or a dot are not passed on, because most apps take the one, and PHP both, for a \
+             dash: X_Real_IP would be X-Real-IP. Those named here are, except what would be a header that rota answers for. The log says once which were not.",
         ),
         table("timeouts", "table", &APP_TIMEOUTS, "How long the app may be silent, and its connections idle."),
         table(

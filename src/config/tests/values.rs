@@ -431,7 +431,7 @@ fn a_header_with_an_underscore_is_let_through_by_its_name_unless_rota_answers_fo
     assert_eq!(good_app("underscore_headers = \"X_Auth\"\n").underscore_headers, ["X_Auth"]);
     for (keys, message) in [
         ("underscore_headers = true", "underscore_headers is a text in quotes, not true or false"),
-        ("underscore_headers = [\"X-Auth\"]", "\"X-Auth\" has no underscore"),
+        ("underscore_headers = [\"X-Auth\"]", "\"X-Auth\" has no underscore and no dot"),
         (
             "underscore_headers = [\"X_Auth\", \"X_Forwarded_For\"]",
             "\"X_Forwarded_For\" is what apps take for a header that only rota may set",
