@@ -210,10 +210,11 @@ fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut 
     // A body that is still coming when the answer begins may never be whole.
     let closes = shared.stopping.load(Ordering::Relaxed) || request.is_to_come();
     let around = Around { facts: &request.facts, closes, is_unasked: request.is_unasked, now: *now };
+    let mut named = None;
     let write_head = |head: &ResponseHead<'_, '_>, plan: &mut ResponsePlan, out: &mut Vec<u8>| {
         if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
             folders.refresh(shared);
-            *file = static_files::of_app(request, head, plan, folders.of(request.group).map(|folders| &**folders), date, out)?;
+            named = static_files::of_app(request, head, plan, folders.of(request.group).map(|folders| &**folders), date, out)?;
         } else {
             rewrite::response(head, plan, &request.facts, date, out);
         }
@@ -222,7 +223,12 @@ fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut 
         }
         Ok(())
     };
-    session.exchange.hear(bytes, &around, out, write_head)
+    let heard = session.exchange.hear(bytes, &around, out, write_head)?;
+    // Only behind its head: what is malformed behind that head is answered by another, without a file.
+    if named.is_some() {
+        *file = named;
+    }
+    Ok(heard)
 }
 
 /// The client learns which process answers, in the head that is written, if it is to come back to that.

@@ -490,6 +490,19 @@ fn what_lies_outside_is_missing_or_named_without_leave_is_a_502() {
     assert!(!seen.text().contains("X-Sendfile") && !seen.text().contains("X-Accel"), "{}", seen.text());
 }
 
+/// What is malformed behind its head is answered by another, and the file must not come behind that: it would be the next answer.
+#[test]
+fn a_file_that_a_malformed_answer_names_is_sent_behind_no_other() {
+    let (site, files) = sendfile_site();
+    let broken =
+        format!("HTTP/1.1 200 OK\r\nX-Sendfile: {}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", files.path().join("report.pdf").display());
+    let mut wire = Wire::connect(site.addr).unwrap();
+    let reply = wire.ask(&wire::kept(&wire::raw_answer(&[&broken], 0))).unwrap();
+    assert_eq!((reply.status, reply.keep), (502, true), "{}", reply.head);
+    let next = wire.ask(&wire::kept("/")).unwrap();
+    assert_eq!((next.status, next.text().as_str()), (200, "1"), "{}", next.head);
+}
+
 #[test]
 fn the_slot_is_free_while_a_named_file_is_sent() {
     let (site, _files) = sendfile_site();
