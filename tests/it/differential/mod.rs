@@ -2,8 +2,8 @@
 //!
 //! Every case in which rota does something else than a peer stands in tests/differential.md, and the reason for it: the test fails on a
 //! difference that is not there or that no reason covers, and on a reason that covers nothing. `ROTA_DIFFERENTIAL=write` writes the table
-//! anew; the reasons are written by hand, and so is a second row for a case of which a peer makes now this and now that. A reason is for a row of the hardening notes, a kind of difference ([`outcome::Difference`]) and a
-//! peer (`N` nginx, `H` HAProxy).
+//! anew; the reasons are written by hand, and so is a second row for a case of which a peer makes now this and now that, which stays. A
+//! reason is for a row of the hardening notes, a kind of difference ([`outcome::Difference`]) and a peer (`N` nginx, `H` HAProxy).
 
 mod cases;
 mod outcome;
@@ -53,7 +53,8 @@ fn every_difference_to_nginx_and_haproxy_is_known_and_has_a_reason() {
     }
     let fresh: String = rows.values().map(|row| format!("{row}\n")).collect();
     if std::env::var("ROTA_DIFFERENTIAL").is_ok_and(|wish| wish == "write") {
-        fs::write(file(), format!("{reasons}{TABLE}{fresh}")).unwrap();
+        let lines: String = rows.values().map(|row| kept_rows(table, row)).collect();
+        fs::write(file(), format!("{reasons}{TABLE}{lines}")).unwrap();
     }
     let argued = argued(reasons);
     let without: Vec<&String> = covered.difference(&argued).collect();
@@ -129,6 +130,15 @@ fn row(case: &Case, outcomes: &Outcomes) -> Option<String> {
         peer(nginx, of_nginx),
         peer(haproxy, of_haproxy)
     ))
+}
+
+/// What the table says of this row's case when it is written anew: all its rows when this is one of them, which keeps a second one
+/// that was written by hand, else this row alone.
+fn kept_rows(table: &str, row: &str) -> String {
+    let name = |row: &str| row.split('|').nth(1).map(str::to_owned);
+    let known: Vec<&str> = table.lines().filter(|line| name(line) == name(row)).collect();
+    let kept = if known.contains(&row) { known } else { vec![row] };
+    kept.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The reasons of the file: `- 2.1 stricter N H, 2.2 told N: ...`.
