@@ -194,6 +194,7 @@
 pub mod access_log;
 pub mod app_log;
 pub mod app_tree;
+pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod conn;

@@ -12,12 +12,12 @@ use crate::conn::Conn;
 use crate::http::head::RequestHead;
 use crate::http::rewrite::{self, ForwardContext, Withheld};
 use crate::http::target;
-use crate::ids::{AppName, GroupId};
+use crate::ids::AppName;
 use crate::printable::clean;
 
-/// What has been said, by app.
-#[derive(Debug)]
-pub struct Once(Vec<Said>);
+/// What has been said of one app.
+#[derive(Debug, Default)]
+pub struct Once(Said);
 
 /// What has been said of one thing that has many.
 #[derive(Debug)]
@@ -76,18 +76,12 @@ impl Said {
 }
 
 impl Once {
-    pub fn new(apps: usize) -> Self {
-        Self((0..apps).map(|_| Said::default()).collect())
-    }
-
-    fn say(&self, group: GroupId, app: &AppName, key: &str, level: log::Level, line: impl FnOnce() -> String) {
-        if let Some(said) = self.0.get(group.index()) {
-            said.once(&format!("app {app}"), key, level, || format!("app {app}: {}", line()));
-        }
+    fn say(&self, app: &AppName, key: &str, level: log::Level, line: impl FnOnce() -> String) {
+        self.0.once(&format!("app {app}"), key, level, || format!("app {app}: {}", line()));
     }
 
     /// Fields of a request that are not passed on although somebody may count on them.
-    pub fn withheld(&self, group: GroupId, app: &AppName, head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>) {
+    pub fn withheld(&self, app: &AppName, head: &RequestHead<'_, '_>, forward: &ForwardContext<'_>) {
         let peer = Peer::of(forward.origin.peer);
         for (name, why) in rewrite::withheld(head, forward) {
             // Anybody on the network may say where he comes from, and is not believed: that is nobody's mistake.
@@ -96,14 +90,14 @@ impl Once {
             }
             let name = clean(&name.as_bytes()[..name.len().min(NAME)]);
             let level = if peer == Peer::Stranger { log::Level::Info } else { log::Level::Warn };
-            self.say(group, app, &format!("{} {peer}", name.to_ascii_lowercase()), level, || withheld(app, &name, why, &peer, forward));
+            self.say(app, &format!("{} {peer}", name.to_ascii_lowercase()), level, || withheld(app, &name, why, &peer, forward));
         }
     }
 
     /// A target that goes to the app in another spelling.
-    pub fn respelled(&self, group: GroupId, app: &AppName, conn: &Conn, head: &[u8]) {
+    pub fn respelled(&self, app: &AppName, conn: &Conn, head: &[u8]) {
         let peer = Peer::of(conn.peer);
-        self.say(group, app, &format!("target {peer}"), log::Level::Info, || {
+        self.say(app, &format!("target {peer}"), log::Level::Info, || {
             let sent = target::as_sent(head);
             let shown = clean(&sent[..sent.len().min(SHOWN)]);
             format!(
@@ -113,8 +107,8 @@ impl Once {
     }
 
     /// An app sends more than its answer has room for: behind its length, or a body where there is none.
-    pub fn sends_more(&self, group: GroupId, app: &AppName, line: &str) {
-        self.say(group, app, "more", log::Level::Warn, || {
+    pub fn sends_more(&self, app: &AppName, line: &str) {
+        self.say(app, "more", log::Level::Warn, || {
             format!("{line}: the app sent more than the answer that it announced; what is too much is dropped and its connection closed")
         });
     }

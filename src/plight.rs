@@ -31,7 +31,7 @@ pub fn of(shared: &Shared, conn: &Conn, refusal: &Refusal, now: Instant) -> Opti
         .collect();
     drop(state);
     let release = |wanted: Generation| releases.iter().find(|(generation, _)| *generation == wanted).map(|(_, release)| &**release);
-    Some(tell(refusal, app, &view, release))
+    Some(tell(refusal, &app, &view, release))
 }
 
 /// Of an app that serves only that it does; else what failed last, and what is being done about it.

@@ -99,7 +99,7 @@ impl Sampler {
     }
 
     fn has_limits(&self) -> bool {
-        self.shared.apps.iter().any(|app| app.lifespan.least_memory().is_some())
+        self.shared.catalog().apps().any(|(_, app)| app.lifespan.least_memory().is_some())
     }
 
     /// Compares processes with their limits; gives the time until the next look. None: the kernel sees to all of them.

@@ -1,4 +1,4 @@
-//! What every thread agrees on: the pool table behind the program's only mutex, and the values that never change after the start.
+//! What every thread agrees on: the pool table behind the program's only mutex, the configuration in force, and what never changes.
 //!
 //! Under the lock: a look-up and a change, never a system call, never a log line. A message to another thread is put into its mailbox
 //! under the lock, so that "this process's thread is there" and "it has the connection" are one step; waking it comes after.
@@ -9,60 +9,39 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::access_log::{AccessLog, Outputs};
-use crate::app_log::{self, AppLog};
-use crate::config::{AppConfig, BrokenApp, Config, ListenConfig, ResourceLimit, ServerConfig};
+use arc_swap::ArcSwap;
+
+use crate::catalog::{Catalog, Ledger, Logs};
+use crate::config::{AppConfig, Config, ListenConfig};
 use crate::conn::folders::AppFolders;
 use crate::conn::idle::DropIdle;
 use crate::conn::room::{Need, SpoolSpace};
 use crate::conn::spool_place::SpoolPlace;
-use crate::conn::uploads::Uploads;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
 use crate::credentials::Credentials;
-use crate::descriptors::Descriptors;
 use crate::errands::Answer;
-use crate::errands::files::Files;
 use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
-use crate::http::refusal::Refusal;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::last_word::fatal;
-use crate::log_files::{LogFiles, Sinks};
 use crate::master::listeners::Listener;
-use crate::once::Once;
 use crate::pool::{Claim, Exit, Pool, WaitId};
-use crate::printable::counted_past;
 use crate::records::Record;
 use crate::restart::release::{self, Release};
-use crate::router::Router;
 use crate::samples::Sample;
-use crate::sys::{self, Unit};
+use crate::sys::Unit;
 use crate::watchdog::Turns;
 
 /// What the threads share.
 #[derive(Debug)]
 pub struct Shared {
     pub table: Table,
-    pub router: Router,
-    pub server: ServerConfig,
-    /// By [`GroupId`].
-    pub apps: Vec<Arc<AppConfig>>,
-    /// By what is left of a [`GroupId`] of the router's behind those of `apps`.
-    pub broken: Vec<Unserved>,
+    /// The configuration in force.
+    catalog: ArcSwap<Catalog>,
     pub spool: Arc<SpoolSpace>,
-    /// By [`GroupId`].
-    pub uploads: Vec<Uploads>,
-    /// By [`GroupId`]: who waits for a file of an app that has no process.
-    pub files: Vec<Files>,
     pub connections: ConnCount,
-    /// What there may be of them and of files, as far as descriptors go.
-    pub descriptors: Descriptors,
-    pub access_log: Arc<AccessLog>,
-    pub app_log: AppLog,
-    pub log_files: Arc<LogFiles>,
-    pub once: Once,
     /// Grows when [`State::folders`] changes.
     pub folders_edition: AtomicU64,
     /// The server is stopping: every answer says `Connection: close`.
@@ -75,8 +54,6 @@ pub struct Shared {
     /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`; other threads:
     /// [`crate::last_word::fault`].
     pub fault_panic: bool,
-    /// By [`GroupId`]: requests are known that ended processes of the app ([`crate::pool::Group::may_risk`]).
-    suspects: Vec<AtomicBool>,
     waits: AtomicU64,
 }
 
@@ -91,32 +68,6 @@ impl NotListening {
     pub fn of((config, error): &(ListenConfig, io::Error)) -> Self {
         Self { at: config.to_string(), why: error.to_string() }
     }
-}
-
-/// An app that cannot be served for what is wrong in its description.
-#[derive(Debug)]
-pub struct Unserved {
-    pub app: BrokenApp,
-    /// Requests that were refused for it.
-    refused: AtomicU64,
-}
-
-impl Unserved {
-    /// Says so of the 1st, the 10th, the 100th ...
-    fn refuse(&self) {
-        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        if 10_u64.checked_pow(refused.ilog10()) == Some(refused) {
-            log::warn!("{}: {} answered 503, because it is not served: {}", self.app.name, counted_past(refused, "request"), self.app.why);
-        }
-    }
-}
-
-/// Where lines go besides rota's own log.
-#[derive(Debug)]
-pub struct Logs {
-    pub access: Arc<AccessLog>,
-    pub app: AppLog,
-    pub files: Arc<LogFiles>,
 }
 
 /// The mutex and its condition variable, on which the restart thread waits.
@@ -209,50 +160,20 @@ pub enum ToMaster {
     Changed,
 }
 
-impl Logs {
-    /// Opens every file that the configuration names and starts the thread that writes them; errors name the key and the file.
-    pub fn open(config: &Config) -> Result<Self, String> {
-        let mut sinks = Sinks::new(release::groups(config.apps.iter().map(|app| &app.start)));
-        let outputs = Outputs::open(config, &mut sinks)?;
-        let app_sinks = app_log::open(config, &mut sinks);
-        let files = Arc::new(LogFiles::start(sinks).map_err(|error| format!("log thread: {error}"))?);
-        Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone())), app: AppLog::new(config, app_sinks, files.clone()), files })
-    }
-}
-
 impl Shared {
     pub fn new(config: Config, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
-        let descriptors = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config);
-        let Config { server, apps, broken } = config;
-        let once = Once::new(apps.len());
-        let users = release::credentials(apps.iter().map(|app| &app.start)).into_iter().chain(Credentials::of_the_master());
+        let users = release::credentials(config.apps.iter().map(|app| &app.start)).into_iter().chain(Credentials::of_the_master());
         let users: Vec<Credentials> = users.collect();
-        let groups = release::groups(apps.iter().map(|app| &app.start));
-        let of_each = apps.iter().map(|app| &app.routes).chain(broken.iter().map(|app| &app.routes));
-        // Of two with the same route the first is asked: a broken app takes no other's.
-        let routes = || of_each.clone().enumerate().flat_map(|(i, routes)| routes.iter().map(move |route| (GroupId(i as u16), route)));
+        let groups = release::groups(config.apps.iter().map(|app| &app.start));
+        let catalog = Catalog::new(config, logs);
+        let server = &catalog.server;
+        let place = SpoolPlace::of_users(&server.spool_dir, &users, groups);
+        let spool = SpoolSpace::new(place, server.spool_max, catalog.descriptors.files, catalog.apps().count(), Some(master.clone()));
         Self {
             table: Table::default(),
-            router: Router::new(routes()),
-            spool: Arc::new(SpoolSpace::new(
-                SpoolPlace::of_users(&server.spool_dir, &users, groups),
-                server.spool_max,
-                descriptors.files,
-                apps.len(),
-                Some(master.clone()),
-            )),
-            server,
-            uploads: apps.iter().map(|_| Uploads::default()).collect(),
-            files: apps.iter().map(|_| Files::default()).collect(),
-            suspects: apps.iter().map(|_| AtomicBool::new(false)).collect(),
-            apps: apps.into_iter().map(Arc::new).collect(),
-            broken: broken.into_iter().map(|app| Unserved { app, refused: AtomicU64::new(0) }).collect(),
+            catalog: ArcSwap::from_pointee(catalog),
+            spool: Arc::new(spool),
             connections: ConnCount::default(),
-            descriptors,
-            access_log: logs.access,
-            app_log: logs.app,
-            log_files: logs.files,
-            once,
             folders_edition: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             drained: AtomicBool::new(false),
@@ -263,36 +184,27 @@ impl Shared {
         }
     }
 
-    /// The app that a request is for. Err: its description has a mistake.
-    pub fn route(&self, host: Option<&str>, path: &str) -> Result<GroupId, Refusal> {
-        let group = self.router.route(host, path).ok_or(Refusal::NoApp)?;
-        match group.index().checked_sub(self.apps.len()) {
-            None => Ok(group),
-            Some(broken) => {
-                self.broken[broken].refuse();
-                Err(Refusal::BrokenApp)
-            }
+    /// The configuration that is in force now. An event loop has one for each of its turns.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Puts the configuration that is in force in the place of `held`. True: it is another one.
+    pub fn refresh(&self, held: &mut Arc<Catalog>) -> bool {
+        let current = self.catalog.load();
+        let is_other = !Arc::ptr_eq(&current, held);
+        if is_other {
+            *held = Arc::clone(&current);
         }
+        is_other
     }
 
-    pub fn app(&self, group: GroupId) -> &Arc<AppConfig> {
-        &self.apps[usize::from(group.0)]
+    pub fn app(&self, group: GroupId) -> Arc<AppConfig> {
+        self.catalog.load().app(group).clone()
     }
 
-    /// The Host of requests that came without one (HTTP/1.0), and of probes.
-    pub fn default_host(&self, group: GroupId) -> &str {
-        self.app(group).default_host()
-    }
-
-    /// There are some now, or none any more.
-    pub fn has_suspects(&self, group: GroupId, some: bool) {
-        if some != self.asks_for_suspects(group) {
-            self.suspects[group.index()].store(some, Ordering::Relaxed);
-        }
-    }
-
-    pub fn asks_for_suspects(&self, group: GroupId) -> bool {
-        self.suspects[group.index()].load(Ordering::Relaxed)
+    pub fn ledger(&self, group: GroupId) -> Arc<Ledger> {
+        self.catalog.load().ledger(group).clone()
     }
 
     /// A name for a connection that may have to wait, unique while rota runs.

@@ -111,8 +111,8 @@ pub fn serve(config: Config) -> Result<(), String> {
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let state_lock = porter.end();
-    shared.app_log.finish();
-    shared.log_files.finish();
+    shared.catalog().logs.app.finish();
+    shared.catalog().logs.files.finish();
     shared.spool.place().remove();
     // It has ended, or was overtaken by a second signal to stop.
     drop((restart, state_lock));

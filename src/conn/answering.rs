@@ -20,8 +20,7 @@ pub fn refuse(conn: &mut Conn, refusal: &Refusal, plight: Option<&Plight>, turn:
     conn.unread = !is_whole;
     let (status, reason, id) = (refusal.status(), refusal.reason(), request.id());
     log::debug!("{} from {}: {status} ({reason}), request id {}", request.line(), Peer(conn), id.unwrap_or("-"));
-    let shared = turn.shared;
-    let page = shared.app(request.group).errors.get(&status).or_else(|| shared.server.errors.get(&status));
+    let page = turn.catalog.app(request.group).errors.get(&status).or_else(|| turn.catalog.server.errors.get(&status));
     let form = Form::wanted(request.values("Accept"));
     let answer = Answer { date: turn.date, head_only: request.facts.head_only, keep, request_id: id, form, page, plight };
     turn.out.clear();
@@ -42,7 +41,7 @@ pub fn refuse_head(conn: &mut Conn, refusal: &Refusal, asker: &Asker, turn: &mut
     conn.unread = true;
     let (status, reason, request_id) = (refusal.status(), refusal.reason(), asker.request_id.as_deref());
     log::debug!("head from {}: {status} ({reason}), request id {}", Peer(conn), request_id.unwrap_or("-"));
-    let page = turn.shared.server.errors.get(&status);
+    let page = turn.catalog.server.errors.get(&status);
     let head_only = head::is_to_head(&conn.input);
     let answer = Answer { date: turn.date, head_only, keep: false, request_id, form: asker.form, page, plight: None };
     turn.out.clear();
@@ -60,7 +59,7 @@ fn refused(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn: 
         }
         None => {
             let body = turn.out.len() - head + behind.len();
-            turn.shared.access_log.write_refused(&conn.input, conn.client(), refusal, body as u64);
+            turn.catalog.logs.access.write_refused(&conn.input, conn.client(), refusal, body as u64);
         }
     }
     answered(conn, keep, behind, turn);
@@ -74,7 +73,7 @@ pub(super) fn answered(conn: &mut Conn, keep: bool, behind: &[u8], turn: &mut Tu
         conn.file = None;
     }
     request_done(conn, turn.spare, keep && sent.is_ok(), turn.now);
-    turn.limit(conn, turn.shared.server.timeouts.write);
+    turn.limit(conn, turn.catalog.server.timeouts.write);
 }
 
 /// How much of an answer of ours is its head.

@@ -1,9 +1,11 @@
 //! What an event loop has for its connections and lends to their turns: buffers, deadlines, the date, the memory of requests that are done.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::folders::Folders;
 use super::{Conn, Request};
+use crate::catalog::Catalog;
 use crate::date::Date;
 use crate::deadlines::{Deadlines, Pulse};
 use crate::http::exchange::Out;
@@ -24,14 +26,17 @@ pub struct Desk {
     pub spare: Spare,
     pub folders: Folders,
     acts_for: Option<GroupId>,
+    /// The configuration of this turn of the loop.
+    pub catalog: Arc<Catalog>,
 }
 
 impl Desk {
     /// `buffer`: bytes read or written at a time. `acts_for`: the loop is an app's own, and has its user's rights.
-    pub fn new(buffer: usize, acts_for: Option<GroupId>) -> Self {
+    pub fn new(buffer: usize, acts_for: Option<GroupId>, shared: &Shared) -> Self {
         let now = Instant::now();
         Self {
             acts_for,
+            catalog: shared.catalog(),
             now,
             pulse: Pulse::new(now),
             date: Date::new(),
@@ -56,6 +61,11 @@ impl Desk {
         self.pulse.wakes(interrupted, self.now)
     }
 
+    /// Goes on with the configuration that is in force now. True: it is another one.
+    pub fn refresh(&mut self, shared: &Shared) -> bool {
+        shared.refresh(&mut self.catalog)
+    }
+
     /// The connection goes to another loop.
     pub fn part_with(&self, conn: &mut Conn) {
         conn.deadline.leaves(self.now);
@@ -73,6 +83,7 @@ impl Desk {
         self.folders.refresh(shared);
         Turn {
             shared,
+            catalog: &self.catalog,
             now: self.now,
             date: self.date.at(self.now),
             deadlines: &mut self.deadlines,
@@ -91,6 +102,8 @@ impl Desk {
 #[derive(Debug)]
 pub struct Turn<'a> {
     pub shared: &'a Shared,
+    /// The configuration of this turn of the loop.
+    pub catalog: &'a Catalog,
     pub now: Instant,
     /// For the Date field.
     pub date: &'a str,
@@ -175,12 +188,13 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::*;
+    use crate::catalog::Logs;
     use crate::config::{self, SourceFile};
     use crate::conn::Phase;
     use crate::conn::intake::{self, Next};
     use crate::conn::socket::Socket;
     use crate::handoff::{Inbox, mailbox};
-    use crate::table::{Logs, ToMaster};
+    use crate::table::ToMaster;
 
     /// A server whose bodies and heads may stand still for 30 s.
     fn server() -> (Arc<Shared>, Inbox<ToMaster>) {
@@ -199,7 +213,7 @@ mod tests {
         client.set_nonblocking(true).unwrap();
         client.write_all(begin.as_bytes()).unwrap();
         let socket = Socket::Unix(mio::net::UnixStream::from_std(socket));
-        let mut conn = Conn::new(socket, None, Phase::Head, &shared.connections, Arc::default(), shared.access_log.clone());
+        let mut conn = Conn::new(socket, None, Phase::Head, &shared.connections, Arc::default(), shared.catalog().logs.access.clone());
         let next = intake::advance(&mut conn, &mut desk.turn(shared, 0));
         assert!(matches!(next, Next::Wait | Next::Body), "{next:?}");
         (client, conn)
@@ -223,7 +237,7 @@ mod tests {
     fn a_stop_in_the_turn_that_sends_a_connection_to_another_loop_makes_nobody_late() {
         let (shared, _inbox) = server();
         for begin in BEGINNINGS {
-            let (mut there, mut here) = (Desk::new(4096, None), Desk::new(4096, None));
+            let (mut there, mut here) = (Desk::new(4096, None, &shared), Desk::new(4096, None, &shared));
             let (mut client, mut conn) = begun(begin, &mut there, &shared);
             there.part_with(&mut conn);
             // The loop that takes it in has run since, and has put off all that it had by then.
@@ -243,7 +257,7 @@ mod tests {
     fn what_is_here_is_read_before_anybody_is_told_that_he_is_late() {
         let (shared, _inbox) = server();
         for (begin, end) in BEGINNINGS.into_iter().zip(["x", ": a\r\n\r\n"]) {
-            let mut desk = Desk::new(4096, None);
+            let mut desk = Desk::new(4096, None, &shared);
             let (mut client, mut conn) = begun(begin, &mut desk, &shared);
             client.write_all(end.as_bytes()).unwrap();
             desk.now += 31 * SECOND;
@@ -256,7 +270,7 @@ mod tests {
     #[test]
     fn a_head_that_drips_is_late_all_the_same() {
         let (shared, _inbox) = server();
-        let mut desk = Desk::new(4096, None);
+        let mut desk = Desk::new(4096, None, &shared);
         let (mut client, mut conn) = begun(BEGINNINGS[1], &mut desk, &shared);
         client.write_all(b": ").unwrap();
         desk.now += 31 * SECOND;

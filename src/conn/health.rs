@@ -10,18 +10,17 @@ use super::desk::Turn;
 use crate::http::exchange::facts::RequestFacts;
 use crate::http::framing::RequestBody;
 use crate::http::head::RequestHead;
-use crate::table::Shared;
 
 /// Answers a question for the health of rota or, by its Host, of an app. False: it is a request as any other.
 pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, turn: &mut Turn<'_>) -> bool {
-    let Some(health) = &turn.shared.server.health else { return false };
+    let Some(health) = &turn.catalog.server.health else { return false };
     let path = head.path.split_once('?').map_or(head.path, |(path, _)| path);
     // HAProxy asks with OPTIONS unless it is told otherwise.
     let asks = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && facts.body == RequestBody::None;
     if !asks || path != health {
         return false;
     }
-    let (status, says) = match state(turn.shared, head.host(), head.path) {
+    let (status, says) = match state(turn, head.host(), head.path) {
         Ok(()) => ("200 OK", "ok"),
         Err(why) => ("503 Service Unavailable", why),
     };
@@ -44,7 +43,8 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
 }
 
 /// Err: why requests should go elsewhere.
-fn state(shared: &Shared, host: Option<&str>, path: &str) -> Result<(), &'static str> {
+fn state(turn: &Turn<'_>, host: Option<&str>, path: &str) -> Result<(), &'static str> {
+    let shared = turn.shared;
     if shared.stopping.load(Ordering::Relaxed) {
         return Err("stopping");
     }
@@ -52,10 +52,11 @@ fn state(shared: &Shared, host: Option<&str>, path: &str) -> Result<(), &'static
         return Err("drained");
     }
     // A Host that names no app, as balancers send it, or none at all, is a question for all of them.
-    let app = host.and_then(|host| shared.router.route(Some(host), path));
-    if app.is_some_and(|app| app.index() >= shared.apps.len()) {
-        return Err("the app is not served");
-    }
+    let app = match host.and_then(|host| turn.catalog.look_up(host, path)) {
+        Some(None) => return Err("the app is not served"),
+        Some(app) => app,
+        None => None,
+    };
     let state = shared.table.lock();
     let mut groups = state.pool.groups().filter(|group| app.is_none_or(|app| app == group.id())).peekable();
     match app {

@@ -165,7 +165,7 @@ fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
                     conn.input.extend_from_slice(bytes);
                     conn.searched = count;
                     if head::has_begun(bytes) {
-                        turn.limit(conn, turn.shared.server.timeouts.head);
+                        turn.limit(conn, turn.catalog.server.timeouts.head);
                     }
                     None
                 }
@@ -197,7 +197,7 @@ fn keep_rest(conn: &mut Conn, mut input: Vec<u8>, taken: Parsed, turn: &mut Turn
             conn.searched = input.len();
             conn.input = input;
             if begins {
-                turn.limit(conn, turn.shared.server.timeouts.head);
+                turn.limit(conn, turn.catalog.server.timeouts.head);
             }
         }
         Parsed::Refused => {}
@@ -214,7 +214,7 @@ enum Parsed {
 
 /// Looks for a whole head at the start of `bytes` and, if there is one, makes the request.
 fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
-    let limits = &turn.shared.server.limits;
+    let limits = &turn.catalog.server.limits;
     let limits = HeadLimits { bytes: limits.head, headers: limits.headers, target: limits.target };
     // A head that drips in is parsed once, when its end is there, or when it is beyond its bounds.
     if conn.searched > 0 && head::head_end(bytes, conn.searched).is_none() && bytes.len() <= limits.bytes {
@@ -230,7 +230,7 @@ fn parse(conn: &mut Conn, bytes: &[u8], turn: &mut Turn<'_>) -> Parsed {
         let longer = respelled.len() - bytes.len();
         parsed = parse_head(conn, &respelled, &limits, &mut asker, turn).map(|used| used.map(|used| used - longer));
         if let (Ok(Some(_)), Some(group)) = (&parsed, conn.request.as_ref().map(|request| request.group).or(conn.answered_for)) {
-            turn.shared.once.respelled(group, &turn.shared.app(group).name, conn, bytes);
+            turn.catalog.ledger(group).once.respelled(&turn.catalog.app(group).name, conn, bytes);
         }
     }
     let parsed = match parsed {
@@ -276,23 +276,23 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     if health::answer(conn, head, &facts, turn) {
         return Ok(());
     }
-    let group = turn.shared.route(head.host(), head.path)?;
+    let group = turn.catalog.route(head.host(), head.path)?;
     if static_files::goes_elsewhere(conn, head, &facts, group, turn) {
         return Ok(());
     }
     // What is logged has to be a request first.
-    let logged = turn.shared.access_log.is_on(Some(group)).then(|| facts.clone());
+    let logged = turn.catalog.logs.access.is_on(Some(group)).then(|| facts.clone());
     if logged.is_none() && static_files::answer(conn, head, &facts, group, turn) {
         return Ok(());
     }
-    let app = turn.shared.app(group);
+    let app = turn.catalog.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
     let asks_app = expectation::is_for_app(&facts);
-    let share = if asks_app && app.buffer.request { turn.shared.uploads[group.index()].take() } else { None };
+    let share = if asks_app && app.buffer.request { turn.catalog.ledger(group).uploads.take() } else { None };
     let is_streamed = body != RequestBody::None && (!app.buffer.request || share.is_some());
     let origin = match conn.is_unnamed {
         true => Origin::of_peer(conn.peer, "http"),
-        false => Origin::of_request(&head.fields, conn.peer, "http", &turn.shared.server.trusted_proxies),
+        false => Origin::of_request(&head.fields, conn.peer, "http", &turn.catalog.server.trusted_proxies),
     };
     let mut request = turn.spare.take(Request {
         group,
@@ -319,13 +319,14 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     });
     let forward = ForwardContext {
         origin: &origin,
-        default_host: turn.shared.default_host(group),
+        default_host: turn.catalog.app(group).default_host(),
         request_id: turn.spare.ids.fresh(),
         underscores: &app.underscore_headers,
     };
     if rewrite::request(head, &request.facts, &forward, &mut request.head) {
-        turn.shared.once.withheld(group, &app.name, head, &forward);
+        turn.catalog.ledger(group).once.withheld(&app.name, head, &forward);
     }
+    conn.logs_to(&turn.catalog.logs.access);
     conn.request = Some(request);
     if let Some(facts) = logged
         && static_files::answer(conn, head, &facts, group, turn)
@@ -337,7 +338,7 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
         RequestBody::Length(length) if length > app.max_body => return Err(Refusal::BodyTooLarge),
         // It is read, and asked for, once there is a slot.
         RequestBody::Length(_) | RequestBody::Chunked if is_streamed => conn.phase = Phase::App,
-        RequestBody::Length(length) if length > spool::MEMORY as u64 && length > room::most_of_one(turn.shared.server.spool_max) => {
+        RequestBody::Length(length) if length > spool::MEMORY as u64 && length > room::most_of_one(turn.catalog.server.spool_max) => {
             turn.shared.spool.tell(&SpoolError::TooLarge);
             return Err(Refusal::InsufficientStorage);
         }
@@ -394,7 +395,7 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
         return Some(Next::Close);
     };
     if moved && flushed != Flushed::All {
-        turn.limit(conn, turn.shared.server.timeouts.write);
+        turn.limit(conn, turn.catalog.server.timeouts.write);
     }
     match flushed {
         Flushed::All => {}
@@ -417,7 +418,7 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
     };
     if let Some(sent) = sent {
         if moved {
-            turn.limit(conn, turn.shared.server.timeouts.write);
+            turn.limit(conn, turn.catalog.server.timeouts.write);
         }
         match sent {
             Sent::All => conn.file = None,
@@ -439,7 +440,7 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
     if !close {
         conn.phase = Phase::Head;
         if !head::has_begun(&conn.input) {
-            turn.limit(conn, turn.shared.server.timeouts.keepalive);
+            turn.limit(conn, turn.catalog.server.timeouts.keepalive);
         }
         return None;
     }

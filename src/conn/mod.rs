@@ -286,6 +286,13 @@ impl Conn {
         self.sent
     }
 
+    /// Its requests are logged there from now on.
+    pub fn logs_to(&mut self, log: &Arc<AccessLog>) {
+        if !Arc::ptr_eq(&self.log, log) {
+            self.log = log.clone();
+        }
+    }
+
     /// The request in hand is logged.
     pub fn is_logged(&self) -> bool {
         self.request.as_ref().is_some_and(|request| self.log.is_on(Some(request.group)))

@@ -119,7 +119,7 @@ pub fn find_room(conn: &mut Conn, turn: &mut Turn<'_>) -> Result<Option<Next>, R
             limit(conn, turn);
             Ok(None)
         }
-        Err(SpoolError::Full) if waited < ROOM.min(turn.shared.server.timeouts.body) => {
+        Err(SpoolError::Full) if waited < ROOM.min(turn.catalog.server.timeouts.body) => {
             turn.limit(conn, ROOM_AGAIN);
             Ok(Some(Next::Body))
         }
@@ -130,7 +130,7 @@ pub fn find_room(conn: &mut Conn, turn: &mut Turn<'_>) -> Result<Option<Next>, R
 /// A body may stand still for timeouts.body, and may not come slower than limits.body_rate over a time of that length: else one byte now and
 /// then keeps a connection, and what came of it quickly before, for ever.
 pub fn limit(conn: &mut Conn, turn: &mut Turn<'_>) {
-    let server = &turn.shared.server;
+    let server = &turn.catalog.server;
     let mut time = server.timeouts.body;
     if let Some(request) = conn.request.as_mut().filter(|_| server.limits.body_rate > 0) {
         let waited = if request.is_streamed {

@@ -51,7 +51,7 @@ pub enum Looked {
 fn name_of<'b>(head: &RequestHead<'_, 'b>, facts: &RequestFacts, group: GroupId, turn: &Turn<'_>) -> Option<Cow<'b, [u8]>> {
     let has_any = turn.folders.of(group).is_some_and(|folders| !folders.public.is_empty());
     let may_be = has_any && matches!(head.method, "GET" | "HEAD") && facts.body == RequestBody::None && facts.upgrade.is_empty();
-    let prefixes = turn.shared.app(group).routes.iter().map(|route| route.path.as_str());
+    let prefixes = turn.catalog.app(group).routes.iter().map(|route| route.path.as_str());
     may_be.then(|| static_file::of_path(static_file::below(prefixes, head.path))).flatten()
 }
 

@@ -72,7 +72,7 @@ impl Files {
 
 /// Starts the thread of an app that has files to send. It ends with rota.
 pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
-    let app = shared.app(group).clone();
+    let app = shared.app(group);
     if app.files.public.directory().is_none() && app.files.sendfile_root.is_none() {
         return Ok(());
     }
@@ -94,7 +94,8 @@ pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
 }
 
 fn serve(shared: &Shared, group: GroupId) {
-    let files = &shared.files[group.index()];
+    let ledger = shared.ledger(group);
+    let files = &ledger.files;
     files.has_in_hand(false);
     while let Ok(mut conn) = files.waiting.1.recv() {
         files.has_in_hand(true);

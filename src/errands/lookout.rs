@@ -70,7 +70,7 @@ impl Lookout {
     fn run(mut self) {
         let mut look_at = Instant::now();
         self.begin(look_at);
-        self.watch = Watch::new(self.shared.app(self.group));
+        self.watch = Watch::new(&self.shared.app(self.group));
         loop {
             let now = Instant::now();
             if !self.begin(now) {

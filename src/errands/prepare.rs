@@ -38,7 +38,7 @@ pub fn start(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
     let shared = shared.clone();
     super::thread(format!("{}: prepare", shared.app(job.group).name), move || {
         let (group, generation) = (job.group, job.ask.generation);
-        let app = shared.app(group).clone();
+        let app = shared.app(group);
         let prepared = super::caught(|| prepare(&shared, &app, &job)).unwrap_or_else(|panic| {
             let kind = FailureKind::Release(format!("its preparation panicked: {panic}"));
             Err(Failure { kind, output: Vec::new() })
@@ -64,14 +64,15 @@ fn prepare(shared: &Shared, app: &AppConfig, job: &Job) -> Result<Prepared, Fail
 fn others(shared: &Shared, app: &AppConfig, job: &Job) -> Vec<u32> {
     job.pace.begin("looking up the users of all apps".to_owned());
     let user = release::user(&app.start).ok().flatten();
-    release::groups_of_others(shared.apps.iter().map(|app| &app.start), user.as_ref())
+    let catalog = shared.catalog();
+    release::groups_of_others(catalog.apps().map(|(_, app)| &app.start), user.as_ref())
 }
 
 /// Opens the public directories of releases that lend files now and did not before.
 pub fn open(shared: &Arc<Shared>, group: GroupId, user: Option<release::Identity>, roots: Vec<PathBuf>) -> std::io::Result<()> {
     let shared = shared.clone();
     super::thread(format!("{}: open", shared.app(group).name), move || {
-        let app = shared.app(group).clone();
+        let app = shared.app(group);
         let opened = super::caught(|| folders::open(&app, user.as_ref(), &roots, None, &Pace::new(PREPARED_IN)));
         // One that cannot be opened has none.
         let none = |_| Opened { public: roots.iter().map(|root| (root.clone(), None)).collect(), sendfile: None };

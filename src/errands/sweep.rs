@@ -59,9 +59,9 @@ fn sweep(shared: &Shared, app: &str) {
             return shared.table.notify();
         };
         drop(state);
-        let path = shared.server.run_dir.join(app).join(&name);
+        let path = shared.catalog().server.run_dir.join(app).join(&name);
         let budget = Budget { entries: ENTRIES, until: Instant::now() + TIME };
-        if let Err(error) = remove_one(&shared.server.run_dir, app, &name, budget) {
+        if let Err(error) = remove_one(&shared.catalog().server.run_dir, app, &name, budget) {
             let path = clean(path.display().to_string().as_bytes());
             log::warn!("{path}: {error}; what is left of it is removed when rota starts again");
         }

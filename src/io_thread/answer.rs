@@ -141,7 +141,7 @@ impl IoThread {
 
     /// The response is whole: the slot is free, the client may still have to take the rest.
     pub(super) fn finish(&mut self, key: usize, upstream_key: usize, end: End) {
-        if self.shared.asks_for_suspects(self.id.group) {
+        if self.desk.catalog.ledger(self.id.group).asks_for_suspects() {
             self.survives(key);
         }
         let client = &mut self.clients[key];
@@ -164,18 +164,18 @@ impl IoThread {
         }
         let conn = &mut client.conn;
         if let (End::WithMore, Some(request)) = (end, &conn.request) {
-            self.shared.once.sends_more(self.id.group, &self.name.app, &request.line());
+            self.desk.catalog.ledger(self.id.group).once.sends_more(&self.name.app, &request.line());
         }
         conn.unread = conn.request.as_ref().is_some_and(|request| request.is_to_come());
         answering::request_done(conn, &mut self.desk.spare, keeps_client, self.desk.now);
         if keeps_client && !conn.has_output() && !self.draining {
             conn.phase = Phase::Head;
-            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.keepalive);
+            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.desk.catalog.server.timeouts.keepalive);
             if conn.readable || !conn.input.is_empty() {
                 self.todo.push_back(key);
             }
         } else {
-            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
+            self.desk.deadlines.set(&mut conn.deadline, key, self.desk.now + self.desk.catalog.server.timeouts.write);
             self.todo.push_back(key);
         }
         self.give_back(claim, ended);
@@ -205,7 +205,8 @@ impl IoThread {
 fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut Desk, shared: &Shared) -> Result<Heard<'b>, Malformed> {
     let Conn { request, file, .. } = conn;
     let Some(request) = request.as_deref() else { return Err(Malformed::head("nobody has asked for it", bytes)) };
-    let Desk { out, date, folders, now, .. } = desk;
+    let Desk { out, date, folders, now, catalog, .. } = desk;
+    let cookie = catalog.app(request.group).sticky.as_deref();
     let date = date.at(*now);
     // A body that is still coming when the answer begins may never be whole.
     let closes = shared.stopping.load(Ordering::Relaxed) || request.is_to_come();
@@ -219,7 +220,7 @@ fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut 
             rewrite::response(head, plan, &request.facts, date, out);
         }
         if matches!(plan.kind, Kind::Final | Kind::Switch) {
-            name_process(request, shared, out);
+            name_process(request, cookie, out);
         }
         Ok(())
     };
@@ -232,8 +233,8 @@ fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut 
 }
 
 /// The client learns which process answers, in the head that is written, if it is to come back to that.
-fn name_process(request: &Request, shared: &Shared, out: &mut Vec<u8>) {
-    let (Some(sticky), Some(cookie)) = (request.sticky, &shared.app(request.group).sticky) else { return };
+fn name_process(request: &Request, cookie: Option<&str>, out: &mut Vec<u8>) {
+    let (Some(sticky), Some(cookie)) = (request.sticky, cookie) else { return };
     if let Some((number, _)) = request.entry.process {
         // Before the empty line.
         out.truncate(out.len() - 2);

@@ -155,7 +155,7 @@ impl IoThread {
         let memory = if out_of_memory { " (the kernel was out of memory)" } else { "" };
         log::info!("{} pid {}: {exit}{memory}{had}", self.name, self.pid);
         if !death.hands.is_empty() {
-            self.shared.has_suspects(self.id.group, true);
+            self.desk.catalog.ledger(self.id.group).has_suspects(true);
         }
         let again = self.shared.table.lock().pool.group_mut(self.id.group).died(self.id, death, self.desk.now);
         self.shared.table.notify();
@@ -173,7 +173,7 @@ impl IoThread {
         let mut state = self.shared.table.lock();
         let group = state.pool.group_mut(self.id.group);
         if !group.has_suspects(self.desk.now) {
-            self.shared.has_suspects(self.id.group, false);
+            self.desk.catalog.ledger(self.id.group).has_suspects(false);
             return Ok(());
         }
         let line = request.line();

@@ -53,7 +53,7 @@ impl IoThread {
     /// There are too many connections.
     fn drop_idle(&mut self, asked: &DropIdle) {
         let conns = self.clients.iter().filter(|(_, client)| client.session.is_none()).map(|(key, client)| (key, &*client.conn));
-        for key in asked.choose(conns, &self.shared.server.trusted_proxies) {
+        for key in asked.choose(conns, &self.desk.catalog.server.trusted_proxies) {
             self.clients.remove(key);
         }
     }

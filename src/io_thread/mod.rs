@@ -178,15 +178,15 @@ struct IoThread {
 
 impl IoThread {
     fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
-        let app = shared.app(process.id.group).clone();
-        let desk = Desk::new(BUFFER, Some(process.id.group));
+        let desk = Desk::new(BUFFER, Some(process.id.group), &shared);
+        let app = desk.catalog.app(process.id.group).clone();
         let printed = Printed::new(shared.clone(), process.id.group, process.name.clone(), process.unit.leader);
         let pipes = Pipes::new(printed, process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
         let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
         Ok(Self {
             upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled, process.slots),
-            probe: Some(Probe::new(&app, shared.default_host(process.id.group), &process.endpoint, process.aside, desk.now)),
-            limits: session::limits(&app, &shared.server),
+            probe: Some(Probe::new(&app, app.default_host(), &process.endpoint, process.aside, desk.now)),
+            limits: session::limits(&app, &desk.catalog.server),
             app,
             id: process.id,
             name: process.name,
@@ -230,6 +230,9 @@ impl IoThread {
             if let Some(by) = self.desk.begin(interrupted) {
                 self.put_off(by);
             }
+            if self.desk.refresh(&self.shared) {
+                self.reconfigure();
+            }
             // First of all: an idle connection on which something came is of no use, and a client of the same batch must not get it.
             for event in &events {
                 if let Name::Upstream(key) = Name::of(event.token()) {
@@ -244,6 +247,13 @@ impl IoThread {
             self.catch_up();
         }
         self.pipes.drain();
+    }
+
+    /// The configuration is another one: what has begun goes on with it.
+    fn reconfigure(&mut self) {
+        self.app = self.desk.catalog.app(self.id.group).clone();
+        self.limits = session::limits(&self.app, &self.desk.catalog.server);
+        self.upstreams.kept_for(self.app.timeouts.pooled);
     }
 
     /// When to look again without an event: at once when something is left to do.

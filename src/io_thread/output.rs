@@ -50,7 +50,7 @@ impl Printed {
 
     fn line(&mut self, stream: Stream, line: &[u8], continues: bool) {
         let text = clean(&without_looks(line));
-        if self.shared.app_log.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text }) {
+        if self.shared.catalog().logs.app.write(self.app, &Line { name: &self.name, pid: self.pid, stream, continues, text: &text }) {
             // It says how many were dropped when the time is up.
             self.shared.tell_master();
         }

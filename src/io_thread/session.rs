@@ -50,7 +50,7 @@ pub fn limits(app: &AppConfig, server: &ServerConfig) -> Limits {
 impl IoThread {
     /// Sends a client's request to the app.
     pub(super) fn begin(&mut self, key: usize, claim: Claim) {
-        if self.shared.asks_for_suspects(self.id.group)
+        if self.desk.catalog.ledger(self.id.group).asks_for_suspects()
             && let Err(refusal) = self.is_worth_the_risk(key)
         {
             self.refuse(key, &refusal);

@@ -100,7 +100,7 @@ impl IoThread {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(session) = client.session.take() else { return };
         answering::request_done(&mut client.conn, &mut self.desk.spare, false, self.desk.now);
-        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.shared.server.timeouts.write);
+        self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.desk.catalog.server.timeouts.write);
         self.todo.push_back(key);
         if let Some(upstream) = session.upstream {
             self.upstreams.close(upstream);

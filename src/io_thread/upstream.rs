@@ -84,6 +84,10 @@ impl Upstreams {
         Self { all: Slab::new(), app, idle: Vec::new(), idle_limit, habit: Habit::Unknown, most }
     }
 
+    pub fn kept_for(&mut self, idle_limit: Duration) {
+        self.idle_limit = idle_limit;
+    }
+
     /// Where the process turned out to listen.
     pub fn move_to(&mut self, addr: SocketAddr) {
         self.app = App::Tcp(addr);

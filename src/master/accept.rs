@@ -59,7 +59,7 @@ impl Master {
         if !self.listeners[listener].config.proxy_protocol {
             return Some(Phase::Head);
         }
-        if !self.shared.server.trusted_proxies.contains(peer) {
+        if !self.desk.catalog.server.trusted_proxies.contains(peer) {
             self.stranger(listener, peer);
             return None;
         }
@@ -71,10 +71,10 @@ impl Master {
             return self.turn_away(&mut socket, peer);
         }
         let Some(share) = self.share(peer) else { return self.turn_away(&mut socket, peer) };
-        let conn = Conn::new(socket, peer, phase, &self.shared.connections, share, self.shared.access_log.clone());
+        let conn = Conn::new(socket, peer, phase, &self.shared.connections, share, self.desk.catalog.logs.access.clone());
         let key = self.conns.insert(Held { conn, registered: false });
         let held = &mut self.conns[key];
-        self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.shared.server.timeouts.head);
+        self.desk.deadlines.set(&mut held.conn.deadline, key, self.desk.now + self.desk.catalog.server.timeouts.head);
         self.advance(key);
     }
 
@@ -92,7 +92,7 @@ impl Master {
         if let Ok(count @ 1..) = socket.read(&mut self.desk.scratch) {
             let seen = &self.desk.scratch[..count.min(SEEN)];
             let sent = written.saturating_sub(answering::head_len(&self.desk.out.bytes)) as u64;
-            self.shared.access_log.write_refused(seen, peer, &Refusal::TooManyConnections, sent);
+            self.desk.catalog.logs.access.write_refused(seen, peer, &Refusal::TooManyConnections, sent);
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Crowd {
 impl Master {
     /// There are as many connections as there may be.
     pub(super) fn is_full(&self) -> bool {
-        self.shared.connections.open() >= self.shared.descriptors.connections
+        self.shared.connections.open() >= self.desk.catalog.descriptors.connections
     }
 
     /// The connection that was accepted gets its place, or is told that there is none. False: it has to wait for that for a moment.
@@ -73,7 +73,7 @@ impl Master {
             self.say_full(format!("idle ones are dropped, first those of whoever has most, {visitor} with {open}"));
         }
         // A few more than one, so that a flood need not ask for each.
-        let most = (self.shared.descriptors.connections / 64).clamp(1, AT_ONCE);
+        let most = (self.desk.catalog.descriptors.connections / 64).clamp(1, AT_ONCE);
         let asked = Arc::new(DropIdle { of: (least > 0).then(|| self.clients.with(least)), most });
         if self.drop_idle(&asked) > 0 {
             self.crowd.asked = None;
@@ -91,7 +91,7 @@ impl Master {
     /// Of those that are here; how many.
     fn drop_idle(&mut self, asked: &DropIdle) -> usize {
         let conns = self.conns.iter().map(|(key, held)| (key, &*held.conn));
-        let chosen = asked.choose(conns, &self.shared.server.trusted_proxies);
+        let chosen = asked.choose(conns, &self.desk.catalog.server.trusted_proxies);
         for key in &chosen {
             self.conns.remove(*key);
         }
@@ -100,7 +100,7 @@ impl Master {
 
     fn say_full(&mut self, what: String) {
         if self.crowd.said_until.is_none_or(|at| at <= self.desk.now) {
-            log::warn!("limits.connections is reached: {} are open; {what}", self.shared.descriptors.connections);
+            log::warn!("limits.connections is reached: {} are open; {what}", self.desk.catalog.descriptors.connections);
             self.crowd.said_until = Some(self.desk.now + FULL_PAUSE);
         }
     }

@@ -26,7 +26,7 @@ impl Master {
             Err(conn) => conn,
         };
         conn.errand = Some(errand);
-        if let Err(conn) = self.shared.files[group.index()].take(conn, self.desk.now) {
+        if let Err(conn) = self.desk.catalog.ledger(group).files.take(conn, self.desk.now) {
             self.leave_to_app(conn);
         }
     }
@@ -45,12 +45,12 @@ impl Master {
     }
 
     pub(super) fn files_deadline(&self) -> Option<Instant> {
-        self.shared.files.iter().filter_map(|files| files.deadline(self.desk.now)).min()
+        self.desk.catalog.ledgers().filter_map(|(_, app)| app.ledger.files.deadline(self.desk.now)).min()
     }
 
     /// Takes back what waits for a disk that does not answer.
     pub(super) fn give_up_files(&mut self) {
-        let stuck: Vec<Box<Conn>> = self.shared.files.iter().flat_map(|files| files.give_up(self.desk.now)).collect();
+        let stuck: Vec<Box<Conn>> = self.desk.catalog.ledgers().flat_map(|(_, app)| app.ledger.files.give_up(self.desk.now)).collect();
         for conn in stuck {
             self.leave_to_app(conn);
         }
@@ -68,7 +68,7 @@ impl Master {
 
     /// Nothing comes back from there any more that is not here.
     pub(super) fn has_no_errands(&mut self) -> bool {
-        let is_idle = self.shared.files.iter().all(|files| files.is_idle(self.desk.now));
+        let is_idle = self.desk.catalog.ledgers().all(|(_, app)| app.ledger.files.is_idle(self.desk.now));
         if is_idle {
             self.take_messages();
         }

@@ -24,6 +24,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
+use crate::catalog::Logs;
 use crate::config::Config;
 use crate::conn::answering;
 use crate::conn::desk::Desk;
@@ -44,7 +45,7 @@ use crate::restart::release;
 use crate::safe_open;
 use crate::seccomp;
 use crate::signals::{self, Signals};
-use crate::table::{Logs, NotListening, Shared, ToMaster};
+use crate::table::{NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
 use clients::Clients;
 use crowd::Crowd;
@@ -123,6 +124,7 @@ impl Master {
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
         let opened = Opened { doors, waiting, control: file, control_group: group, locks };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
+        let desk = Desk::new(BUFFER, None, &shared);
         let master = Self {
             operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,
             shared,
@@ -139,7 +141,7 @@ impl Master {
             control,
             porter: to_porter,
             conns: Slab::new(),
-            desk: Desk::new(BUFFER, None),
+            desk,
             todo: VecDeque::new(),
             wakes: Vec::new(),
             stopping: None,
@@ -182,11 +184,12 @@ impl Master {
             if let Some(by) = self.desk.begin(interrupted) {
                 self.put_off(by);
             }
+            self.desk.refresh(&self.shared);
             for event in &events {
                 self.event(event);
             }
             self.take_messages();
-            self.shared.app_log.tick(self.desk.now);
+            self.desk.catalog.logs.app.tick(self.desk.now);
             self.pass_deadlines();
             self.accept();
             self.catch_up();
@@ -276,7 +279,7 @@ impl Master {
                 signals::Event::Reload => {
                     log::info!("SIGHUP: nothing changed; the configuration is read when rota starts: systemctl restart rota")
                 }
-                signals::Event::ReopenLogs if self.shared.log_files.reopen() => {
+                signals::Event::ReopenLogs if self.desk.catalog.logs.files.reopen() => {
                     log::info!("SIGUSR1: the log files are opened anew");
                 }
                 signals::Event::ReopenLogs => log::info!("SIGUSR1: no log goes to a file; there is nothing to reopen"),

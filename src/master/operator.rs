@@ -91,7 +91,7 @@ impl Operations {
         if let Some(group) = state.pool.find(app) {
             return Ok(group);
         }
-        if let Some(broken) = self.shared.broken.iter().find(|broken| broken.app.name == app) {
+        if let Some(broken) = self.shared.catalog().broken.iter().find(|broken| broken.app.name == app) {
             return Err(format!("{app} is not served: {}; mend that, then stop rota and start it again", broken.app.why));
         }
         let known: Vec<String> = state.pool.groups().map(|group| group.app().to_string()).collect();
@@ -181,19 +181,15 @@ impl Operations {
             process.memory = sample.map(|sample| sample.memory);
             process.children = sample.map(|sample| sample.children);
         }
+        let catalog = self.shared.catalog();
         StatusReply {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime: now.saturating_duration_since(self.started).as_secs_f64().round(),
-            listen: self.shared.server.listen.iter().map(ToString::to_string).collect(),
+            listen: catalog.server.listen.iter().map(ToString::to_string).collect(),
             not_listening: not_listening.into_iter().map(|not| NotListening { at: not.at, message: not.why }).collect(),
-            broken: self
-                .shared
-                .broken
-                .iter()
-                .map(|broken| Broken { app: broken.app.name.clone(), message: broken.app.why.clone() })
-                .collect(),
+            broken: catalog.broken.iter().map(|broken| Broken { app: broken.app.name.clone(), message: broken.app.why.clone() }).collect(),
             drained: self.shared.drained.load(Ordering::Relaxed),
             connections: self.shared.connections.open(),
             spooled: self.shared.spool.bytes(),
@@ -418,7 +414,7 @@ impl Operator for Operations {
     }
 
     fn drain(&mut self, drained: bool) -> Result<String, String> {
-        let health = self.shared.server.health.clone().ok_or("server.health names no path: nobody would hear of it")?;
+        let health = self.shared.catalog().server.health.clone().ok_or("server.health names no path: nobody would hear of it")?;
         self.shared.drained.store(drained, Ordering::Relaxed);
         Ok(health)
     }

@@ -24,7 +24,6 @@ use crate::config::{Listen, ListenConfig, ServerConfig};
 use crate::control::server;
 use crate::credentials::Rights;
 use crate::handoff::{self, Inbox, Mailbox, slept};
-use crate::ids::GroupId;
 use crate::lock_file::{LockFile, Locks, NoLock};
 use crate::seccomp;
 use crate::socket_file::SocketFile;
@@ -164,7 +163,8 @@ impl Porter {
     /// The directories with files of ours.
     fn watch(&self) {
         let Some(inotify) = &self.inotify else { return };
-        let server = &self.shared.server;
+        let catalog = self.shared.catalog();
+        let server = &catalog.server;
         // Of a directory that everybody has files in only its own end concerns us.
         let of_spool = if self.shared.spool.place().has_own() { REMOVALS } else { GONE };
         let watched = directories(server).into_iter().map(|directory| (directory, REMOVALS));
@@ -202,7 +202,8 @@ impl Porter {
         let mut trouble = Vec::new();
         let mut made = Vec::new();
         let shared = self.shared.clone();
-        let server = &shared.server;
+        let catalog = shared.catalog();
+        let server = &catalog.server;
         if !self.locks.run.is_there() {
             match LockFile::try_take(&server.run_dir) {
                 Ok(lock) => self.locks.run = lock,
@@ -262,12 +263,13 @@ impl Porter {
     /// The directory of what is known of the apps is locked again where it was removed, and that is written into the new one.
     fn lock_state(&mut self) -> Result<(), String> {
         let Some(lock) = self.locks.state.as_mut().filter(|lock| !lock.is_there()) else { return Ok(()) };
-        let directory = &self.shared.server.state_dir;
+        let catalog = self.shared.catalog();
+        let directory = &catalog.server.state_dir;
         *lock = LockFile::try_take(directory).map_err(|error| not_locked("state_dir", directory, &error))?;
         let why = format!("server.state_dir {} was removed", directory.display());
         log::warn!("{why}; made anew, with what is known of the apps");
         let mut state = self.shared.table.lock();
-        for group in (0..self.shared.apps.len()).map(|index| GroupId(index as u16)) {
+        for (group, _) in catalog.apps() {
             state.not_written.insert(group, (why.clone(), Instant::now()));
         }
         drop(state);

@@ -12,7 +12,7 @@ impl Master {
     /// The share of a new connection among those of its client. None: the client has `limits.per_client` already. A trusted proxy has as
     /// many as it likes, because none of them is one client's.
     pub(super) fn share(&mut self, peer: Option<IpAddr>) -> Option<Share> {
-        let server = &self.shared.server;
+        let server = &self.desk.catalog.server;
         let is_limited = server.limits.per_client > 0 && peer.is_some() && !server.trusted_proxies.contains(peer);
         let visitor = Visitor::of(peer);
         let share = self.clients.one_more(visitor, if is_limited { server.limits.per_client } else { usize::MAX });

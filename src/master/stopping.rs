@@ -90,9 +90,9 @@ impl Master {
     }
 
     fn begin_stopping(&mut self) -> Stopping {
-        let apps = &self.shared.apps;
-        let drain = apps.iter().map(|app| app.drain.timeout).max().unwrap_or_default();
-        let stop = apps.iter().map(|app| app.stop.timeout).max().unwrap_or_default();
+        let apps = || self.desk.catalog.ledgers().map(|(_, app)| &app.config);
+        let drain = apps().map(|app| app.drain.timeout).max().unwrap_or_default();
+        let stop = apps().map(|app| app.stop.timeout).max().unwrap_or_default();
         log::info!(
             "stopping: {} open; at most {} s for the requests in hand",
             counted(self.shared.connections.open(), "connection"),

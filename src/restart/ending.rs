@@ -196,7 +196,7 @@ impl Restart {
 
     /// Every orphan that comes to rota is to end. As the first process of a container rota gets those of whoever else works in it.
     fn are_all_an_app_s(&self) -> bool {
-        std::process::id() != 1 && !self.shared.apps.iter().any(|app| app.survivors)
+        std::process::id() != 1 && !self.shared.catalog().apps().any(|(_, app)| app.survivors)
     }
 
     /// Orphans that nothing names: whose parent was gone before it was seen, and whose environment and session say nothing. They end with this

@@ -12,7 +12,7 @@ impl Restart {
         // Tests run without them where they could be had.
         let planted = match std::env::var_os("ROTA_FAULT_NO_CGROUPS") {
             Some(_) => Err("as the test says".to_owned()),
-            None => Tree::plant(&self.shared.server.run_dir, |group| self.may_survive(group)),
+            None => Tree::plant(&self.shared.catalog().server.run_dir, |group| self.may_survive(group)),
         };
         match planted {
             Ok(tree) => {
@@ -32,7 +32,7 @@ impl Restart {
     /// What the configuration says and nobody holds.
     fn say_unheld(&self) {
         let holds = self.tree.as_ref().is_some_and(|tree| tree.has("cpu"));
-        for app in self.shared.apps.iter().filter(|app| app.cpu.is_some() && !holds) {
+        for (_, app) in self.shared.catalog().apps().filter(|(_, app)| app.cpu.is_some() && !holds) {
             log::warn!("{}: limits.cpu has no effect here: it needs control groups with the controller cpu", app.name);
         }
     }
@@ -40,7 +40,7 @@ impl Restart {
     /// Of an app of which an earlier rota may have left what is to live on. `group`: APP.NUMBER.SERIAL.
     fn may_survive(&self, group: &str) -> bool {
         let app = group.rsplitn(3, '.').nth(2);
-        self.shared.apps.iter().any(|one| one.survivors && Some(one.name.as_str()) == app)
+        self.shared.catalog().apps().any(|(_, one)| one.survivors && Some(one.name.as_str()) == app)
     }
 
     /// A group for a process that is to be started.

@@ -163,7 +163,7 @@ impl Restart {
         }
         self.plant();
         self.keep();
-        for group in (0..self.shared.apps.len()).map(|index| GroupId(index as u16)) {
+        for (group, _) in self.shared.catalog().apps() {
             if let Err(error) = lookout::start(&self.shared, group) {
                 log::error!("{}: a thread that watches its files: {error}", self.shared.app(group).name);
             }
@@ -171,7 +171,7 @@ impl Restart {
                 log::error!("{}: a thread that opens its files: {error}", self.shared.app(group).name);
             }
         }
-        for (app, names) in sweep::leftovers(&self.shared.server.run_dir) {
+        for (app, names) in sweep::leftovers(&self.shared.catalog().server.run_dir) {
             sweep::remove(&self.shared, &app, names);
         }
         loop {
@@ -369,15 +369,16 @@ impl Restart {
             return Err(Failure { kind: FailureKind::Release(format!("{} has no release", name.generation)), output: Vec::new() });
         };
         let cgroup = self.branch(id, name);
+        let catalog = self.shared.catalog();
         let request = LaunchRequest {
             program: &self.program,
             name: name.clone(),
             release: &release,
-            run_dir: &self.shared.server.run_dir,
+            run_dir: &catalog.server.run_dir,
             serial: id.serial,
             nofile: self.nofile,
             aside,
-            survivors: self.shared.app(id.group).survivors,
+            survivors: catalog.app(id.group).survivors,
             cgroup: cgroup.as_deref(),
         };
         let nice = release.attributes.nice.unwrap_or_else(sys::own_nice);
@@ -393,7 +394,7 @@ impl Restart {
             self.keep();
         }
         let (slots, credentials) = (release.concurrency, release.credentials.clone());
-        self.shared.uploads[id.group.index()].has_slots(slots, self.shared.app(id.group).processes.min);
+        catalog.ledger(id.group).uploads.has_slots(slots, catalog.app(id.group).processes.min);
         Ok(io_thread::Process { id, name: name.clone(), unit, endpoint, slots, stdout, stderr, report, aside, credentials })
     }
 
@@ -418,7 +419,7 @@ impl Restart {
     }
 
     fn outlasts(&self, id: ProcessId, sessions: u32) {
-        let drain = &self.shared.app(id.group).drain;
+        let drain = self.shared.app(id.group).drain.clone();
         let (name, longest) = (self.name(id), span(drain.longest.as_secs_f64()));
         let what = if sessions == 1 { "1 request".to_owned() } else { format!("{sessions} requests") };
         log::info!(

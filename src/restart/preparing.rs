@@ -84,7 +84,7 @@ impl Restart {
 
     pub(super) fn prepared(&mut self, group: GroupId, generation: Generation, result: Result<Box<Prepared>, Failure>) {
         let was = self.preparing.remove(&group);
-        let app = self.shared.app(group).clone();
+        let app = self.shared.app(group);
         let Preparing { given_up, next, since, .. } = match was {
             Some(was) if was.generation == generation => was,
             // There is one at a time.

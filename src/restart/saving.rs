@@ -104,7 +104,8 @@ impl Restart {
     /// Nothing waits for it any longer, and whoever asks is told.
     pub(super) fn stop_waiting(&mut self, group: GroupId, after: Duration) {
         let Some(asked) = self.saves.get(&group).map(|saves| saves.asked) else { return };
-        let state_dir = self.shared.server.state_dir.display();
+        let catalog = self.shared.catalog();
+        let state_dir = catalog.server.state_dir.display();
         let why = format!("{state_dir}: the record is not on the disk after {:.0} s", after.as_secs_f64());
         let app = &self.shared.app(group).name;
         log::error!("{app}: server.state_dir {why}; a start of rota now would not know what served last");

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use mio::{Poll, Token};
+use rota::catalog::Logs;
 use rota::config::{self, SourceFile};
 use rota::conn::answering;
 use rota::conn::desk::Desk;
@@ -17,7 +18,7 @@ use rota::conn::socket::Socket;
 use rota::conn::spool::Piece;
 use rota::conn::{Conn, Phase, Request};
 use rota::handoff::{Inbox, mailbox};
-use rota::table::{Logs, Shared, ToMaster};
+use rota::table::{Shared, ToMaster};
 
 use super::second_reader::{self, Body, Reading, Request as Read_};
 
@@ -28,7 +29,7 @@ pub fn check(bytes: &[u8]) {
     }
     let expected = Expected::of(client);
     SERVER.with_borrow_mut(|server| {
-        let mut desk = Desk::new(READS[usize::from(*pace) % READS.len()], None);
+        let mut desk = Desk::new(READS[usize::from(*pace) % READS.len()], None, &server.shared);
         let (taken, output) = server.serve(client, WRITES[usize::from(*pace) / 16 % WRITES.len()], &mut desk);
         expected.is_what_came_through(&taken, &output);
     });
@@ -153,8 +154,14 @@ impl Server {
         let (mut client, socket) = UnixStream::pair().expect("two sockets");
         client.set_nonblocking(true).and_then(|()| socket.set_nonblocking(true)).expect("two sockets");
         let socket = Socket::Unix(mio::net::UnixStream::from_std(socket));
-        let mut conn =
-            Some(Conn::new(socket, None, Phase::Head, &self.shared.connections, Default::default(), self.shared.access_log.clone()));
+        let mut conn = Some(Conn::new(
+            socket,
+            None,
+            Phase::Head,
+            &self.shared.connections,
+            Default::default(),
+            self.shared.catalog().logs.access.clone(),
+        ));
         let (mut taken, mut output) = (Vec::new(), Vec::new());
         let mut is_shut = false;
         while let Some(open) = &mut conn {
