@@ -163,7 +163,7 @@ fn check(path: &Path, colour: bool) -> Outcome {
         (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
     };
     let about = |app| [detected_line(app), public_line(app)].into_iter().flatten();
-    let lines = config.apps.iter().flat_map(about);
+    let lines = config.apps.iter().flat_map(about).chain(front::trust_line(&config.server).filter(|_| knows_server));
     let detected = lines.map(|line| printable::clean(line.trim_end_matches('\n').as_bytes()) + "\n").collect();
     Outcome { complaints, detected, summary, errors: errors.len() }
 }

@@ -2,6 +2,7 @@
 //! http and of the proxy's address, and one that redirects to https does so for ever.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::{Problem, group_problem};
@@ -22,6 +23,17 @@ pub fn door_problems(server: &ServerConfig) -> Vec<Problem> {
         missing.or(open)
     };
     server.listen.iter().filter_map(problem).collect()
+}
+
+/// Whom trust in this machine's own addresses takes in.
+pub fn trust_line(server: &ServerConfig) -> Option<String> {
+    let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let trusted = local.into_iter().find(|address| server.trusted_proxies.contains(Some(*address)))?;
+    let whom =
+        "whoever runs a program on this machine, each app among them, may connect from there, and what it says of its client is believed";
+    Some(format!(
+        "trusted_proxies has {trusted}: {whom}; listen = \"unix:...\" with a mode and the proxy's group lets in the proxy alone\n"
+    ))
 }
 
 /// `proc`: /proc, or what looks like it.
@@ -92,6 +104,21 @@ mod tests {
         let text = format!("[server]\n{keys}\n[app.a]\ncommand = \"run\"\nroot = \"/\"\n");
         let loaded = config::parse(&[SourceFile { path: "rota.toml".into(), text }]).unwrap();
         proxy_problem(&loaded.config.server, proc.path()).map(|(_, text)| text)
+    }
+
+    #[test]
+    fn whom_trust_in_this_machine_takes_in_is_said() {
+        let line = |keys: &str| {
+            let text = format!("[server]\n{keys}\n[app.a]\ncommand = \"run\"\nroot = \"/\"\n");
+            trust_line(&config::parse(&[SourceFile { path: "rota.toml".into(), text }]).unwrap().config.server)
+        };
+        for trusted in ["\"127.0.0.1\"", "\"127.0.0.0/8\"", "\"::1\"", "[\"10.0.0.0/8\", \"::/0\"]"] {
+            let said = line(&format!("trusted_proxies = {trusted}")).unwrap();
+            assert!(said.contains("whoever runs a program on this machine"), "{said}");
+        }
+        for keys in ["", "trusted_proxies = [\"10.0.0.0/8\", \"unix\"]"] {
+            assert_eq!(line(keys), None, "{keys}");
+        }
     }
 
     #[test]
