@@ -10,7 +10,7 @@ use mio::{Interest, Token};
 
 use crate::conn::Conn;
 use crate::ids::GroupId;
-use crate::pool::{Admission, Claim, WaitId, Wish};
+use crate::pool::{Admission, Claim, WaitId, Waiter, Wish};
 use crate::table::Shared;
 
 /// What became of a request that wanted a slot.
@@ -20,6 +20,8 @@ pub enum Place {
     Slot(Box<Conn>, Claim),
     /// It waits, and is no longer the caller's.
     Queued,
+    /// So it does, in the place of this one: refuse that.
+    InPlaceOf(Box<Conn>),
     /// The queue is full: refuse it.
     Full(Box<Conn>),
     /// Its socket is broken; it is closed.
@@ -39,9 +41,10 @@ pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId) -> Place {
     // Not the turn's time: if that was stopped in its middle, the master may have put off what waited here, and does not see this one to do.
     let now = Instant::now();
     let group = state.pool.group_mut(group);
-    let admission = group.admit(wish, id, conn, now);
+    let waiter = Waiter { id, visitor: conn.visitor() };
+    let admission = group.admit(wish, waiter, conn, now);
     let first = group.queue_len() == 1;
-    let grows = matches!(admission, Admission::Queued) && group.is_to_grow(now);
+    let grows = matches!(admission, Admission::Queued | Admission::InPlaceOf(_)) && group.is_to_grow(now);
     drop(state);
     if grows {
         shared.table.notify();
@@ -54,6 +57,7 @@ pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId) -> Place {
             }
             Place::Queued
         }
+        Admission::InPlaceOf(conn) => unwatch(shared, conn).map_or(Place::Queued, Place::InPlaceOf),
         Admission::Claimed(claim, conn) => match unwatch(shared, conn) {
             Some(conn) => Place::Slot(conn, claim),
             None => {

@@ -231,4 +231,5 @@ pub mod signals;
 pub mod socket_file;
 pub mod sys;
 pub mod table;
+pub mod visitor;
 pub mod watchdog;

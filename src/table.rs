@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 
 use crate::catalog::{Catalog, Ledger, Logs};
 use crate::config::{AppConfig, Config, ListenConfig};
+use crate::conn::crowded::{GiveUp, Holdings};
 use crate::conn::folders::AppFolders;
 use crate::conn::idle::DropIdle;
 use crate::conn::room::{Need, SpoolSpace};
@@ -137,6 +138,10 @@ pub enum ToThread {
     MakeRoom,
     /// There are too many connections.
     DropIdle(Arc<DropIdle>),
+    /// Say whose connections are not idle ([`ToMaster::Counted`]); the question has its time.
+    Count(Instant),
+    /// Some of those have to go.
+    GiveUp(GiveUp),
     /// Nothing is left of the process.
     Gone,
 }
@@ -156,6 +161,10 @@ pub enum ToMaster {
     Samples(Ticket, Arc<HashMap<u32, Sample>>),
     /// Somebody finds no room for a body in a file: others have to leave.
     MakeRoom(Need),
+    /// The answer of a process's thread to [`ToThread::Count`].
+    Counted(Instant, ProcessId, Box<Holdings>),
+    /// Connections have gone that were asked for by [`ToThread::GiveUp`].
+    GaveUp,
     /// The pool changed: followers may have news, waiting connections a place.
     Changed,
 }

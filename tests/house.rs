@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where core stands, relative to src/.
-const CORE: [&str; 11] = [
+const CORE: [&str; 12] = [
     "ids.rs",
     "config",
     "detect",
@@ -14,12 +14,13 @@ const CORE: [&str; 11] = [
     "router.rs",
     "deadlines.rs",
     "printable.rs",
+    "visitor.rs",
     "control/proto.rs",
     "control/proto",
 ];
 
 /// Modules of the crate that core may use.
-const CORE_MAY_USE: [&str; 9] = ["ids", "config", "detect", "http", "pool", "records", "router", "deadlines", "printable"];
+const CORE_MAY_USE: [&str; 10] = ["ids", "config", "detect", "http", "pool", "records", "router", "deadlines", "printable", "visitor"];
 
 /// What core must not touch. `config::load` reads files, so files are not in the list.
 const NOT_IN_CORE: [&str; 12] = [

@@ -82,6 +82,11 @@ impl Entry {
         self.status = status.unwrap_or(self.status);
     }
 
+    /// A final head of an answer went to the client.
+    pub fn has_begun(&self) -> bool {
+        self.status != 0
+    }
+
     /// The app's part is over.
     pub fn answered(&mut self, now: Instant) {
         self.is_whole = true;

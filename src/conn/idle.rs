@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::visitor::Visitor;
 use super::{Conn, Phase};
 use crate::http::head;
 use crate::http::trust::TrustedProxies;
+use crate::visitor::Visitor;
 
 /// What an event loop is asked to drop.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ use crate::http::rewrite::{self, ForwardContext};
 use crate::http::sticky::Sticky;
 use crate::http::target;
 use crate::logging::panic_text;
+use crate::visitor::Visitor;
 
 /// What a connection wants after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +142,7 @@ fn read_proxy_header(conn: &mut Conn, buffer: &mut [u8]) -> Option<Next> {
 }
 
 fn read_head(conn: &mut Conn, turn: &mut Turn<'_>) -> Option<Next> {
-    if conn.searched > SMALL_HEAD && turn.shared.connections.input() > HEADS {
+    if conn.searched > SMALL_HEAD && conn.has_too_much(conn.searched, HEADS, MODEST) {
         refuse_head(conn, &Refusal::TooManyConnections, &Asker::default(), turn);
         conn.input = Vec::new();
         conn.searched = 0;
@@ -288,12 +289,13 @@ fn accept(conn: &mut Conn, head: &RequestHead<'_, '_>, turn: &mut Turn<'_>) -> R
     let app = turn.catalog.app(group);
     let (body, expects_continue) = (facts.body, facts.expects_continue);
     let asks_app = expectation::is_for_app(&facts);
-    let share = if asks_app && app.buffer.request { turn.catalog.ledger(group).uploads.take() } else { None };
-    let is_streamed = body != RequestBody::None && (!app.buffer.request || share.is_some());
     let origin = match conn.is_unnamed {
         true => Origin::of_peer(conn.peer, "http"),
         false => Origin::of_request(&head.fields, conn.peer, "http", &turn.catalog.server.trusted_proxies),
     };
+    let has_share = asks_app && app.buffer.request;
+    let share = if has_share { turn.catalog.ledger(group).uploads.take(Visitor::of(origin.client)) } else { None };
+    let is_streamed = body != RequestBody::None && (!app.buffer.request || share.is_some());
     let mut request = turn.spare.take(Request {
         group,
         reader: BodyReader::for_request(&facts.body),
@@ -513,9 +515,11 @@ impl std::fmt::Display for Peer<'_> {
 
 /// As much of a refused head as says that it is of a HEAD request, and as the log shows (bytes).
 const HEAD_START: usize = 4096;
-/// When all heads that are not whole take more memory than the second, none may have more than the first (bytes).
+/// One that takes no more than the first is always read; the second is for all heads that are not whole, and the third for those of one client that
+/// has little of it (bytes).
 const SMALL_HEAD: usize = 4 * 1024;
 const HEADS: usize = 32 * 1024 * 1024;
+const MODEST: usize = 128 * 1024;
 /// Steps of one turn: about 1 MiB of a body with a 64 KiB buffer, so that one busy client starves nobody.
 const STEPS: usize = 24;
 /// What is read out before the close, at most (bytes), and for how long.

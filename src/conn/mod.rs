@@ -4,6 +4,8 @@
 //! of an answer); the exchange with an app stands in `io_thread`.
 
 pub mod answering;
+mod count;
+pub mod crowded;
 pub mod desk;
 pub mod file_body;
 pub mod folders;
@@ -19,13 +21,11 @@ pub mod spool;
 pub mod spool_place;
 pub mod static_files;
 pub mod uploads;
-pub mod visitor;
 pub mod ways;
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -39,6 +39,8 @@ use crate::http::exchange::facts::RequestFacts;
 use crate::http::sticky::Sticky;
 use crate::ids::{GroupId, ProcessId};
 use crate::pool::{WaitId, Wish};
+use crate::visitor::Visitor;
+pub use count::{ConnCount, Heads};
 use file_body::FileBody;
 use request_body::Credit;
 use room::{Claimant, Kind, SpoolSpace};
@@ -46,7 +48,6 @@ use socket::Socket;
 use spool::{Piece, Spool};
 use static_files::{FileErrand, Looked};
 use uploads::UploadShare;
-use visitor::Visitor;
 
 /// One client connection.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ pub struct Conn {
     /// What of `input` is counted there.
     counted: usize,
     /// Counts it among those of its client.
-    pub share: Arc<()>,
+    pub share: Arc<Heads>,
 }
 
 /// What a connection is about.
@@ -201,45 +202,19 @@ impl Request {
     }
 }
 
-/// How many connections are open over all threads, and what they have in memory of what is not understood yet.
-#[derive(Clone, Debug, Default)]
-pub struct ConnCount(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    open: AtomicUsize,
-    input: AtomicUsize,
-}
-
-impl ConnCount {
-    pub fn open(&self) -> usize {
-        self.0.open.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of memory for heads that are not whole.
-    pub fn input(&self) -> usize {
-        self.0.input.load(Ordering::Relaxed)
-    }
-
-    fn one_more(&self) -> Self {
-        self.0.open.fetch_add(1, Ordering::Relaxed);
-        Self(self.0.clone())
-    }
-}
-
 impl Drop for Conn {
     fn drop(&mut self) {
         if self.request.is_some() {
             self.end_request(Instant::now());
         }
-        self.count.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.count.0.input.fetch_sub(self.counted, Ordering::Relaxed);
+        self.count.one_less();
+        self.count_as(0);
     }
 }
 
 impl Conn {
     /// `phase`: what comes first.
-    pub fn new(socket: Socket, peer: Option<IpAddr>, phase: Phase, count: &ConnCount, share: Arc<()>, log: Arc<AccessLog>) -> Box<Self> {
+    pub fn new(socket: Socket, peer: Option<IpAddr>, phase: Phase, count: &ConnCount, share: Arc<Heads>, log: Arc<AccessLog>) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
@@ -270,15 +245,6 @@ impl Conn {
     /// Whom the request in hand is from, else whom the connection is from.
     pub fn client(&self) -> Option<IpAddr> {
         self.request.as_ref().map_or(self.peer, |request| request.client)
-    }
-
-    /// Counts what `input` takes now; nearly always it has nothing.
-    fn count_input(&mut self) {
-        let now = self.input.capacity();
-        if now != self.counted {
-            self.count.0.input.fetch_add(now, Ordering::Relaxed);
-            self.count.0.input.fetch_sub(std::mem::replace(&mut self.counted, now), Ordering::Relaxed);
-        }
     }
 
     /// Bytes that the socket has taken since it was opened.

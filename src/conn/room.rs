@@ -20,10 +20,10 @@ use crossbeam_channel::{Receiver, Sender};
 use super::pace::Pace;
 use super::spool::SpoolError;
 use super::spool_place::SpoolPlace;
-use super::visitor::Visitor;
 use crate::handoff::Mailbox;
 use crate::ids::GroupId;
 use crate::table::ToMaster;
+use crate::visitor::Visitor;
 
 /// Where the files go, how many bytes they may hold together, and who has them.
 #[derive(Debug)]

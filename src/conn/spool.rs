@@ -228,7 +228,7 @@ const GATHERED: usize = 8 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::visitor::Visitor;
+    use crate::visitor::Visitor;
 
     fn space(max: u64) -> (tempfile::TempDir, Arc<SpoolSpace>) {
         let dir = tempfile::tempdir().unwrap();

@@ -27,6 +27,8 @@ pub enum Cut {
     ClientSlow,
     /// Its answer waited for it in a file.
     ClientHeldRoom,
+    /// There were as many connections as may be, and its client had most of them.
+    ClientCrowds,
     ClientLeft,
 }
 
@@ -49,6 +51,7 @@ impl Cut {
             Cut::ThreadLost => "a fault in rota: the I/O thread of the process panicked",
             Cut::ClientSlow => "the client took nothing for timeouts.write",
             Cut::ClientHeldRoom => "the client took its answer too slowly, and others needed its room of server.spool_max",
+            Cut::ClientCrowds => "limits.connections was reached, and its client had most of the connections",
             Cut::ClientLeft => "the client left",
         }
     }
@@ -60,7 +63,7 @@ impl Cut {
                 Blame::App
             }
             Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => Blame::Server,
-            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientLeft => Blame::Client,
+            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientCrowds | Cut::ClientLeft => Blame::Client,
         }
     }
 
@@ -70,7 +73,7 @@ impl Cut {
             Cut::AppSilent | Cut::AppOverdue | Cut::Still => 504,
             Cut::AppRefuses | Cut::AppClosed | Cut::AppDied | Cut::AppTooLarge => 502,
             Cut::DrainTimeout | Cut::DrainLongest | Cut::DrainRoom | Cut::DrainUpgraded | Cut::Stopped | Cut::ThreadLost => 503,
-            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientLeft => 408,
+            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientCrowds | Cut::ClientLeft => 408,
         }
     }
 
@@ -87,14 +90,14 @@ impl Cut {
                 ("This site has just been updated", "What you asked for took longer than that could wait. Please try again.")
             }
             Cut::Stopped | Cut::ThreadLost => ("This site is not available right now", "Please try again in a moment."),
-            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientLeft => {
+            Cut::ClientSlow | Cut::ClientHeldRoom | Cut::ClientCrowds | Cut::ClientLeft => {
                 ("The request took too long", "It did not arrive in time. Please check the connection and try again.")
             }
         }
     }
 
     #[cfg(test)]
-    pub const ALL: [Cut; 16] = [
+    pub const ALL: [Cut; 17] = [
         Cut::AppSilent,
         Cut::AppOverdue,
         Cut::AppRefuses,
@@ -110,6 +113,7 @@ impl Cut {
         Cut::ThreadLost,
         Cut::ClientSlow,
         Cut::ClientHeldRoom,
+        Cut::ClientCrowds,
         Cut::ClientLeft,
     ];
 }
@@ -134,6 +138,7 @@ mod tests {
             (Cut::DrainUpgraded, "drain.upgraded"),
             (Cut::ClientSlow, "timeouts.write"),
             (Cut::ClientHeldRoom, "server.spool_max"),
+            (Cut::ClientCrowds, "limits.connections"),
         ] {
             assert!(cut.reason().contains(key), "{cut:?}");
         }

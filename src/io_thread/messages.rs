@@ -3,10 +3,12 @@
 use super::fault::Fault;
 use super::{Client, IoThread};
 use crate::conn::Phase;
+use crate::conn::crowded::{GiveUp, Holdings};
 use crate::conn::idle::DropIdle;
+use crate::http::cut::Cut;
 use crate::http::head;
 use crate::pool::Exit;
-use crate::table::ToThread;
+use crate::table::{ToMaster, ToThread};
 
 impl IoThread {
     pub(super) fn take_messages(&mut self) {
@@ -25,6 +27,11 @@ impl IoThread {
                 ToThread::Exited(exit, out_of_memory) => self.exited(exit, out_of_memory),
                 ToThread::MakeRoom => self.make_room(),
                 ToThread::DropIdle(asked) => self.drop_idle(&asked),
+                ToThread::Count(asked) => {
+                    let holdings = Holdings::of(self.clients.iter().map(|(_, client)| &*client.conn));
+                    self.tell_master(ToMaster::Counted(asked, self.id, Box::new(holdings)));
+                }
+                ToThread::GiveUp(asked) => self.give_up(asked),
                 ToThread::Gone => {
                     self.drain();
                     self.gone = true;
@@ -55,6 +62,26 @@ impl IoThread {
         let conns = self.clients.iter().filter(|(_, client)| client.session.is_none()).map(|(key, client)| (key, &*client.conn));
         for key in asked.choose(conns, &self.desk.catalog.server.trusted_proxies) {
             self.clients.remove(key);
+        }
+    }
+
+    /// There are too many connections, none of them idle, and a client has most of them.
+    fn give_up(&mut self, asked: GiveUp) {
+        for key in asked.choose(self.clients.iter().map(|(key, client)| (key, &*client.conn))) {
+            let client = &mut self.clients[key];
+            client.conn.gives_way(self.desk.date.at(self.desk.now));
+            match client.session {
+                Some(_) => self.end_session(key, Cut::ClientCrowds),
+                None => drop(self.clients.remove(key)),
+            }
+        }
+        self.tell_master(ToMaster::GaveUp);
+    }
+
+    fn tell_master(&self, message: ToMaster) {
+        // A master that is gone takes the server with it.
+        if let Ok(wake) = self.shared.master.send(message) {
+            wake.wake();
         }
     }
 

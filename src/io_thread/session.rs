@@ -192,7 +192,7 @@ impl IoThread {
         self.end_session(key, cut);
     }
 
-    fn end_session(&mut self, key: usize, cut: Cut) {
+    pub(super) fn end_session(&mut self, key: usize, cut: Cut) {
         let Some(mut client) = self.clients.try_remove(key) else { return };
         if let Some(request) = &mut client.conn.request {
             request.entry.cause.get_or_insert(cut.reason());

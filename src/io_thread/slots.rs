@@ -48,7 +48,7 @@ impl IoThread {
         match dispatch::place(&self.shared, conn, group) {
             Place::Queued | Place::Lost => {}
             Place::Slot(conn, claim) => self.granted.push_back((conn, claim)),
-            Place::Full(conn) => {
+            Place::Full(conn) | Place::InPlaceOf(conn) => {
                 if let Some(key) = self.insert(conn) {
                     self.refuse(key, &Refusal::QueueFull);
                 }

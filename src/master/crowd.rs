@@ -1,11 +1,13 @@
-//! Too many connections. The newest is taken: idle ones are dropped for it, those of the client first that has most of them, and never one with
-//! a request in hand. Connections lie on all event loops, so they are asked one after another group of clients, a moment each: those that have at
-//! least half as many as the busiest, a quarter, and so on, then all. When there is none to drop the newest is told so and closed.
+//! Too many connections. The newest is taken: idle ones are dropped for it, those of the client first that has most of them. Connections lie on
+//! all event loops, so they are asked one after another group of clients, a moment each: those that have at least half as many as the busiest, a
+//! quarter, and so on, then all. When none is idle, whoever has most gives up one with a request in hand, if the newest is of a client that has
+//! fewer ([`super::census`]); else the newest is told so and closed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::census::{Census, GivenUp};
 use super::{FULL_PAUSE, Held, Master};
 use crate::conn::Phase;
 use crate::conn::idle::DropIdle;
@@ -13,6 +15,7 @@ use crate::conn::room::Need;
 use crate::conn::socket::Socket;
 use crate::handoff::Wake;
 use crate::table::ToThread;
+use crate::visitor::Visitor;
 
 /// How far the search for a place is.
 #[derive(Debug, Default)]
@@ -23,8 +26,14 @@ pub struct Crowd {
     asked: Option<(Instant, usize)>,
     /// All were asked in vain; not again before this.
     in_vain_until: Option<Instant>,
+    /// What clients have in hand.
+    pub(super) census: Option<Census>,
+    /// When a thread was asked to give some up.
+    pub(super) given_up: Option<Instant>,
     /// That there are too many is not said again before this.
     said_until: Option<Instant>,
+    /// Nor that somebody gives some up.
+    gives_said_until: Option<Instant>,
 }
 
 impl Master {
@@ -48,11 +57,12 @@ impl Master {
     fn has_place(&mut self) -> bool {
         if !self.is_full() {
             self.crowd.asked = None;
+            self.crowd.given_up = None;
             return true;
         }
         let now = self.desk.now;
         if self.crowd.in_vain_until.is_some_and(|until| now < until) {
-            return true;
+            return self.is_given_one();
         }
         let busiest = self.clients.busiest();
         let least = match self.crowd.asked {
@@ -63,13 +73,12 @@ impl Master {
             Some((_, 0)) => {
                 self.crowd.asked = None;
                 self.crowd.in_vain_until = Some(now + IN_VAIN);
-                self.say_full("all have a request in hand, more are answered 503 and closed".to_owned());
-                return true;
+                return self.is_given_one();
             }
             Some((_, least)) => least / 2,
-            None => busiest.map_or(1, |(_, open)| open.div_ceil(2)),
+            None => busiest.map_or(1, |(.., counts)| counts.div_ceil(2)),
         };
-        if let Some((visitor, open)) = busiest {
+        if let Some((visitor, open, _)) = busiest {
             self.say_full(format!("idle ones are dropped, first those of whoever has most, {visitor} with {open}"));
         }
         // A few more than one, so that a flood need not ask for each.
@@ -88,6 +97,17 @@ impl Master {
         false
     }
 
+    /// Of those with a request in hand. False: that is not known yet.
+    fn is_given_one(&mut self) -> bool {
+        let peer = self.crowd.pending.as_ref().and_then(|(_, peer, _)| *peer);
+        let is_client = self.crowd.pending.is_some() && !self.desk.catalog.server.trusted_proxies.contains(peer);
+        let given = self.somebody_gives_up(is_client.then(|| Visitor::of(peer)));
+        if given == GivenUp::Nobody {
+            self.say_full("all have a request in hand, more are answered 503 and closed".to_owned());
+        }
+        given != GivenUp::Soon
+    }
+
     /// Of those that are here; how many.
     fn drop_idle(&mut self, asked: &DropIdle) -> usize {
         let conns = self.conns.iter().map(|(key, held)| (key, &*held.conn));
@@ -102,6 +122,16 @@ impl Master {
         if self.crowd.said_until.is_none_or(|at| at <= self.desk.now) {
             log::warn!("limits.connections is reached: {} are open; {what}", self.desk.catalog.descriptors.connections);
             self.crowd.said_until = Some(self.desk.now + FULL_PAUSE);
+        }
+    }
+
+    pub(super) fn say_gives_up(&mut self, visitor: Visitor, has: usize) {
+        if self.crowd.gives_said_until.is_none_or(|at| at <= self.desk.now) {
+            let most = self.desk.catalog.descriptors.connections;
+            log::warn!(
+                "limits.connections is reached: {most} are open, none is idle, and {visitor} gives some up, who has most with {has}"
+            );
+            self.crowd.gives_said_until = Some(self.desk.now + FULL_PAUSE);
         }
     }
 

@@ -5,6 +5,7 @@
 //! restart thread does it. It touches no path that an app could have made.
 
 mod accept;
+mod census;
 mod clients;
 mod crowd;
 mod files;
@@ -12,6 +13,7 @@ pub mod listeners;
 mod operator;
 mod porter;
 mod proxies;
+mod queues;
 mod stopping;
 
 use std::collections::VecDeque;
@@ -229,19 +231,8 @@ impl Master {
     fn event(&mut self, event: &Event) {
         let token = event.token();
         if let Some(id) = dispatch::waiting(token) {
-            // Bytes behind the request are nothing to us; its end is. A request that is no longer in the queue is not found: fine. A client
-            // that only is done sending looks the same over TCP as one that has closed, until something is written to it, and what waits
-            // here has nothing to be written. Of the two it is taken for the one that has left: browsers and proxies close by the thousand
-            // when an app is slow, and an app that works its way through requests that nobody waits for gets no faster.
             if event.is_read_closed() {
-                let mut state = self.shared.table.lock();
-                let mut groups = state.pool.groups_mut();
-                let left = groups.find_map(|group| group.leave(id).map(|conn| (conn, group.wakes_restart(self.desk.now))));
-                drop(groups);
-                drop(state);
-                if left.is_some_and(|(_, wakes)| wakes) {
-                    self.shared.table.notify();
-                }
+                self.leaves_queue(id);
             }
         } else if token == SIGNALS {
             self.take_signals();
@@ -312,6 +303,8 @@ impl Master {
                     }
                 }
                 ToMaster::MakeRoom(need) => self.make_room(&need),
+                ToMaster::Counted(asked, process, holdings) => self.counted(asked, process, *holdings),
+                ToMaster::GaveUp => self.gave_up(),
                 ToMaster::Changed => changed = true,
             }
         }
@@ -438,7 +431,7 @@ impl Master {
                 }
             }
             Place::Queued | Place::Lost => {}
-            Place::Full(conn) => {
+            Place::Full(conn) | Place::InPlaceOf(conn) => {
                 let key = self.put_back(conn);
                 self.refuse(key, &Refusal::QueueFull);
             }
@@ -487,26 +480,6 @@ impl Master {
         for _ in 0..self.todo.len() {
             let Some(key) = self.todo.pop_front() else { break };
             self.advance(key);
-        }
-    }
-
-    /// Answers the requests that have waited too long.
-    fn queues(&mut self) {
-        let mut state = self.shared.table.lock();
-        let (mut old, mut wakes) = (Vec::new(), false);
-        for group in state.pool.groups_mut() {
-            let expired = group.expire(self.desk.now);
-            wakes |= !expired.is_empty() && group.wakes_restart(self.desk.now);
-            old.extend(expired);
-        }
-        drop(state);
-        if wakes {
-            self.shared.table.notify();
-        }
-        for conn in old {
-            let Some(conn) = dispatch::unwatch(&self.shared, conn) else { continue };
-            let key = self.put_back(conn);
-            self.refuse(key, &Refusal::QueueTimeout);
         }
     }
 

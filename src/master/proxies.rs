@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Master;
 use super::clients::Share;
-use crate::conn::visitor::Visitor;
 use crate::http::proxy_header::NoProxyHeader;
+use crate::visitor::Visitor;
 
 impl Master {
     /// The share of a new connection among those of its client. None: the client has `limits.per_client` already. A trusted proxy has as
@@ -28,7 +28,7 @@ impl Master {
         match header {
             Ok(()) => match (self.share(peer), self.conns.get_mut(key)) {
                 (Some(share), Some(held)) => {
-                    held.conn.share = share;
+                    held.conn.belongs_to(share);
                     self.advance(key);
                 }
                 (None, Some(_)) => {

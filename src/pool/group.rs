@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::size::{Held, Place, What};
 use super::walk::{Resist, Walk};
 use super::*;
+use crate::visitor::Shares;
 
 #[derive(Debug)]
 pub struct Group<W> {
@@ -191,16 +192,20 @@ impl<W> Group<W> {
         Some(claim)
     }
 
-    /// Takes a slot as [`Group::claim`]; else `waiting` waits under `id`, which is the caller's and unique; else it is refused. A group
+    /// Takes a slot as [`Group::claim`]; else `waiting` waits as `who`, whose id is the caller's and unique; else it is refused. A group
     /// that ends refuses at once when no process is left that could come to serve it.
-    pub fn admit(&mut self, wish: Wish, id: WaitId, waiting: W, now: Instant) -> Admission<W> {
+    pub fn admit(&mut self, wish: Wish, who: Waiter, waiting: W, now: Instant) -> Admission<W> {
         if let Some(claim) = self.claim(wish, now) {
             return Admission::Claimed(claim, waiting);
         }
         let hopeless = self.ending != Ending::No && self.processes.iter().all(Process::is_leaving);
         let max = if hopeless { 0 } else { self.settings.queue_max };
         let bound = self.bound_to(wish);
-        let admission = self.queue.push(id, waiting, bound, max, now).map_or_else(Admission::Full, |()| Admission::Queued);
+        let admission = match self.queue.push(who, waiting, bound, max, now) {
+            Ok(None) => Admission::Queued,
+            Ok(Some(left)) => Admission::InPlaceOf(left),
+            Err(waiting) => Admission::Full(waiting),
+        };
         self.checked();
         admission
     }
@@ -229,6 +234,16 @@ impl<W> Group<W> {
     /// A waiting client left.
     pub fn leave(&mut self, id: WaitId) -> Option<W> {
         self.queue.remove(id)
+    }
+
+    /// How many of the waiting requests each client has.
+    pub fn queue_shares(&self) -> &Shares {
+        self.queue.shares()
+    }
+
+    /// Takes out what came last of what waits of this client's.
+    pub fn evict(&mut self, visitor: Visitor) -> Option<W> {
+        self.queue.last_of(visitor)
     }
 
     /// Takes out what has waited for `queue_timeout` or longer.

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure, Sizes};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
+use crate::visitor::Visitor;
 
 pub use deaths::{Death, Hand};
 pub use group::Group;
@@ -108,6 +109,8 @@ pub enum Admission<W> {
     Claimed(Claim, W),
     /// It waits; its id takes it out again.
     Queued,
+    /// So it does, in the place of this one, whose client had most in the queue: refuse that.
+    InPlaceOf(W),
     /// The queue is full: refuse.
     Full(W),
 }
@@ -115,6 +118,20 @@ pub enum Admission<W> {
 /// One waiting request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct WaitId(pub u64);
+
+/// A request that may have to wait, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiter {
+    pub id: WaitId,
+    pub visitor: Visitor,
+}
+
+/// Where clients need not be told from each other.
+impl From<WaitId> for Waiter {
+    fn from(id: WaitId) -> Self {
+        Self { id, visitor: Visitor::Unix }
+    }
+}
 
 /// How a session ended, for the books.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,22 +1,28 @@
-//! The bounded first-come queue of one group.
+//! The bounded queue of one group: first come, first served among the requests of one client, and clients in turn. When it is full it has a place
+//! for whoever has the fewest in it, at the cost of whoever has most.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::WaitId;
+use super::{WaitId, Waiter};
 use crate::ids::Number;
+use crate::visitor::{Shares, Visitor};
 
 #[derive(Debug)]
 pub struct Queue<W> {
     /// In the order of their coming.
     waiting: VecDeque<Waiting<W>>,
+    shares: Shares,
+    /// Of each client that has something here: when it had its turn last, or came after all that had waited. The one with the least is next.
+    turns: HashMap<Visitor, u64>,
+    turn: u64,
     pub refused: u64,
     pub expired: u64,
 }
 
 #[derive(Debug)]
 struct Waiting<W> {
-    id: WaitId,
+    who: Waiter,
     since: Instant,
     /// It waits for what serves at this number.
     bound: Option<Number>,
@@ -31,23 +37,67 @@ impl<W> Waiting<W> {
 
 impl<W> Queue<W> {
     pub fn new() -> Self {
-        Self { waiting: VecDeque::new(), refused: 0, expired: 0 }
+        Self { waiting: VecDeque::new(), shares: Shares::default(), turns: HashMap::new(), turn: 0, refused: 0, expired: 0 }
     }
 
-    /// Err: `max` wait already.
-    pub fn push(&mut self, id: WaitId, what: W, bound: Option<Number>, max: usize, now: Instant) -> Result<(), W> {
+    /// Ok(Some): it waits in the place of that one. Err: `max` wait already, and no client has more of them than this one.
+    pub fn push(&mut self, who: Waiter, what: W, bound: Option<Number>, max: usize, now: Instant) -> Result<Option<W>, W> {
+        let mut left = None;
         if self.waiting.len() >= max {
             self.refused += 1;
-            return Err(what);
+            left = if max > 0 { self.shares.gives_way(Some(who.visitor)).and_then(|visitor| self.last_of(visitor)) } else { None };
+            if left.is_none() {
+                return Err(what);
+            }
         }
-        self.waiting.push_back(Waiting { id, since: now, bound, what });
-        Ok(())
+        let turn = self.turn;
+        for whose in who.visitor.houses() {
+            self.turns.entry(whose).or_insert(turn);
+        }
+        self.shares.add(who.visitor, 1);
+        self.waiting.push_back(Waiting { who, since: now, bound, what });
+        Ok(left)
     }
 
-    /// The first that a process of this number may serve.
+    /// The next that a process of this number may serve.
     pub fn pop(&mut self, number: Number) -> Option<W> {
-        let place = self.waiting.iter().position(|waiting| waiting.is_for(number))?;
-        self.waiting.remove(place).map(|waiting| waiting.what)
+        let mut fit = self.waiting.iter().enumerate().filter(|(_, waiting)| waiting.is_for(number));
+        let place = match self.shares.is_of_one() {
+            true => fit.next(),
+            false => fit.min_by_key(|(_, waiting)| self.turn_of(waiting.who.visitor)),
+        }
+        .map(|(place, _)| place)?;
+        let (who, what) = self.take(place)?;
+        self.turn += 1;
+        for whose in who.visitor.houses() {
+            self.turns.entry(whose).and_modify(|turn| *turn = self.turn);
+        }
+        Some(what)
+    }
+
+    /// Of its house, and among those of that.
+    fn turn_of(&self, visitor: Visitor) -> [u64; 2] {
+        [visitor.house(), visitor].map(|whose| self.turns.get(&whose).copied().unwrap_or(0))
+    }
+
+    /// Takes out what came last of a client's.
+    pub fn last_of(&mut self, visitor: Visitor) -> Option<W> {
+        let place = self.waiting.iter().rposition(|waiting| waiting.who.visitor == visitor)?;
+        self.take(place).map(|(_, what)| what)
+    }
+
+    fn take(&mut self, place: usize) -> Option<(Waiter, W)> {
+        let Waiting { who, what, .. } = self.waiting.remove(place)?;
+        self.shares.take(who.visitor, 1);
+        for whose in who.visitor.houses().filter(|whose| self.shares.of(*whose) == 0) {
+            self.turns.remove(&whose);
+        }
+        Some((who, what))
+    }
+
+    /// How many of them each client has.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Something waits that a process of this number may serve.
@@ -65,15 +115,15 @@ impl<W> Queue<W> {
     }
 
     pub fn remove(&mut self, id: WaitId) -> Option<W> {
-        let place = self.waiting.iter().position(|waiting| waiting.id == id)?;
-        self.waiting.remove(place).map(|waiting| waiting.what)
+        let place = self.waiting.iter().position(|waiting| waiting.who.id == id)?;
+        self.take(place).map(|(_, what)| what)
     }
 
     /// Takes out what has waited for `limit` or longer.
     pub fn expire(&mut self, limit: Duration, now: Instant) -> Vec<W> {
         let mut old = Vec::new();
         while self.waiting.front().is_some_and(|first| now >= first.since + limit) {
-            old.extend(self.waiting.pop_front().map(|first| first.what));
+            old.extend(self.take(0).map(|(_, what)| what));
         }
         self.expired += old.len() as u64;
         old
@@ -85,7 +135,7 @@ impl<W> Queue<W> {
     }
 
     pub fn drain(&mut self) -> Vec<W> {
-        self.waiting.drain(..).map(|waiting| waiting.what).collect()
+        std::iter::from_fn(|| self.take(0).map(|(_, what)| what)).collect()
     }
 
     pub fn len(&self) -> usize {
@@ -111,9 +161,9 @@ mod tests {
     #[test]
     fn first_come_first_served_up_to_the_bound() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        assert!(queue.push(WaitId(0), "a", None, 2, now).is_ok());
-        assert!(queue.push(WaitId(1), "b", None, 2, now).is_ok());
-        assert_eq!(queue.push(WaitId(2), "c", None, 2, now), Err("c"));
+        assert!(queue.push(WaitId(0).into(), "a", None, 2, now).is_ok());
+        assert!(queue.push(WaitId(1).into(), "b", None, 2, now).is_ok());
+        assert_eq!(queue.push(WaitId(2).into(), "c", None, 2, now), Err("c"));
         let mut pop = || queue.pop(Number(1));
         assert_eq!((pop(), pop(), pop()), (Some("a"), Some("b"), None));
         assert_eq!(queue.refused, 1);
@@ -123,7 +173,7 @@ mod tests {
     fn one_that_left_is_passed_over_and_its_id_finds_nothing_again() {
         let (mut queue, now) = (Queue::new(), Instant::now());
         for (id, what) in [(1, "a"), (2, "b"), (3, "c")] {
-            queue.push(WaitId(id), what, None, 9, now).unwrap();
+            queue.push(WaitId(id).into(), what, None, 9, now).unwrap();
         }
         assert_eq!(queue.remove(WaitId(2)), Some("b"));
         assert_eq!(queue.remove(WaitId(2)), None);
@@ -134,7 +184,7 @@ mod tests {
     fn what_waits_for_one_number_is_passed_over_by_the_others_until_it_waits_for_any() {
         let (mut queue, now) = (Queue::new(), Instant::now());
         for (id, what, bound) in [(1, "a", Some(Number(1))), (2, "b", Some(Number(2))), (3, "c", None), (4, "d", Some(Number(1)))] {
-            queue.push(WaitId(id), what, bound, 9, now).unwrap();
+            queue.push(WaitId(id).into(), what, bound, 9, now).unwrap();
         }
         assert_eq!((queue.pop(Number(3)), queue.pop(Number(3))), (Some("c"), None));
         assert!(queue.has_for(Number(2)) && !queue.has_for(Number(3)));
@@ -145,10 +195,53 @@ mod tests {
     #[test]
     fn what_waited_too_long_is_taken_out_and_nothing_else() {
         let (mut queue, now) = (Queue::new(), Instant::now());
-        queue.push(WaitId(3), "old", None, 9, now).unwrap();
-        queue.push(WaitId(4), "young", None, 9, now + Duration::from_secs(1)).unwrap();
+        queue.push(WaitId(3).into(), "old", None, 9, now).unwrap();
+        queue.push(WaitId(4).into(), "young", None, 9, now + Duration::from_secs(1)).unwrap();
         assert!(queue.expire(LIMIT, now + LIMIT - Duration::from_nanos(1)).is_empty());
         assert_eq!(queue.expire(LIMIT, now + LIMIT), ["old"]);
         assert_eq!((queue.len(), queue.expired), (1, 1));
+    }
+
+    /// Puts in what is called `ADDRESS/NAME`; what it costs another.
+    fn push(queue: &mut Queue<&'static str>, what: &'static str, max: usize) -> Result<Option<&'static str>, &'static str> {
+        let visitor = Visitor::of(Some(what.split_once('/').unwrap().0.parse().unwrap()));
+        queue.push(Waiter { id: WaitId(0), visitor }, what, None, max, Instant::now())
+    }
+
+    #[test]
+    fn clients_have_their_turns_and_what_one_of_them_has_is_served_in_its_order() {
+        let mut queue = Queue::new();
+        for what in ["192.0.2.1/a", "192.0.2.1/b", "192.0.2.1/c", "192.0.2.2/d", "127.0.0.1/e", "127.0.0.2/f", "127.0.0.1/g", "192.0.2.2/h"]
+        {
+            assert_eq!(push(&mut queue, what, 9), Ok(None));
+        }
+        let served: Vec<_> = std::iter::from_fn(|| queue.pop(Number(1))).map(|what| what.split_once('/').unwrap().1).collect();
+        assert_eq!(served, ["a", "d", "e", "b", "h", "f", "c", "g"]);
+        assert!(queue.turns.is_empty() && queue.shares.is_of_one());
+    }
+
+    #[test]
+    fn one_that_comes_again_and_again_waits_for_its_turn_as_the_others_do() {
+        let mut queue = Queue::new();
+        for what in ["192.0.2.1/a", "192.0.2.2/b", "192.0.2.2/c"] {
+            push(&mut queue, what, 9).unwrap();
+        }
+        assert_eq!(queue.pop(Number(1)), Some("192.0.2.1/a"));
+        push(&mut queue, "192.0.2.1/d", 9).unwrap();
+        assert_eq!([(); 3].map(|()| queue.pop(Number(1)).unwrap()), ["192.0.2.2/b", "192.0.2.1/d", "192.0.2.2/c"]);
+    }
+
+    #[test]
+    fn a_full_queue_has_a_place_for_another_client_at_the_cost_of_the_one_that_has_most() {
+        let mut queue = Queue::new();
+        for what in ["192.0.2.1/a", "192.0.2.1/b", "192.0.2.1/c"] {
+            push(&mut queue, what, 3).unwrap();
+        }
+        assert_eq!(push(&mut queue, "192.0.2.1/d", 3), Err("192.0.2.1/d"), "it has most itself");
+        assert_eq!(push(&mut queue, "192.0.2.2/e", 3), Ok(Some("192.0.2.1/c")));
+        assert_eq!(push(&mut queue, "192.0.2.3/f", 3), Ok(Some("192.0.2.1/b")));
+        assert_eq!(push(&mut queue, "192.0.2.4/g", 3), Err("192.0.2.4/g"), "nobody has more than one");
+        assert_eq!((queue.len(), queue.refused), (3, 4));
+        assert_eq!(queue.drain(), ["192.0.2.1/a", "192.0.2.2/e", "192.0.2.3/f"]);
     }
 }

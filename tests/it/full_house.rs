@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::bytes::pattern;
 use crate::site::{Site, kill};
-use crate::wait::{self, secs};
+use crate::wait::{self, millis, secs};
 use crate::wire::{self, Wire, kept};
 
 const APP: &str = "processes = 1\nbind = \"unix\"\nprobation = \"1ms\"\n";
@@ -16,7 +16,7 @@ const APP: &str = "processes = 1\nbind = \"unix\"\nprobation = \"1ms\"\n";
 fn idle(site: &Site, from: &str, count: usize) -> Vec<Wire> {
     let one = |_| {
         let mut wire = Wire::connect_from(from, site.addr).unwrap();
-        assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
+        assert_eq!(wire.ask(&kept("/")).unwrap().status, 200, "{}", site.log());
         wire
     };
     (0..count).map(one).collect()
@@ -144,4 +144,94 @@ fn heads_and_bodies_that_drip_have_so_much_memory_in_sum() {
     assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
     let bodies = memory(&site) - before;
     assert!(bodies < 110, "{bodies} MiB for bodies");
+}
+
+/// Connections with half a body.
+fn half_bodies(site: &Site, from: &str, count: usize) -> Vec<Wire> {
+    asking(site, from, count, "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nx")
+}
+
+fn asking(site: &Site, from: &str, count: usize, request: &str) -> Vec<Wire> {
+    let one = |_| {
+        let mut wire = Wire::connect_from(from, site.addr).unwrap();
+        wire.send(request.as_bytes()).unwrap();
+        wire
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn whoever_has_all_connections_with_requests_in_hand_gives_some_up_for_the_others() {
+    type Crowd = fn(&Site, &str, usize) -> Vec<Wire>;
+    for (what, crowd) in [
+        ("bodies that do not end", half_bodies as Crowd),
+        ("answers that are not taken", |site, from, count| asking(site, from, count, &kept("/bytes?n=30000000"))),
+        ("requests that wait", |site, from, count| asking(site, from, count, &kept("/hold?name=never"))),
+        ("upgraded connections", |site, from, count| {
+            asking(site, from, count, "GET /upgrade HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        }),
+    ] {
+        let site = Site::start(&format!("{APP}concurrency = 60\nserver.limits.connections = 40"));
+        let _crowd = crowd(&site, "127.0.0.2", 45);
+        let new: Vec<Wire> = (0..10).flat_map(|_| idle(&site, "127.0.0.1", 1)).collect();
+        assert_eq!(new.len(), 10, "beside {what}");
+        assert!(site.log().contains("none is idle, and 127.0.0.2 gives some up, who has most"), "{what}: {}", site.log());
+    }
+}
+
+#[test]
+fn bodies_that_do_not_end_are_given_up_before_requests_that_the_app_has() {
+    let site = Site::start(&format!("{APP}concurrency = 60\nserver.limits.connections = 40"));
+    let mut held = asking(&site, "127.0.0.2", 20, &kept("/hold?name=gate&mark=held"));
+    wait::until("the app has them", secs(20), || site.marks().len() == 20);
+    let mut bodies = half_bodies(&site, "127.0.0.2", 20);
+    wait::until("there is no place", secs(20), || {
+        Wire::connect_from("127.0.0.2", site.addr).and_then(|mut wire| wire.ask(&kept("/"))).is_ok_and(|reply| reply.status == 503)
+    });
+    let new: Vec<Wire> = (0..5).flat_map(|_| idle(&site, "127.0.0.1", 1)).collect();
+    site.open("gate");
+    assert!(held.iter_mut().all(|wire| wire.reply(false).is_ok_and(|reply| reply.status == 200)));
+    let answered = |wire: &mut Wire| wire.send(b"x").and_then(|()| wire.reply(false)).is_ok_and(|reply| reply.status == 200);
+    let left = bodies.iter_mut().filter_map(|wire| answered(wire).then_some(())).count();
+    assert!((10..=15).contains(&left), "{left} of 20 bodies were taken to their end");
+    drop(new);
+}
+
+#[test]
+fn a_client_that_fills_slots_and_queue_keeps_nobody_waiting_behind_all_of_it() {
+    let site = Site::start(&format!("{APP}concurrency = 2\nqueue.max = 30"));
+    let mut crowd = asking(&site, "127.0.0.2", 40, &kept("/sleep?ms=300"));
+    wait::until("its queue is full", secs(20), || site.waiting() == 30);
+    for _ in 0..3 {
+        let mut wire = Wire::connect_from("127.0.0.1", site.addr).unwrap();
+        assert_eq!(wire.ask(&kept("/?from=another")).unwrap().status, 200);
+    }
+    let refused = crowd.iter_mut().filter_map(|wire| wire.reply(false).ok()).filter(|reply| reply.status == 503).count();
+    // What was too much from the beginning, and what gave way.
+    assert!((8..=11).contains(&refused), "{refused} were refused");
+}
+
+/// What a client is told that sends a head in two pieces.
+fn in_two_pieces(site: &Site, from: &str, bytes: usize) -> u16 {
+    let mut wire = Wire::connect_from(from, site.addr).unwrap();
+    wire.send(format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}", "x".repeat(bytes)).as_bytes()).unwrap();
+    // Read by itself: nothing is answered before it ends.
+    std::thread::sleep(millis(50));
+    let _ = wire.send(b"x\r\nConnection: close\r\n\r\n");
+    wire.reply(false).unwrap().status
+}
+
+#[test]
+fn large_heads_that_do_not_end_leave_room_for_the_heads_of_others() {
+    for (count, bytes, others) in [(37, 1_000_000, 20_000), (1000, 30_000, 8_000)] {
+        let site = Site::start(&format!("{APP}server.limits.head = \"1M\""));
+        let head = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}", "x".repeat(bytes));
+        let mut crowd: Vec<Wire> = (0..count).map(|_| Wire::connect_from("127.0.0.2", site.addr).unwrap()).collect();
+        for wire in &mut crowd {
+            let _ = wire.send(head.as_bytes());
+        }
+        for from in ["127.0.0.1", "127.0.0.2"] {
+            assert_eq!(in_two_pieces(&site, from, others), 200, "beside {count} of {bytes} bytes, from {from}");
+        }
+    }
 }

@@ -14,7 +14,12 @@ pub const APP_PROCESSES: Keys = Keys {
 pub const APP_QUEUE: Keys = Keys {
     table: "app.queue",
     keys: &[
-        is("max", "number", "100", "So many may wait; further ones are answered 503 with Retry-After."),
+        is(
+            "max",
+            "number",
+            "100",
+            "So many may wait, clients in turn; further ones are answered 503 with Retry-After, and for a client that has few in the queue the last of whoever has most.",
+        ),
         is("timeout", "time", "\"30s\"", "For so long; then 504."),
     ],
 };

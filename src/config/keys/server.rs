@@ -21,7 +21,8 @@ pub const SERVER: Keys = Keys {
             "[]",
             "The proxies in front, addresses and networks: \"127.0.0.1\", \"10.0.0.0/8\", \"fd00::/8\"; \"unix\" for those that connect to \
              a Unix socket. What they say in X-Forwarded-For and its relatives is believed; of all others it is replaced by what rota \
-             knows itself.",
+             knows itself. From 127.0.0.1 every user of this machine can connect, apps among them: where that matters let the proxy come \
+             over a Unix socket of its group.",
         ),
         may(
             "health",
@@ -168,8 +169,8 @@ pub const SERVER_LIMITS: Keys = Keys {
             "number",
             "10000",
             "Open connections of all clients. When there are too many, such without a request in hand are closed for new ones, those of \
-             the client first that has most, of `trusted_proxies` last; when there is none, one too many is answered 503 and closed. \
-             RLIMIT_NOFILE may allow fewer: rota says so when it starts.",
+             the client first that has most, of `trusted_proxies` last; when there is none, whoever has most gives some up for a client \
+             that has fewer, unfinished bodies and untaken answers first; else one too many is answered 503 and closed. RLIMIT_NOFILE may allow fewer: rota says so when it starts.",
         ),
         is(
             "per_client",

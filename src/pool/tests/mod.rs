@@ -237,7 +237,7 @@ impl Rig {
 
     fn claim(&mut self, what: &'static str) -> Claim {
         let now = self.now;
-        match self.group().admit(Wish::Anywhere, WaitId(0), what, now) {
+        match self.group().admit(Wish::Anywhere, WaitId(0).into(), what, now) {
             Admission::Claimed(claim, _) => claim,
             other => panic!("{what} got no slot: {other:?}"),
         }
@@ -247,7 +247,7 @@ impl Rig {
         let now = self.now;
         self.waits += 1;
         let id = WaitId(self.waits);
-        match self.group().admit(Wish::Anywhere, id, what, now) {
+        match self.group().admit(Wish::Anywhere, id.into(), what, now) {
             Admission::Queued => id,
             other => panic!("{what} does not wait: {other:?}"),
         }

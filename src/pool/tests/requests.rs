@@ -10,7 +10,7 @@ fn a_request_before_the_first_process_waits_and_is_granted_when_it_serves() {
         rig.wait(what);
     }
     let now = rig.now;
-    assert!(matches!(rig.group().admit(Wish::Anywhere, WaitId(0), "d", now), Admission::Full("d")));
+    assert!(matches!(rig.group().admit(Wish::Anywhere, WaitId(0).into(), "d", now), Admission::Full("d")));
     rig.ready("1 g1");
     assert_eq!(rig.steps(), ["serve 1 g1, grant a", "spawn 2 g1"]);
     rig.ready("2 g1");
@@ -59,7 +59,7 @@ fn home_is_kept_while_it_has_a_slot_and_left_when_it_has_none() {
     let mut rig = Rig::serving(Settings { concurrency: 2, ..SETTINGS });
     let (home, now) = (rig.id("2 g1"), rig.now);
     let places: Vec<ProcessId> = (0..3)
-        .map(|_| match rig.group().admit(Wish::Home(home), WaitId(0), "a", now) {
+        .map(|_| match rig.group().admit(Wish::Home(home), WaitId(0).into(), "a", now) {
             Admission::Claimed(claim, _) => claim.process(),
             other => panic!("{other:?}"),
         })
@@ -109,7 +109,7 @@ fn a_release_with_fewer_slots_gets_its_share_and_no_more() {
     let slots: Vec<u32> = rig.view().processes.iter().filter(|process| process.state == "serving").map(|process| process.slots).collect();
     assert_eq!(slots, [9, 2]);
     let now = rig.now;
-    assert!(matches!(rig.group().admit(Wish::Anywhere, WaitId(0), "a", now), Admission::Queued));
+    assert!(matches!(rig.group().admit(Wish::Anywhere, WaitId(0).into(), "a", now), Admission::Queued));
 }
 
 #[test]

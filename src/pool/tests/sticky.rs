@@ -6,7 +6,7 @@ impl Rig {
     fn asks_for(&mut self, number: u16, what: &'static str) -> Admission<&'static str> {
         let (id, now) = (WaitId(self.waits), self.now);
         self.waits += 1;
-        self.group().admit(Wish::Number(Number(number)), id, what, now)
+        self.group().admit(Wish::Number(Number(number)), id.into(), what, now)
     }
 
     /// It gets a slot at once: on whom.

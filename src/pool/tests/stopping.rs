@@ -26,7 +26,7 @@ fn what_waits_is_served_before_the_group_ends() {
     assert!(rig.wakes_restart());
     assert_eq!(rig.steps(), ["drain 1 g1"]);
     let now = rig.now;
-    assert!(matches!(rig.group().admit(Wish::Anywhere, WaitId(0), "c", now), Admission::Full("c")), "nobody will ever serve it");
+    assert!(matches!(rig.group().admit(Wish::Anywhere, WaitId(0).into(), "c", now), Admission::Full("c")), "nobody will ever serve it");
     assert!(rig.finish(claim).is_none());
     assert_eq!(rig.steps(), ["stop leader 1 g1"]);
 }

@@ -27,7 +27,7 @@ impl World {
         let at_home = !sticks && books.procs.iter().filter(room).any(|proc| Some(proc.id) == home);
         let id = WaitId(u64::from(number));
         let held = books.paused.is_some();
-        match self.pool.group_mut(books.id).admit(wish, id, number, self.now) {
+        match self.pool.group_mut(books.id).admit(wish, id.into(), number, self.now) {
             Admission::Claimed(claim, back) => {
                 ensure!(back == number, "another request came back");
                 ensure!(!held, "a request begins though the app is held");
@@ -54,6 +54,7 @@ impl World {
                 self.tally.saw(Saw::Waited);
                 self.awake |= self.pool.group(self.apps[app].id).is_to_grow(self.now);
             }
+            Admission::InPlaceOf(other) => return Err(format!("request {other} is refused for another of the same client")),
             Admission::Full(back) => {
                 let coming = books.there().any(|proc| proc.serving || proc.is_coming());
                 let full = books.waiting.len() == books.settings.queue_max || (books.ending && !coming);
