@@ -2,10 +2,11 @@
 //! write or read something that they could not (CVE-2016-1247 was a log that root opened in a directory of www-data).
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
@@ -62,6 +63,28 @@ pub fn check_way(path: &Path, groups: &[u32]) -> io::Result<()> {
         return Ok(());
     }
     trusted_directory(path, groups).map(|_| ())
+}
+
+/// Makes a directory (0755), and those that it is in, if they are missing. As root only where nobody else decides what stands: also that which is
+/// there is then one that only root can have made, and in which nobody else may write.
+pub fn make_directory(path: &Path, groups: &[u32]) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return DirBuilder::new().recursive(true).mode(0o755).create(path);
+    }
+    let path = std::path::absolute(path)?;
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let own = path.join("any");
+    // From the top: each is judged before there is one in it.
+    let mut above: Vec<&Path> = path.ancestors().filter(|path| path.file_name().is_some()).collect();
+    while let Err(error) = check_way(&own, groups) {
+        let Some(next) = above.pop().filter(|_| missing(&error)) else { return Err(error) };
+        let (opened, name, _) = way(next, Trust { users: &[], groups })?;
+        match rustix::fs::mkdirat(&opened, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Whether nobody but root, or the user that rota runs as, decides what is read from this file: neither by writing to it, nor by putting another

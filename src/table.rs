@@ -29,6 +29,7 @@ use crate::ids::{Generation, GroupId, ProcessId};
 use crate::last_word::fatal;
 use crate::master::listeners::Listener;
 use crate::pool::{Claim, Exit, Pool, WaitId};
+use crate::record_writer::Todo;
 use crate::records::Record;
 use crate::restart::release::{self, Release};
 use crate::samples::Sample;
@@ -103,6 +104,8 @@ pub struct State {
     pub releases: HashMap<(GroupId, Generation), Arc<Release>>,
     /// What is written down of each app, by [`GroupId`]; the restart thread alone changes it.
     pub records: Vec<Arc<Record>>,
+    /// What there is to be put on the disk.
+    pub to_write: Todo,
     /// Records that could not be put on the disk: why, and when it is tried again.
     pub not_written: HashMap<GroupId, (String, Instant)>,
     /// Where rota is to listen and cannot yet; the porter alone changes it.

@@ -7,13 +7,12 @@ use std::time::Instant;
 use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, Severity};
 use crate::credentials::{self, Credentials};
 use crate::descriptors::Descriptors;
-use crate::lock_file::{LockFile, Locks, NoLock};
-use crate::master::{Master, not_locked};
+use crate::lock_file::LockFile;
+use crate::master::Master;
 use crate::pool::{Limits, Pool, Settings};
 use crate::printable::counted;
-use crate::records::Record;
-use crate::records::disk::Store;
-use crate::{last_word, restart, safe_open, sys};
+use crate::record_writer::RecordWriter;
+use crate::{last_word, restart, sys};
 
 use super::Exit;
 use super::check::{self, Privileges, right_findings, user_findings};
@@ -71,35 +70,27 @@ pub fn serve(config: Config) -> Result<(), String> {
         log::warn!("{problem}");
     }
     let (server, apps) = (config.server.clone(), config.apps.clone());
-    let run = LockFile::take(&server.run_dir).map_err(|error| not_locked("run_dir", &server.run_dir, &error))?;
-    let state = match LockFile::take(&server.state_dir) {
-        Ok(lock) => Some(lock),
-        // Without the directory it serves all the same, and remembers nothing.
-        Err(NoLock::Io(_)) => None,
-        Err(error @ NoLock::Held(_)) => return Err(not_locked("state_dir", &server.state_dir, &error)),
-    };
+    let groups = restart::release::groups(apps.iter().map(|app| &app.start));
+    let run = LockFile::take(&server.run_dir, &groups).map_err(|error| error.of("run_dir", &server.run_dir))?;
+    let mut writer = RecordWriter::start(&server, &apps, groups).map_err(|error| format!("thread for records: {error}"))?;
+    let records = writer.known(apps.len())?;
     let users: Vec<u32> = restart::release::credentials(apps.iter().map(|app| &app.start)).iter().map(Credentials::uid).collect();
     if let Err(why) = credentials::find_own(&users) {
         log::info!("{why}");
     }
-    let (master, mut porter) = Master::new(config, Locks { run, state })?;
+    let (master, mut porter) = Master::new(config, run, writer.bell())?;
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
-    let groups = restart::release::groups(apps.iter().map(|app| &app.start));
-    let store = Store::open(&server.state_dir).and_then(|store| {
-        // What lies there says which release is started, and output of all apps.
-        safe_open::check_way(&server.state_dir.join("records"), &groups).map(|()| store).map_err(|error| error.to_string())
-    });
-    let store =
-        store.inspect_err(|error| log::warn!("server.state_dir {error}; a restart of rota will not know which release served")).ok();
-    for app in &apps {
-        let record = remembered(store.as_ref(), app);
+    for (app, known) in apps.iter().zip(records) {
+        // When its root is another now, the releases of the old one mean nothing.
+        let record = known.unwrap_or_default().of_root(&app.start.root);
         let mut state = master.shared().table.lock();
         let group = state.pool.add(app.name.clone(), settings(app), record.generation.next(), now);
         state.pool.group_mut(group).remember(record.answered.clone());
         state.records.push(Arc::new(record));
     }
-    let restart = restart::start(master.shared().clone(), nofile, store).map_err(|error| format!("restart thread: {error}"))?;
+    writer.serve(master.shared());
+    let restart = restart::start(master.shared().clone(), nofile, writer.bell()).map_err(|error| format!("restart thread: {error}"))?;
     let at = master.listens_on();
     let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };
     log::info!("rota {} pid {}: listens on {at}; {}", env!("CARGO_PKG_VERSION"), std::process::id(), counted(apps.len(), "app"));
@@ -110,24 +101,14 @@ pub fn serve(config: Config) -> Result<(), String> {
         true
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let state_lock = porter.end();
+    drop(porter);
     shared.catalog().logs.app.finish();
     shared.catalog().logs.files.finish();
     shared.spool.place().remove();
     // It has ended, or was overtaken by a second signal to stop.
-    drop((restart, state_lock));
+    drop((restart, writer));
     log::info!("stopped");
     Ok(())
-}
-
-/// What was written down of an app. When its root is another now, the releases of the old one mean nothing.
-fn remembered(store: Option<&Store>, app: &AppConfig) -> Record {
-    let loaded = store.map_or(Ok(None), |store| store.load(&app.name));
-    let known = loaded.unwrap_or_else(|error| {
-        log::error!("server.state_dir {error}; {} starts from its root", app.name);
-        None
-    });
-    known.unwrap_or_default().of_root(&app.start.root)
 }
 
 /// What the pool must know of the machine.

@@ -18,6 +18,7 @@ use crate::credentials::Rights;
 use crate::ids::{Generation, GroupId};
 use crate::logging;
 use crate::pool::Failure;
+use crate::records::Record;
 use crate::sys;
 use crate::table::Shared;
 use folders::Opened;
@@ -30,6 +31,8 @@ pub enum Answer {
     Opened(GroupId, Opened),
     /// A record is on the disk, as it was when this was asked for, or why it is not ([`crate::record_writer`]).
     Saved(GroupId, u64, Result<(), String>),
+    /// What was known of an app before, which could not be read until now.
+    Found(GroupId, Box<Record>),
 }
 
 /// Tells the restart thread.

@@ -40,9 +40,10 @@ use crate::handoff::{self, Inbox, Mailbox, Wake, slept};
 use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::last_word;
-use crate::lock_file::Locks;
+use crate::lock_file::LockFile;
 use crate::plight;
 use crate::pool::Trigger;
+use crate::record_writer::Bell;
 use crate::restart::release;
 use crate::safe_open;
 use crate::seccomp;
@@ -53,8 +54,8 @@ use clients::Clients;
 use crowd::Crowd;
 use listeners::Listener;
 use operator::Operations;
+pub use porter::Porter;
 use porter::{Opened, ToPorter};
-pub use porter::{Porter, not_locked};
 use stopping::Stopping;
 
 /// The master's own state.
@@ -96,7 +97,7 @@ struct Held {
 
 impl Master {
     /// Binds everything that the configuration names; each error says what could not be done.
-    pub fn new(config: Config, locks: Locks) -> Result<(Self, Porter), String> {
+    pub fn new(config: Config, run: LockFile, records: Bell) -> Result<(Self, Porter), String> {
         let logs = Logs::open(&config)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
@@ -124,7 +125,7 @@ impl Master {
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
         let file = control.take_file().ok_or("server.control: it has no file")?;
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
-        let opened = Opened { doors, waiting, control: file, control_group: group, locks };
+        let opened = Opened { doors, waiting, control: file, control_group: group, run, records };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
         let desk = Desk::new(BUFFER, None, &shared);
         let master = Self {

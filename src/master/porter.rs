@@ -24,7 +24,9 @@ use crate::config::{Listen, ListenConfig, ServerConfig};
 use crate::control::server;
 use crate::credentials::Rights;
 use crate::handoff::{self, Inbox, Mailbox, slept};
-use crate::lock_file::{LockFile, Locks, NoLock};
+use crate::lock_file::LockFile;
+use crate::record_writer::Bell;
+use crate::restart::release;
 use crate::seccomp;
 use crate::socket_file::SocketFile;
 use crate::table::{NotListening, Shared, ToMaster};
@@ -50,7 +52,11 @@ pub struct Porter {
     doors: Vec<Door>,
     control: SocketFile,
     control_group: Option<Gid>,
-    locks: Locks,
+    run: LockFile,
+    /// Of who has the state directory.
+    records: Bell,
+    /// Of the apps' users.
+    groups: Vec<u32>,
     /// Not opened yet.
     waiting: Vec<ListenConfig>,
     try_at: Option<Instant>,
@@ -77,7 +83,8 @@ pub struct Opened {
     pub waiting: Vec<ListenConfig>,
     pub control: SocketFile,
     pub control_group: Option<Gid>,
-    pub locks: Locks,
+    pub run: LockFile,
+    pub records: Bell,
 }
 
 impl Porter {
@@ -90,17 +97,28 @@ impl Porter {
         });
         let inotify =
             watched.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
-        let Opened { doors, waiting, control, control_group, locks } = opened;
+        let Opened { doors, waiting, control, control_group, run, records } = opened;
+        let groups = release::groups(shared.catalog().apps().map(|(_, app)| &app.start));
         let try_at = (!waiting.is_empty()).then(|| Instant::now() + RETRY);
         let look_at = (!shared.spool.place().is_there()).then(|| Instant::now() + RETRY);
-        let porter = Self { shared, poll, inbox, doors, control, control_group, locks, waiting, try_at, inotify, look_at, told: false };
+        let porter = Self {
+            shared,
+            poll,
+            inbox,
+            doors,
+            control,
+            control_group,
+            run,
+            records,
+            groups,
+            waiting,
+            try_at,
+            inotify,
+            look_at,
+            told: false,
+        };
         porter.watch();
         Ok((porter, mailbox))
-    }
-
-    /// Removes the files. What is known of the apps may still be on its way to the disk: the lock on its directory is the caller's.
-    pub fn end(self) -> Option<LockFile> {
-        self.locks.state
     }
 
     /// Until the master has ended.
@@ -204,11 +222,10 @@ impl Porter {
         let shared = self.shared.clone();
         let catalog = shared.catalog();
         let server = &catalog.server;
-        if !self.locks.run.is_there() {
-            match LockFile::try_take(&server.run_dir) {
-                Ok(lock) => self.locks.run = lock,
-                Err(error) => trouble.push(not_locked("run_dir", &server.run_dir, &error)),
-            }
+        if !self.run.is_there()
+            && let Err(error) = self.run.renew(&self.groups)
+        {
+            trouble.push(error.of("run_dir", &server.run_dir));
         }
         if !self.control.is_there() && trouble.is_empty() {
             match server::open(&server.control, self.control_group) {
@@ -240,9 +257,8 @@ impl Porter {
                 Err(error) => trouble.push(error),
             }
         }
-        if let Err(error) = self.lock_state() {
-            trouble.push(error);
-        }
+        shared.table.lock().to_write.look();
+        self.records.ring();
         self.watch();
         if !made.is_empty() {
             log::warn!("somebody removed files of this rota; made anew: {}", made.join(", "));
@@ -260,38 +276,11 @@ impl Porter {
         self.look_at = Some(now + RETRY);
     }
 
-    /// The directory of what is known of the apps is locked again where it was removed, and that is written into the new one.
-    fn lock_state(&mut self) -> Result<(), String> {
-        let Some(lock) = self.locks.state.as_mut().filter(|lock| !lock.is_there()) else { return Ok(()) };
-        let catalog = self.shared.catalog();
-        let directory = &catalog.server.state_dir;
-        *lock = LockFile::try_take(directory).map_err(|error| not_locked("state_dir", directory, &error))?;
-        let why = format!("server.state_dir {} was removed", directory.display());
-        log::warn!("{why}; made anew, with what is known of the apps");
-        let mut state = self.shared.table.lock();
-        for (group, _) in catalog.apps() {
-            state.not_written.insert(group, (why.clone(), Instant::now()));
-        }
-        drop(state);
-        self.shared.table.notify();
-        Ok(())
-    }
-
     fn tell(&self, message: ToMaster) {
         // A master that is gone listens on nothing.
         if let Ok(wake) = self.shared.master.send(message) {
             wake.wake();
         }
-    }
-}
-
-/// `another rota, pid 4711, has server.run_dir /run/rota`
-pub fn not_locked(key: &str, directory: &Path, error: &NoLock) -> String {
-    let directory = directory.display();
-    match error {
-        NoLock::Held(Some(pid)) => format!("another rota, pid {pid}, has server.{key} {directory}"),
-        NoLock::Held(None) => format!("another rota has server.{key} {directory}"),
-        NoLock::Io(error) => format!("server.{key} {directory}: lock: {error}"),
     }
 }
 

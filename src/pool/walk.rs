@@ -139,6 +139,11 @@ impl<W> Group<W> {
         self.ask(trigger, aim, false, now)
     }
 
+    /// Numbers were given before that nobody knew of until now.
+    pub fn numbers_go_on_behind(&mut self, generation: Generation) {
+        self.last_generation = self.last_generation.max(generation);
+    }
+
     /// Calls off what is asked for or under way: what was replaced is walked back. Gives the generation whose outcome tells the end.
     pub fn abort(&mut self) -> Result<Generation, NoAbort> {
         let waiting: Vec<Ask> = self.asked.take().into_iter().chain(self.resolving.take()).collect();

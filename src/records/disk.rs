@@ -1,33 +1,39 @@
-//! A file for each app, `STATE_DIR/NAME.json`: whole at every moment, whatever ends rota or the machine.
+//! A file for each app, `STATE_DIR/NAME.json`: whole at every moment, whatever ends rota or the machine. What was not read is not written over.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Record;
 use super::read::{Unread, read};
 use crate::ids::AppName;
 
-/// The directory. Errors of its methods name the file, the step and the number.
+/// The directory, which somebody else makes. Errors of its methods name the file, the step and the number.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
 }
 
+/// Why there is no record, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotLoaded {
+    /// What lay there was none, and is moved aside: its place is free.
+    Aside(String),
+    /// It stands there still, whatever it is.
+    Unread(String),
+}
+
 impl Store {
-    /// Creates the directory (0755) if it is missing.
-    pub fn open(directory: &Path) -> Result<Self, String> {
-        let created = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        created.map_err(|error| format!("{}: create: {error}", directory.display()))?;
-        Ok(Self { directory: directory.to_owned() })
+    pub fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
     }
 
     /// None: nothing was ever written. What cannot be understood, or is no file of ours, is moved aside, so that it is there to be looked at.
-    pub fn load(&self, app: &AppName) -> Result<Option<Record>, String> {
+    pub fn load(&self, app: &AppName) -> Result<Option<Record>, NotLoaded> {
         let path = self.path(app);
-        // Known before it is opened: a FIFO would be waited for.
         let read = match self.look_at(&path) {
+            // Known before it is opened: a FIFO would be waited for. Nobody else can put one there.
             Ok(None) => File::open(&path).map_err(Unread::Io).and_then(|file| read(BufReader::new(file.take(LARGEST)))),
             Ok(Some(why)) => Err(Unread::NotUnderstood(why)),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -35,15 +41,28 @@ impl Store {
         };
         let why = match read {
             Ok(record) => return Ok(Some(record)),
-            Err(Unread::Io(error)) => return Err(format!("{}: read: {error}", path.display())),
+            Err(Unread::Io(error)) => return Err(NotLoaded::Unread(format!("{}: read: {error}", path.display()))),
             Err(Unread::NotUnderstood(why)) => why,
         };
-        let aside = self.directory.join(format!("{app}.json.bad"));
-        let moved = match fs::rename(&path, &aside) {
-            Ok(()) => format!("moved to {}", aside.display()),
-            Err(error) => format!("and it cannot be moved aside: {error}"),
-        };
-        Err(format!("{}: {why}; {moved}", path.display()))
+        let path_and_why = format!("{}: {why}", path.display());
+        match self.move_aside(app) {
+            Ok(aside) => Err(NotLoaded::Aside(format!("{path_and_why}; moved to {}", aside.display()))),
+            Err(error) => Err(NotLoaded::Unread(format!("{path_and_why}; and it cannot be moved aside: {error}"))),
+        }
+    }
+
+    /// To `NAME.json.bad`, or `NAME.json.bad2` where that is taken, and so on.
+    fn move_aside(&self, app: &AppName) -> io::Result<PathBuf> {
+        let names = std::iter::once(String::new()).chain((2..=ASIDE).map(|number| number.to_string()));
+        for aside in names.map(|number| self.directory.join(format!("{app}.json.bad{number}"))) {
+            // Nobody else has the directory: it need not be one step, which not every file system knows.
+            match fs::symlink_metadata(&aside) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => return fs::rename(self.path(app), &aside).map(|()| aside),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other(format!("{ASIDE} that were moved aside before lie there still")))
     }
 
     /// Why what is there is no record of ours, before it is opened.
@@ -55,7 +74,8 @@ impl Store {
         Ok(why.or_else(|| other.map(|uid| format!("it belongs to uid {uid}"))))
     }
 
-    /// A new file beside the old one, on the disk, then in its place, and that on the disk as well: rename(2) leaves one of the two.
+    /// A new file beside the old one, on the disk, then in its place, and that on the disk as well: rename(2) leaves one of the two. The old one
+    /// was read, or there was none.
     pub fn save(&self, app: &AppName, record: &Record) -> Result<(), String> {
         let path = self.path(app);
         let new = self.directory.join(format!("{app}.json.new"));
@@ -64,12 +84,7 @@ impl Store {
         // Only for its owner: the output of an app may say anything.
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let opened = options.open(&new).or_else(|error| match error.kind() {
-            // It was removed while rota runs.
-            ErrorKind::NotFound => Self::open(&self.directory).map_or(Err(error), |_| options.open(&new)),
-            _ => Err(error),
-        });
-        let mut file = opened.map_err(|error| format!("{}: create: {error}", new.display()))?;
+        let mut file = options.open(&new).map_err(|error| format!("{}: create: {error}", new.display()))?;
         step("write", file.write_all(&bytes))?;
         step("fsync", file.sync_all())?;
         step("rename", fs::rename(&new, &path))?;
@@ -83,3 +98,5 @@ impl Store {
 
 /// No version ever wrote that much (bytes).
 const LARGEST: u64 = 256 << 20;
+/// Whoever has so many looks at one of them.
+const ASIDE: usize = 9;

@@ -140,6 +140,34 @@ impl Record {
     }
 }
 
+impl Record {
+    /// What was known before, and is found out only now: it comes before what has happened since. Its root is the same.
+    pub fn join(&mut self, before: Record) {
+        self.generation = self.generation.max(before.generation);
+        // A rollback finds what served before, beside what was accepted since.
+        let released = before.earlier.into_iter().chain(before.good.clone()).chain(self.earlier.drain(..));
+        let mut earlier: Vec<PathBuf> = Vec::new();
+        for release in released.filter(|release| self.good.as_ref() != Some(release)) {
+            earlier.retain(|known| *known != release);
+            earlier.push(release);
+        }
+        if self.good.is_none() {
+            earlier.retain(|known| before.good.as_ref() != Some(known));
+            (self.good, self.passed_over) = (before.good, before.passed_over);
+        }
+        earlier.drain(..earlier.len().saturating_sub(EARLIER_KEPT));
+        self.earlier = earlier;
+        self.tried = self.tried.take().or(before.tried);
+        self.answered = self.answered.take().or(before.answered);
+        let mut history = before.history;
+        history.retain(|entry| !self.history.contains(entry));
+        history.append(&mut self.history);
+        history.drain(..history.len().saturating_sub(ENTRIES_KEPT));
+        self.history = history;
+        self.fit();
+    }
+}
+
 impl Entry {
     pub fn new(ask: &Ask, outcome: &Outcome, release: Option<&Path>, at: u64, seconds: f64) -> Self {
         let output = match outcome {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::disk::Store;
+use super::disk::{NotLoaded, Store};
 use super::*;
 use crate::ids::AppName;
 
@@ -90,35 +90,53 @@ fn what_was_tried_or_passed_over_is_not_new() {
     assert!(!record.is_new(&path("42")), "also after a start that brought back what served");
 }
 
+fn store() -> (tempfile::TempDir, Store, AppName) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::of(dir.path());
+    (dir, store, AppName::new("blog").unwrap())
+}
+
+/// The sentence, of what is out of the way.
+fn aside(loaded: Result<Option<Record>, NotLoaded>) -> String {
+    match loaded {
+        Err(NotLoaded::Aside(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_record_is_read_as_it_was_written_and_a_broken_one_is_moved_aside() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, blog) = (Store::open(&dir.path().join("state")).unwrap(), AppName::new("blog").unwrap());
+    let (dir, store, blog) = store();
     assert_eq!(store.load(&blog), Ok(None));
     let record = served(&["41", "42"]);
     store.save(&blog, &record).unwrap();
     assert_eq!(store.load(&blog), Ok(Some(record.clone())));
-    let file = dir.path().join("state/blog.json");
-    std::fs::write(&file, "{\"format\":").unwrap();
-    assert!(store.load(&blog).unwrap_err().contains("blog.json.bad"));
+    std::fs::write(dir.path().join("blog.json"), "{\"format\":").unwrap();
+    assert!(aside(store.load(&blog)).ends_with("/blog.json.bad"));
     assert_eq!(store.load(&blog), Ok(None));
+    store.save(&blog, &Record { format: 9, ..record.clone() }).unwrap();
+    assert!(aside(store.load(&blog)).contains("format 9"));
+    assert_eq!(std::fs::read(dir.path().join("blog.json.bad")).unwrap(), b"{\"format\":", "the first one lies there still");
+    for _ in 3..=9 {
+        store.save(&blog, &Record { format: 9, ..record.clone() }).unwrap();
+        aside(store.load(&blog));
+    }
     store.save(&blog, &Record { format: 9, ..record }).unwrap();
-    assert!(store.load(&blog).unwrap_err().contains("format 9"));
+    let Err(NotLoaded::Unread(why)) = store.load(&blog) else { panic!("nothing lies there") };
+    assert!(why.ends_with("cannot be moved aside: 9 that were moved aside before lie there still"), "{why}");
 }
 
 #[test]
-fn what_lies_in_the_place_of_a_record_and_is_none_is_moved_aside_and_a_removed_directory_is_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, blog) = (Store::open(&dir.path().join("state")).unwrap(), AppName::new("blog").unwrap());
-    let file = dir.path().join("state/blog.json");
+fn what_lies_in_the_place_of_a_record_and_is_none_is_moved_aside() {
+    let (dir, store, blog) = store();
+    let file = dir.path().join("blog.json");
     let is_moved = |why: &str| {
-        let said = store.load(&blog).unwrap_err();
+        let said = aside(store.load(&blog));
         assert!(said.contains(why) && said.contains("; moved to ") && !file.exists(), "{said}");
         assert_eq!(store.load(&blog), Ok(None));
     };
     std::fs::create_dir(&file).unwrap();
     is_moved("it is no regular file");
-    std::fs::remove_dir(dir.path().join("state/blog.json.bad")).unwrap();
     // Opening it would wait for a writer.
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
     is_moved("it is no regular file");
@@ -127,9 +145,50 @@ fn what_lies_in_the_place_of_a_record_and_is_none_is_moved_aside_and_a_removed_d
         std::os::unix::fs::chown(&file, Some(1), None).unwrap();
         is_moved("it belongs to uid 1");
     }
-    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
-    store.save(&blog, &served(&["41"])).unwrap();
-    assert_eq!(store.load(&blog), Ok(Some(served(&["41"]))));
+}
+
+#[test]
+fn what_cannot_be_read_now_stands_where_it_is() {
+    let (dir, store, blog) = store();
+    // Longer than a path may be: an error of the kernel's other than that there is nothing.
+    let name = "x".repeat(300);
+    std::os::unix::fs::symlink(&name, dir.path().join("blog.json")).unwrap();
+    let Err(NotLoaded::Unread(why)) = store.load(&blog) else { panic!("it was read") };
+    assert!(why.contains("/blog.json: read: File name too long"), "{why}");
+    assert_eq!(std::fs::read_link(dir.path().join("blog.json")).unwrap(), Path::new(&name));
+}
+
+#[test]
+fn what_is_found_out_late_comes_before_what_has_happened_since() {
+    let ended = |generation: u32, release: &str| Entry {
+        at: generation.into(),
+        generation: Generation(generation),
+        kind: "restart".to_owned(),
+        trigger: "command".to_owned(),
+        release: Some(path(release)),
+        outcome: "done".to_owned(),
+        message: String::new(),
+        but: None,
+        seconds: 0.0,
+        output: Vec::new(),
+    };
+    let mut before = served(&["40", "41", "42"]);
+    before.generation = Generation(7);
+    before.history = [ended(6, "41"), ended(7, "42")].into();
+    let mut since = served(&["41", "43"]);
+    since.generation = Generation(2);
+    since.history = [ended(1, "41"), ended(2, "43")].into();
+    since.join(before.clone());
+    assert_eq!(since.good, Some(path("43")));
+    assert_eq!(since.earlier, ["40", "42", "41"].map(path));
+    assert_eq!(since.generation, Generation(7));
+    assert_eq!(since.history, [ended(6, "41"), ended(7, "42"), ended(1, "41"), ended(2, "43")]);
+    let once = since.clone();
+    since.join(once.clone());
+    assert_eq!(since, once, "what it has itself it does not have twice");
+    let mut nothing = Record { root: before.root.clone(), ..Record::default() }.of_root(&before.root);
+    nothing.join(before.clone());
+    assert_eq!(nothing, before);
 }
 
 #[test]

@@ -26,8 +26,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
-
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::credentials::Rights;
@@ -38,8 +36,7 @@ use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
 use crate::last_word;
 use crate::pool::{Claim, Failure, FailureKind, Step, WhyCut, span};
-use crate::record_writer::{self, Wish};
-use crate::records::disk::Store;
+use crate::record_writer::Bell;
 use crate::sys::cgroup::Tree;
 use crate::sys::{self, Unit};
 use crate::table::{Shared, ToMaster, ToThread};
@@ -62,8 +59,8 @@ struct Restart {
     tree: Option<Tree>,
     /// What has outlived its process and may.
     survivors: Vec<Survivors>,
-    /// Has records written down; None: nothing can be.
-    writer: Option<Sender<Wish>>,
+    /// Wakes who has records written down.
+    writer: Bell,
     saves: HashMap<GroupId, Saves>,
     /// Errands that prepare a walk, of each app one at most.
     preparing: HashMap<GroupId, Preparing>,
@@ -100,8 +97,7 @@ struct Living {
 }
 
 /// Starts the thread. It ends when the pool is stopped.
-pub fn start(shared: Arc<Shared>, nofile: u64, store: Option<Store>) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let writer = store.map(|store| record_writer::start(shared.clone(), store)).transpose()?;
+pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<std::thread::JoinHandle<()>> {
     last_word::start(NAME, STACK, move || {
         // An instrumented program is not the file that the kernel runs (bench/instructions).
         let program = std::env::var_os("ROTA_FAULT_SHIM").map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
@@ -278,6 +274,7 @@ impl Restart {
             Answer::Prepared(group, generation, result) => self.prepared(group, generation, result),
             Answer::Opened(group, opened) => self.opened(group, opened),
             Answer::Saved(group, serial, result) => self.saved(group, serial, result),
+            Answer::Found(group, before) => self.found(group, *before),
         }
         self.shared.tell_master();
     }

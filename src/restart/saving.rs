@@ -10,7 +10,7 @@ use super::release::Release;
 use crate::errands::folders::Opened;
 use crate::ids::{Generation, GroupId};
 use crate::pool::{Ask, Outcome};
-use crate::record_writer::Wish;
+use crate::printable::counted;
 use crate::records::Record;
 
 /// Of one app.
@@ -20,6 +20,8 @@ pub(super) struct Saves {
     asked: u64,
     /// What the disk has not taken was asked for then; None: nothing.
     since: Option<Instant>,
+    /// That it takes too long was said.
+    is_told: bool,
     /// What goes on once so many are on the disk.
     waiting: VecDeque<(u64, After)>,
 }
@@ -43,25 +45,49 @@ impl Restart {
     /// Changes what is known of an app, and has it put on the disk; `after` follows. Where that fails rota goes on: what is lost is the next
     /// start's knowledge.
     pub(super) fn write_down(&mut self, group: GroupId, change: impl FnOnce(&mut Record), after: After) {
+        self.change(group, change, after, false);
+    }
+
+    /// `is_joined`: it is what was found out late of the app that this brings in.
+    fn change(&mut self, group: GroupId, change: impl FnOnce(&mut Record), after: After, is_joined: bool) {
         let mut record = self.shared.table.lock().records[group.index()].clone();
         change(Arc::make_mut(&mut record));
-        let older = std::mem::replace(&mut self.shared.table.lock().records[group.index()], record.clone());
-        drop(older);
-        let Some(writer) = &self.writer else { return self.go_on(group, after) };
         let saves = self.saves.entry(group).or_default();
         saves.asked += 1;
-        saves.since.get_or_insert_with(Instant::now);
-        let serial = saves.asked;
-        saves.waiting.push_back((serial, after));
-        if writer.send(Wish { group, serial, record }).is_err() {
-            self.saved(group, serial, Err(": the thread that writes records has ended".to_owned()));
+        saves.waiting.push_back((saves.asked, after));
+        let (now, mut state) = (Instant::now(), self.shared.table.lock());
+        let since = if state.to_write.hangs { now.checked_sub(SAVED_IN) } else { None };
+        saves.since.get_or_insert(since.unwrap_or(now));
+        let older = std::mem::replace(&mut state.records[group.index()], record);
+        state.to_write.write(group, saves.asked, is_joined);
+        drop(state);
+        drop(older);
+        self.writer.ring();
+    }
+
+    /// What the state directory has of an app, and had not said before: it is what was before all this.
+    pub(super) fn found(&mut self, group: GroupId, before: Record) {
+        let app = self.shared.app(group).clone();
+        let (app, before) = (&app.name, before.of_root(&app.start.root));
+        let (good, walks) = (before.good.clone(), before.history.len());
+        let mut state = self.shared.table.lock();
+        state.pool.group_mut(group).numbers_go_on_behind(before.generation);
+        let serves = state.records[group.index()].good.clone();
+        drop(state);
+        log::warn!("{app}: its record in server.state_dir can be read now: {} are known again", counted(walks, "deployment"));
+        if let (Some(good), Some(serves)) = (good, serves)
+            && good != serves
+        {
+            log::warn!("{app}: {} served before this start, {} serves: `rota rollback {app}` goes back", good.display(), serves.display());
         }
+        self.change(group, |record| record.join(before), After::Nothing, true);
     }
 
     /// The disk has taken a record, or refused it.
     pub(super) fn saved(&mut self, group: GroupId, serial: u64, result: Result<(), String>) {
         let Some(saves) = self.saves.get_mut(&group) else { return };
         saves.since = (serial < saves.asked).then(Instant::now);
+        saves.is_told = false;
         let app = &self.shared.app(group).name;
         match result {
             Ok(()) => {
@@ -73,7 +99,7 @@ impl Restart {
             Err(error) => {
                 let before = self.shared.table.lock().not_written.insert(group, (error.clone(), Instant::now() + AGAIN));
                 if before.is_none_or(|(known, _)| known != error) {
-                    log::error!("server.state_dir {error}; until this is mended a start of rota would not know what served last");
+                    log::error!("{app}: not written down: {error}; until this is mended a start of rota would not know what served last");
                 }
             }
         }
@@ -103,12 +129,15 @@ impl Restart {
 
     /// Nothing waits for it any longer, and whoever asks is told.
     pub(super) fn stop_waiting(&mut self, group: GroupId, after: Duration) {
-        let Some(asked) = self.saves.get(&group).map(|saves| saves.asked) else { return };
+        let Some(saves) = self.saves.get_mut(&group) else { return };
+        let (asked, is_told) = (saves.asked, std::mem::replace(&mut saves.is_told, true));
         let catalog = self.shared.catalog();
         let state_dir = catalog.server.state_dir.display();
         let why = format!("{state_dir}: the record is not on the disk after {:.0} s", after.as_secs_f64());
         let app = &self.shared.app(group).name;
-        log::error!("{app}: server.state_dir {why}; a start of rota now would not know what served last");
+        if !is_told {
+            log::error!("{app}: server.state_dir {why}; a start of rota now would not know what served last");
+        }
         self.shared.table.lock().not_written.insert(group, (why, Instant::now() + AGAIN));
         self.go_on_to(group, asked);
     }

@@ -62,6 +62,7 @@ mod recycling;
 mod releases;
 mod retries;
 mod spool_shares;
+mod state_disk;
 mod static_files;
 mod sticky;
 mod stopping;
