@@ -2,6 +2,7 @@
 //! must never lack one: starts of processes, the control socket, log files.
 
 use crate::config::{AppConfig, CONCURRENCY, Config};
+use crate::restart::MOST_HELD;
 
 /// How many there may be of what asks for descriptors without an end of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ fn slots(app: &AppConfig) -> u64 {
 
 /// Listeners, event loops, the control socket's connections, logs, directories that are looked at.
 const KEPT: u64 = 192;
-/// Of each process: pipes, its start's report, its event loop, its socket's file.
-const OF_PROCESS: u64 = 12;
+/// Of each process: pipes, its start's report, its event loop, its socket's file, what of it is held while it ends.
+const OF_PROCESS: u64 = 12 + MOST_HELD as u64;
 /// So few are left that nothing is left to share out.
 const LEAST: u64 = 16;
 

@@ -17,7 +17,7 @@
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
 //! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them while the app has no process; sleeps otherwise |
 //! | `APP: prepare`, `APP: open`, `APP: sweep`, one of each per app while there is something to do | [`errands`] | its release, command, variables and directories for a walk; the private directories of processes that are gone |
-//! | `proc`, for a moment each | `sys::patience` | what a process can keep /proc from saying: its environment, its share of memory |
+//! | `proc`, one for each thread that asks, for a moment | `sys::patience` | what a process can keep /proc from saying: its environment, its share of memory |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
 //! ([`conn::Conn`]) through mailboxes ([`handoff`]).

@@ -128,11 +128,14 @@ impl Sampler {
             if resident < limit || self.rests.get(&target.id).is_some_and(|until| begun < *until) {
                 continue;
             }
-            let memory = own.iter().map(share).sum();
+            // What is not known is no number: the least that it takes for certain is held against the limit.
+            let known: Vec<u64> = own.iter().filter_map(|one| sys::known_share(one, target.pid)).collect();
             // The walk holds up the process too: a hundredth of the time at most.
             let done = Instant::now();
             self.rests.insert(target.id, done + 100 * (done - begun));
-            self.tell_weight(&target, memory, done);
+            if !known.is_empty() {
+                self.tell_weight(&target, known.iter().sum(), done);
+            }
         }
         Some(if near { NEAR } else { FAR })
     }
@@ -176,7 +179,7 @@ impl Sampler {
         let sample = |(process, cpu): (&Living, f64)| {
             let own = members.get(&process.id)?;
             // Whoever waits for the status has its numbers in time, if need be too large ones.
-            let memory = own.iter().map(|one| if begun.elapsed() < PATIENCE { share(one) } else { one.resident }).sum();
+            let memory = own.iter().map(|one| if begun.elapsed() < PATIENCE { share(one, process.pid) } else { one.resident }).sum();
             Some((process.pid, Sample { cpu, memory, children: own.len().checked_sub(1)? }))
         };
         let samples: Arc<HashMap<u32, Sample>> = Arc::new(processes.iter().zip(shares).filter_map(sample).collect());
@@ -242,8 +245,9 @@ impl Sampler {
     }
 }
 
-fn share(one: &Seen) -> u64 {
-    sys::process_share(one.pid).unwrap_or(one.resident)
+/// For whoever looks at it, and for nothing that is decided by it.
+fn share(one: &Seen, leader: u32) -> u64 {
+    sys::known_share(one, leader).unwrap_or(one.resident)
 }
 
 /// Between two looks at processes with a limit, when one has half of it, and when none has.

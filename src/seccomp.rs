@@ -28,6 +28,11 @@ fn program() -> Result<BpfProgram, String> {
     let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, u64::from(std::process::id()));
     let other = other.and_then(|other| SeccompRule::new(vec![other])).map_err(|error| error.to_string())?;
     rules.insert(libc::SYS_tgkill, vec![other]);
+    // A table of descriptors of its own is no other view of the machine (sys::table_of_its_own).
+    let files = u64::from(libc::CLONE_FILES.cast_unsigned());
+    let more = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, files);
+    let more = more.and_then(|more| SeccompRule::new(vec![more])).map_err(|error| error.to_string())?;
+    rules.insert(libc::SYS_unshare, vec![more]);
     let arch = std::env::consts::ARCH.try_into().map_err(|_| format!("no filter for {}", std::env::consts::ARCH))?;
     let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).map_err(|error| error.to_string())?;
@@ -45,7 +50,7 @@ fn other_numbers() -> Vec<sock_filter> {
     }
 }
 
-const REFUSED: [i64; 63] = [
+const REFUSED: [i64; 62] = [
     // Other programs.
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -80,7 +85,6 @@ const REFUSED: [i64; 63] = [
     libc::SYS_umount2,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
-    libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_open_tree,
     libc::SYS_move_mount,
@@ -119,6 +123,7 @@ const REFUSED: [i64; 63] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sched::CloneFlags;
     use std::io;
 
     fn is_restricted() -> bool {
@@ -138,6 +143,10 @@ mod tests {
             let own = rustix::process::getpid();
             assert_eq!(rustix::process::test_kill_process(own), Err(rustix::io::Errno::PERM));
             assert_eq!(rustix::thread::set_thread_groups(&[]), Err(rustix::io::Errno::PERM));
+            for other in [CloneFlags::CLONE_NEWUSER, CloneFlags::CLONE_FS, CloneFlags::CLONE_FILES | CloneFlags::CLONE_NEWUSER] {
+                assert_eq!(nix::sched::unshare(other), Err(nix::errno::Errno::EPERM));
+            }
+            assert_eq!(nix::sched::unshare(CloneFlags::CLONE_FILES), Ok(()));
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             tempfile::tempfile().unwrap();

@@ -9,6 +9,7 @@ mod nice;
 mod patience;
 mod pidfd;
 mod stat;
+mod table_of_its_own;
 
 use std::fs::{self, File};
 use std::io;
@@ -23,13 +24,15 @@ use rustix::thread::CapabilitySet;
 use crate::config::ResourceLimit;
 
 pub use children::{AnyEnded, any_ended, become_subreaper, ended, reap, signal_child, signal_group_of_child, zombies};
-pub use descent::{Look, Seen, TICKS_PER_SECOND, Unit, process_share, user_of};
+pub use descent::{Look, Seen, TICKS_PER_SECOND, Unit, known_share, user_of};
 pub use held::{descends_from, file_locks, is_alive, listener, open_file, program_of, variable_of};
 pub use listeners::{ListenerOwner, listener_owner, listening_ports, listening_users};
 pub use nice::{be_nice, least_nice, own_nice, step_back, step_up};
+pub use patience::Whose;
 pub use pidfd::Handle;
 pub use rustix::process::Signal;
-pub use stat::{ending_child, is_exiting, start_of};
+pub use stat::{ending_child, is_exiting, lives, start_of};
+pub use table_of_its_own::table_of_its_own;
 
 /// Cannot be caught.
 pub const KILL: Signal = Signal::KILL;

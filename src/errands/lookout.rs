@@ -27,7 +27,7 @@ pub type Identity = (u64, u64);
 /// Starts the thread of an app. It ends with rota.
 pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
     let shared = shared.clone();
-    super::thread(format!("{}: look", shared.app(group).name), move || {
+    super::thread_apart(format!("{}: look", shared.app(group).name), move || {
         // Its user is looked up by each walk, too, which says what is wrong.
         let user = loop {
             match release::user(&shared.app(group).start) {

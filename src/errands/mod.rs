@@ -41,6 +41,28 @@ pub fn answer(shared: &Shared, answer: Answer) {
     shared.table.notify();
 }
 
+/// A thread for an errand that opens nothing for others, which tells by itself what came of it: it keeps nothing of rota open when it does not
+/// come back.
+fn thread_apart(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread(name, || {
+        sys::table_of_its_own();
+        work();
+    })
+}
+
+/// Does a part of an errand that opens nothing for others. Err: it panicked, or there was no thread for it.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    std::thread::scope(|scope| {
+        let work = || {
+            sys::table_of_its_own();
+            work()
+        };
+        let thread = std::thread::Builder::new().name(name).stack_size(STACK).spawn_scoped(scope, work);
+        thread.map_err(|error| format!("a thread: {error}"))?.join().map_err(|panic| logging::panic_text(&*panic))
+    })
+}
+
 /// A thread for an errand, which tells by itself what came of it.
 fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name(name).stack_size(STACK);

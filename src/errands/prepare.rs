@@ -39,10 +39,7 @@ pub fn start(shared: &Arc<Shared>, job: Job) -> std::io::Result<()> {
     super::thread(format!("{}: prepare", shared.app(job.group).name), move || {
         let (group, generation) = (job.group, job.ask.generation);
         let app = shared.app(group);
-        let prepared = super::caught(|| prepare(&shared, &app, &job)).unwrap_or_else(|panic| {
-            let kind = FailureKind::Release(format!("its preparation panicked: {panic}"));
-            Err(Failure { kind, output: Vec::new() })
-        });
+        let prepared = super::caught(|| prepare(&shared, &app, &job)).unwrap_or_else(|panic| Err(panicked(&panic)));
         super::answer(&shared, Answer::Prepared(group, generation, prepared.map(Box::new)));
     })
 }
@@ -51,13 +48,18 @@ fn prepare(shared: &Shared, app: &AppConfig, job: &Job) -> Result<Prepared, Fail
     let first = job.ask.trigger == Trigger::Boot;
     let choose = |named: &std::path::Path| job.record.directory(&job.ask.aim, first, named, |release| release.is_dir());
     let others = if app.start.env_files.is_empty() { Vec::new() } else { others(shared, app, job) };
-    let release = release::resolve(&app.start, &job.pace, &others, choose)?;
+    let resolved = super::apart(|| release::resolve(&app.start, &job.pace, &others, choose));
+    let release = resolved.map_err(|panic| panicked(&panic))??;
     let mut roots = job.lending.clone();
     if !roots.contains(&release.root) {
         roots.push(release.root.clone());
     }
     let opened = folders::open(app, release.user.as_ref(), &roots, Some(&release.root), &job.pace);
     Ok(Prepared { release, opened })
+}
+
+fn panicked(panic: &str) -> Failure {
+    Failure { kind: FailureKind::Release(format!("its preparation panicked: {panic}")), output: Vec::new() }
 }
 
 /// Groups whose members must not write to its variables.

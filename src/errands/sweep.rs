@@ -31,7 +31,7 @@ pub fn remove(shared: &Arc<Shared>, app: &str, names: Vec<String>) {
     state.sweeps.insert(app.to_owned(), names);
     drop(state);
     let (own, name) = (shared.clone(), app.to_owned());
-    if let Err(error) = super::thread(format!("{app}: sweep"), move || sweep(&own, &name)) {
+    if let Err(error) = super::thread_apart(format!("{app}: sweep"), move || sweep(&own, &name)) {
         log::warn!("{app}: a thread to remove private directories: {error}; the next start of rota removes them");
         shared.table.lock().sweeps.remove(app);
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::{Restart, Survivors};
+use super::Restart;
 use crate::config::StopSignal;
 use crate::errands::sweep;
 use crate::ids::{GroupId, ProcessId, ProcessName};
@@ -51,21 +51,15 @@ impl Restart {
             wake.wake();
         }
         if let Some(living) = self.living.remove(&id) {
-            if let Some(keeper) = &mut self.keeper
-                && let Err(error) = keeper.gone(living.pid)
-            {
-                log::error!("keeper: {error}; starting another");
-                self.keep();
-            }
+            self.tell_keeper(|keeper| keeper.gone(living.pid));
             // From here on its number is another's.
             sys::reap(living.pid);
             if living.owned.unit().survivors {
-                self.survivors.extend(living.owned.outlived(id.group));
+                self.survivors.push(living.owned.outlived(id.group));
             }
-            if let Some(group) = &living.owned.unit().cgroup
-                && let Err(error) = sys::cgroup::remove(group)
-            {
-                log::debug!("{}: {error}", group.display());
+            // Somebody who may live on has it until then.
+            if let Some(group) = living.owned.unit().cgroup.clone().filter(|_| !living.owned.unit().survivors) {
+                self.bare.remove(group);
             }
             log::info!("{name} pid {}: gone", living.pid);
             sweep::remove(&self.shared, name.app.as_str(), living.dir.let_go().into_iter().collect());
@@ -79,7 +73,9 @@ impl Restart {
             return;
         }
         let mut counts: HashMap<GroupId, usize> = self.survivors.iter().map(|one| (one.group, 0)).collect();
-        self.survivors.retain_mut(Survivors::live);
+        for one in self.survivors.extract_if(.., |one| !one.live()) {
+            one.cgroup.into_iter().for_each(|group| self.bare.remove(group));
+        }
         for one in &self.survivors {
             *counts.entry(one.group).or_default() += one.left.len();
         }
@@ -93,30 +89,27 @@ impl Restart {
         for (id, exit) in ended {
             self.ended(id, exit);
         }
-        if let Some(exit) = self.keeper.as_ref().and_then(|keeper| sys::reap(keeper.pid())) {
-            log::error!("keeper: it ended with {exit}; starting another");
-            self.keep();
-        }
+        self.reap_keeper();
         self.reap_orphans();
+        self.bare.try_again();
         self.count_survivors();
     }
 
     fn reap_orphans(&mut self) {
-        loop {
-            match sys::any_ended() {
-                AnyEnded::None => return,
-                AnyEnded::First(pid) if !self.is_ours(pid) => self.reap_orphan(pid),
-                // It stands before the others.
-                AnyEnded::First(_) | AnyEnded::Nameless => break,
-            }
-        }
         let now = Instant::now();
+        match reap_some(sys::any_ended, |pid| self.is_ours(pid), |pid| self.reap_orphan(pid)) {
+            Reaped::All => return,
+            // An app can end more of them than are reaped.
+            Reaped::Some => return self.orphans_due = Some(now),
+            Reaped::HeldUp => {}
+        }
         if let Some(at) = self.orphans_seen.map(|at| at + ORPHANS).filter(|at| *at > now) {
             self.orphans_due = Some(at);
             return;
         }
         self.orphans_seen = Some(now);
-        for pid in sys::zombies().into_iter().filter(|pid| !self.is_ours(*pid)).collect::<Vec<_>>() {
+        let zombies: Vec<u32> = sys::zombies().into_iter().filter(|pid| !self.is_ours(*pid)).collect();
+        for pid in zombies.into_iter().take(AT_A_TIME) {
             self.reap_orphan(pid);
         }
     }
@@ -128,8 +121,8 @@ impl Restart {
     }
 
     /// Started by this thread, and heard of elsewhere.
-    fn is_ours(&self, pid: u32) -> bool {
-        self.living.values().any(|living| living.pid == pid) || self.keeper.as_ref().is_some_and(|keeper| keeper.pid() == pid)
+    pub(super) fn is_ours(&self, pid: u32) -> bool {
+        self.living.values().any(|living| living.pid == pid) || self.keeping.pid() == Some(pid)
     }
 
     fn ended(&mut self, id: ProcessId, exit: Exit) {
@@ -179,23 +172,8 @@ impl Restart {
         living.owned.look(&look, &name)
     }
 
-    /// For the keeper, who will not see any more whose children these are.
-    pub(super) fn tell_orphans(&mut self, mut orphans: Vec<(u32, u64)>) {
-        orphans.retain(|(pid, _)| !self.is_ours(*pid));
-        if !self.are_all_an_app_s() || orphans == self.told {
-            return;
-        }
-        if let Some(keeper) = &mut self.keeper
-            && let Err(error) = keeper.orphans(&orphans)
-        {
-            log::error!("keeper: {error}; starting another");
-            self.keep();
-        }
-        self.told = orphans;
-    }
-
     /// Every orphan that comes to rota is to end. As the first process of a container rota gets those of whoever else works in it.
-    fn are_all_an_app_s(&self) -> bool {
+    pub(super) fn are_all_an_app_s(&self) -> bool {
         std::process::id() != 1 && !self.shared.catalog().apps().any(|(_, app)| app.survivors)
     }
 
@@ -206,7 +184,7 @@ impl Restart {
         if self.tree.is_some() || !self.are_all_an_app_s() {
             return Vec::new();
         }
-        let mut known: HashSet<u32> = self.keeper.iter().map(|keeper| keeper.pid()).collect();
+        let mut known: HashSet<u32> = self.keeping.pid().into_iter().collect();
         known.extend(self.living.values().flat_map(|living| living.owned.members(look)).map(|one| one.pid));
         let orphans = look.orphans(&known);
         let Some(us) = self.living.get(&id).map(|living| living.owned.unit()) else { return Vec::new() };
@@ -220,6 +198,27 @@ impl Restart {
     }
 }
 
+/// What came of reaping orphans.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaped {
+    All,
+    /// So many, and there may be more.
+    Some,
+    /// One that is not to be reaped yet stands before the others.
+    HeldUp,
+}
+
+fn reap_some(any_ended: impl Fn() -> AnyEnded, is_ours: impl Fn(u32) -> bool, reap: impl Fn(u32)) -> Reaped {
+    for _ in 0..AT_A_TIME {
+        match any_ended() {
+            AnyEnded::None => return Reaped::All,
+            AnyEnded::First(pid) if !is_ours(pid) => reap(pid),
+            AnyEnded::First(_) | AnyEnded::Nameless => return Reaped::HeldUp,
+        }
+    }
+    Reaped::Some
+}
+
 fn stop_signal(signal: StopSignal) -> sys::Signal {
     match signal {
         StopSignal::Term => sys::Signal::TERM,
@@ -231,5 +230,25 @@ fn stop_signal(signal: StopSignal) -> sys::Signal {
     }
 }
 
+/// Orphans that are reaped before something else has its turn.
+const AT_A_TIME: usize = 256;
 /// Between two looks for orphans that have ended behind a process that is not reaped yet.
 const ORPHANS: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn orphans_that_end_without_end_are_reaped_so_many_at_a_time() {
+        let reaped = Cell::new(0);
+        let reap = |_| reaped.set(reaped.get() + 1);
+        assert_eq!(reap_some(|| AnyEnded::First(7), |_| false, reap), Reaped::Some);
+        assert_eq!(reaped.replace(0), AT_A_TIME);
+        let three = || if reaped.get() < 3 { AnyEnded::First(7) } else { AnyEnded::None };
+        assert_eq!((reap_some(three, |_| false, reap), reaped.replace(0)), (Reaped::All, 3));
+        assert_eq!((reap_some(|| AnyEnded::First(7), |_| true, reap), reaped.get()), (Reaped::HeldUp, 0));
+        assert_eq!((reap_some(|| AnyEnded::Nameless, |_| false, reap), reaped.get()), (Reaped::HeldUp, 0));
+    }
+}

@@ -1,10 +1,61 @@
 //! Control groups of processes, where rota may make them. On the restart thread.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::Restart;
 use crate::ids::{ProcessId, ProcessName};
-use crate::sys::cgroup::{Most, Tree};
+use crate::sys::cgroup::{self, Most, Tree};
+
+/// The group of a process that is being started. One of which nothing comes is killed with it.
+#[derive(Debug)]
+pub(super) struct Branch {
+    group: Option<PathBuf>,
+    bare: Bare,
+}
+
+impl Branch {
+    pub fn path(&self) -> Option<&Path> {
+        self.group.as_deref()
+    }
+
+    /// The process is there, and its group ends with it.
+    pub fn take_up(mut self) {
+        self.group = None;
+    }
+}
+
+impl Drop for Branch {
+    fn drop(&mut self) {
+        if let Some(group) = self.group.take() {
+            cgroup::kill(&group);
+            self.bare.remove(group);
+        }
+    }
+}
+
+/// Groups of which nothing is to be left, and that could not be removed yet: whoever was killed in one takes a moment to end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bare(Rc<RefCell<Vec<PathBuf>>>);
+
+impl Bare {
+    pub fn remove(&self, group: PathBuf) {
+        let mut all = self.0.borrow_mut();
+        // More than any rota starts: one that never gets empty is left to the next start.
+        if all.len() < MOST_BARE {
+            all.push(group);
+        }
+        drop(all);
+        self.try_again();
+    }
+
+    /// Where a child has ended.
+    pub fn try_again(&self) {
+        self.0.borrow_mut().retain(|group| cgroup::remove(group).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));
+    }
+}
 
 impl Restart {
     /// Looks whether rota may make groups, and says which of both is in force.
@@ -44,7 +95,7 @@ impl Restart {
     }
 
     /// A group for a process that is to be started.
-    pub(super) fn branch(&self, id: ProcessId, name: &ProcessName) -> Option<PathBuf> {
+    pub(super) fn branch(&self, id: ProcessId, name: &ProcessName) -> Branch {
         let group = format!("{}.{}.{}", name.app, name.number, id.serial);
         let app = self.shared.app(id.group);
         // The kernel counts threads too, and what is in the page cache; rota, who says more, is to come first.
@@ -53,10 +104,40 @@ impl Restart {
             memory: app.lifespan.memory_hard.map(|most| most + most / 8),
             cpu: app.cpu,
         };
-        let made = self.tree.as_ref()?.branch(&group, &most);
-        made.inspect_err(|error| log::error!("{name}: control group {group}: {error}; it is started without")).ok()
+        let made = self.tree.as_ref().map(|tree| tree.branch(&group, &most)).transpose();
+        let made = made.inspect_err(|error| log::error!("{name}: control group {group}: {error}; it is started without"));
+        Branch { group: made.ok().flatten(), bare: self.bare.clone() }
     }
 }
 
 /// For each process: as many as any runtime starts.
 const THREADS: u64 = 8;
+const MOST_BARE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_group_of_a_start_of_which_nothing_comes_is_removed_when_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let bare = Bare::default();
+        let branch = |name: &str| {
+            let group = dir.path().join(name);
+            fs::create_dir(&group).unwrap();
+            Branch { group: Some(group), bare: bare.clone() }
+        };
+        drop(branch("failed"));
+        branch("taken").take_up();
+        let held = branch("held");
+        // As the kernel has it: one that has somebody in it is not removed.
+        fs::create_dir(dir.path().join("held/busy")).unwrap();
+        drop(held);
+        let there = |name: &str| dir.path().join(name).exists();
+        assert!(!there("failed") && there("taken") && there("held"));
+        fs::remove_dir(dir.path().join("held/busy")).unwrap();
+        bare.try_again();
+        assert!(!there("held") && bare.0.borrow().is_empty());
+    }
+}

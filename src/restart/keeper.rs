@@ -145,10 +145,11 @@ fn kill(look: &Look, unit: &Unit, known: &mut Vec<(u32, u64)>) -> bool {
     known.sort_unstable();
     known.dedup();
     known.truncate(MOST_KNOWN);
-    if members.is_empty() && look.is_whole() {
+    let is_left = !members.is_empty() || !look.is_whole_for(unit) || !look.doubtful(unit).is_empty();
+    if !is_left {
         unit.cgroup.as_deref().map(sys::cgroup::remove);
     }
-    !members.is_empty() || !look.is_whole()
+    is_left
 }
 
 const ROUNDS: usize = 100;

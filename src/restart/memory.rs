@@ -9,17 +9,18 @@ use crate::sys::{self, Look, Seen, Unit};
 /// Too little for one more process like the largest of these: what was found. None: enough, or nothing to compare.
 pub fn shortage(units: &[&Unit]) -> Option<String> {
     let look = Look::now();
-    let members: Vec<Vec<Seen>> = units.iter().map(|unit| look.of(unit)).collect();
-    let largest = |size: fn(&Seen) -> u64| {
-        let of = members.iter().map(|members| members.iter().map(size).sum::<u64>());
+    let members: Vec<(u32, Vec<Seen>)> = units.iter().map(|unit| (unit.leader, look.of(unit))).collect();
+    let largest = |size: fn(&Seen, u32) -> Option<u64>| {
+        let of = members.iter().map(|(leader, members)| members.iter().filter_map(|one| size(one, *leader)).sum::<u64>());
         of.max().filter(|largest| *largest > 0)
     };
     let (available, of) = available()?;
     // What is resident is never less, and its number is there at once.
-    if available >= largest(|one| one.resident)? {
+    if available >= largest(|one, _| Some(one.resident))? {
         return None;
     }
-    let largest = largest(|one| sys::process_share(one.pid).unwrap_or(one.resident))?;
+    // What is not known is no number.
+    let largest = largest(sys::known_share)?;
     (available < largest).then(|| format!("{} MiB of memory are left {of}, the largest process takes {} MiB", mib(available), mib(largest)))
 }
 

@@ -12,6 +12,7 @@ mod folders;
 mod groups;
 pub mod interpreter;
 pub mod keeper;
+mod keeping;
 pub mod memory;
 mod owned;
 mod preparing;
@@ -39,8 +40,10 @@ use crate::pool::{Claim, Failure, FailureKind, Step, WhyCut, span};
 use crate::record_writer::Bell;
 use crate::sys::cgroup::Tree;
 use crate::sys::{self, Unit};
-use crate::table::{Shared, ToMaster, ToThread};
-use keeper::Keeper;
+use crate::table::{Shared, State, ToMaster, ToThread};
+use groups::Bare;
+use keeping::Keeping;
+pub use owned::MOST_HELD;
 use owned::{Owned, Survivors};
 use preparing::Preparing;
 use private_dir::PrivateDir;
@@ -54,9 +57,11 @@ struct Restart {
     program: PathBuf,
     /// Soft limit of descriptors that rota was started with; the apps get it back.
     nofile: u64,
-    keeper: Option<Keeper>,
+    keeping: Keeping,
     /// None: rota may make no control groups here.
     tree: Option<Tree>,
+    /// Control groups that are to be removed.
+    bare: Bare,
     /// What has outlived its process and may.
     survivors: Vec<Survivors>,
     /// Wakes who has records written down.
@@ -73,9 +78,9 @@ struct Restart {
     kills_for_memory: Option<u64>,
     /// By when it meant to look at the table again.
     due_back: Option<Instant>,
-    /// Orphans that the keeper knows of.
-    told: Vec<(u32, u64)>,
-    /// When orphans are looked for that have ended behind a process that is held.
+    /// What it did last.
+    has_reaped: bool,
+    /// When orphans are looked for that have ended behind a process that is held, or that were too many at a time.
     orphans_due: Option<Instant>,
     /// Processes that could not be given their own nice value yet, when it is tried again, and how often still.
     below: Vec<(Instant, ProcessId, u32)>,
@@ -105,8 +110,9 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
             shared,
             program,
             nofile,
-            keeper: None,
+            keeping: Keeping::default(),
             tree: None,
+            bare: Bare::default(),
             survivors: Vec::new(),
             writer,
             saves: HashMap::new(),
@@ -116,7 +122,7 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
             written: HashMap::new(),
             kills_for_memory: sys::kills_for_memory(),
             due_back: None,
-            told: Vec::new(),
+            has_reaped: false,
             orphans_due: None,
             below: Vec::new(),
             orphans_seen: None,
@@ -131,6 +137,8 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
 enum Work {
     Step(Step<Box<Conn>>),
     Reap,
+    /// There is no keeper.
+    Keep,
     /// It need not stand aside any more.
     StepUp(ProcessId, u32),
     Answer(Answer),
@@ -175,6 +183,7 @@ impl Restart {
             match self.next() {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
+                Work::Keep => self.keep(),
                 Work::StepUp(id, tries) => self.step_up(id, tries),
                 Work::Answer(answer) => self.hear(answer),
                 Work::GiveUp(group) => self.give_up(group),
@@ -209,8 +218,13 @@ impl Restart {
                 state.pool.groups_mut().for_each(|group| group.put_off(due, now + AFTER_SLEEP));
                 return Work::Late(now - due);
             }
-            if std::mem::take(&mut state.child_ended) || self.orphans_due.take_if(|at| *at <= now).is_some() {
-                return Work::Reap;
+            let is_to_reap = state.child_ended || self.orphans_due.is_some_and(|at| at <= now);
+            // Not twice in a row: an app can have more children end than are reaped, and others wait for their steps.
+            if is_to_reap && !std::mem::take(&mut self.has_reaped) {
+                return self.reaps(&mut state);
+            }
+            if self.keeping.due().is_some_and(|at| at <= now) {
+                return Work::Keep;
             }
             // Before the step that lets it serve.
             if let Some(id) = state.through_boot.pop() {
@@ -249,8 +263,11 @@ impl Restart {
                 return Work::End;
             }
             let lingering: Vec<_> = state.pool.groups().flat_map(|group| group.lingering()).map(|(id, _)| id).collect();
-            if !lingering.is_empty() && looked {
+            if !lingering.is_empty() && (looked || is_to_reap) {
                 return Work::Look(lingering);
+            }
+            if is_to_reap {
+                return self.reaps(&mut state);
             }
             looked = true;
             let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).chain(self.orphans_due).min();
@@ -263,10 +280,18 @@ impl Restart {
         }
     }
 
+    fn reaps(&mut self, state: &mut State) -> Work {
+        state.child_ended = false;
+        self.orphans_due = None;
+        self.has_reaped = true;
+        Work::Reap
+    }
+
     /// Of what others do for this thread: when it is not waited for any longer.
     fn waits(&self) -> impl Iterator<Item = Instant> {
         let prepared = self.preparing.values().filter_map(Preparing::deadline);
-        prepared.chain(self.saves.values().filter_map(Saves::deadline)).chain(self.below.iter().map(|(at, _, _)| *at))
+        let saved = self.saves.values().filter_map(Saves::deadline);
+        prepared.chain(saved).chain(self.below.iter().map(|(at, _, _)| *at)).chain(self.keeping.due())
     }
 
     fn hear(&mut self, answer: Answer) {
@@ -365,7 +390,7 @@ impl Restart {
         let Some(release) = release else {
             return Err(Failure { kind: FailureKind::Release(format!("{} has no release", name.generation)), output: Vec::new() });
         };
-        let cgroup = self.branch(id, name);
+        let branch = self.branch(id, name);
         let catalog = self.shared.catalog();
         let request = LaunchRequest {
             program: &self.program,
@@ -376,7 +401,7 @@ impl Restart {
             nofile: self.nofile,
             aside,
             survivors: catalog.app(id.group).survivors,
-            cgroup: cgroup.as_deref(),
+            cgroup: branch.path(),
         };
         let nice = release.attributes.nice.unwrap_or_else(sys::own_nice);
         let Launched { unit, endpoint, stdout, stderr, report, dir } = spawn::launch(&request)?;
@@ -384,12 +409,8 @@ impl Restart {
         let unit = Arc::new(unit);
         let owned = Owned::new(unit.clone());
         self.living.insert(id, Living { pid, name: name.clone(), stop: release.stop, nice, owned, dir });
-        if let Some(keeper) = &mut self.keeper
-            && let Err(error) = keeper.born(&unit)
-        {
-            log::error!("keeper: {error}; starting another");
-            self.keep();
-        }
+        branch.take_up();
+        self.tell_keeper(|keeper| keeper.born(&unit));
         let (slots, credentials) = (release.concurrency, release.credentials.clone());
         catalog.ledger(id.group).uploads.has_slots(slots, catalog.app(id.group).processes.min);
         Ok(io_thread::Process { id, name: name.clone(), unit, endpoint, slots, stdout, stderr, report, aside, credentials })
@@ -451,17 +472,6 @@ impl Restart {
         if is_below && tries > 0 {
             self.below.push((Instant::now() + STEP_UP_AGAIN, id, tries - 1));
         }
-    }
-
-    /// Starts the process that ends the apps when rota is killed.
-    fn keep(&mut self) {
-        self.keeper = match Keeper::start(&self.program, self.tree.as_ref(), self.living.values().map(|living| living.owned.unit())) {
-            Ok(keeper) => Some(keeper),
-            Err(error) => {
-                log::error!("keeper: {error}; if rota is killed, children of its apps may stay");
-                None
-            }
-        };
     }
 
     fn tell(&self, id: ProcessId, message: ToThread) {

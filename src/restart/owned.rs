@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::ids::GroupId;
 use crate::sys::{self, Handle, Look, Seen, Signal, Unit};
@@ -15,35 +16,35 @@ pub(super) struct Owned {
     pub leader_ended: bool,
     /// Number and start of those that have left its session: who they are is not always to be seen a second time.
     known: Vec<(u32, u64)>,
-    /// Who was there in the last look.
+    /// Some of those that were there in the last look: as long as one of them lives nobody needs to look again.
     left: Vec<Handle>,
     killed: bool,
     /// May not be signalled by rota: what became another user where rota is not root.
     beyond: HashSet<(u32, u64)>,
+    /// Since when nobody else is left but those of whom it is not known whether they came of it.
+    doubts_since: Option<Instant>,
 }
 
 /// What has outlived a process of a group.
 #[derive(Debug)]
 pub(super) struct Survivors {
     pub group: GroupId,
-    pub left: Vec<Handle>,
-    cgroup: Option<PathBuf>,
+    /// Number and start. None of them is signalled.
+    pub left: Vec<(u32, u64)>,
+    pub cgroup: Option<PathBuf>,
 }
 
 impl Survivors {
     /// False: nobody is left.
     pub fn live(&mut self) -> bool {
-        self.left.retain(Handle::lives);
-        if self.left.is_empty() {
-            self.cgroup.as_deref().map(sys::cgroup::remove);
-        }
+        self.left.retain(|(pid, start)| sys::lives(*pid, *start));
         !self.left.is_empty()
     }
 }
 
 impl Owned {
     pub fn new(unit: Arc<Unit>) -> Self {
-        Self { unit, leader_ended: false, known: Vec::new(), left: Vec::new(), killed: false, beyond: HashSet::new() }
+        Self { unit, leader_ended: false, known: Vec::new(), left: Vec::new(), killed: false, beyond: HashSet::new(), doubts_since: None }
     }
 
     pub fn unit(&self) -> &Unit {
@@ -56,9 +57,9 @@ impl Owned {
     }
 
     /// Who lives on when it is gone.
-    pub fn outlived(&self, group: GroupId) -> Option<Survivors> {
-        let left: Vec<Handle> = self.members(&Look::now()).iter().take(MOST_HELD).filter_map(Handle::of).collect();
-        (!left.is_empty()).then(|| Survivors { group, left, cgroup: self.unit.cgroup.clone() })
+    pub fn outlived(&self, group: GroupId) -> Survivors {
+        let left: Vec<(u32, u64)> = self.members(&Look::now()).iter().take(MOST_SURVIVORS).map(|one| (one.pid, one.start)).collect();
+        Survivors { group, left, cgroup: self.unit.cgroup.clone() }
     }
 
     /// These have come of it too.
@@ -74,13 +75,14 @@ impl Owned {
     pub fn tell(&mut self, signal: Signal) -> io::Result<()> {
         let look = Look::now();
         let members = self.find(&look);
-        if members.is_empty() && look.is_whole() {
+        if members.is_empty() && look.is_whole_for(&self.unit) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let sent = sys::signal_group_of_child(self.unit.leader, signal);
         let is_in_group: HashSet<u32> = members.iter().filter(|one| one.group == self.unit.leader).map(|one| one.pid).collect();
         self.hold(&members);
-        for handle in self.left.iter().filter(|handle| !is_in_group.contains(&handle.pid)) {
+        // One after the other: how many they are decides the app.
+        for handle in members.iter().filter(|one| !is_in_group.contains(&one.pid)).filter_map(Handle::of) {
             handle.signal(signal);
         }
         sent
@@ -98,11 +100,11 @@ impl Owned {
         for _ in 0..ROUNDS {
             let look = Look::now();
             let members = self.find(&look);
-            if members.is_empty() && known.is_empty() && look.is_whole() {
+            if members.is_empty() && known.is_empty() && look.is_whole_for(&self.unit) {
                 return Err(io::ErrorKind::NotFound.into());
             }
             self.hold(&members);
-            let refused = self.left.iter().filter(|handle| !handle.signal(sys::KILL));
+            let refused = members.iter().filter_map(Handle::of).filter(|handle| !handle.signal(sys::KILL));
             self.beyond.extend(refused.map(|handle| (handle.pid, handle.start)));
             let is_new = members.iter().filter(|one| known.insert((one.pid, one.start))).count() > 0;
             if !is_new {
@@ -122,7 +124,7 @@ impl Owned {
     pub fn look(&mut self, look: &Look, name: &str) -> bool {
         let members = self.find(look);
         if members.is_empty() {
-            return look.is_whole();
+            return look.is_whole_for(&self.unit) && !self.doubts(look, name);
         }
         if self.killed {
             let before = self.beyond.len();
@@ -134,6 +136,18 @@ impl Owned {
         } else {
             self.hold(&members);
         }
+        false
+    }
+
+    /// Somebody may have come of it whose environment /proc does not give: waited for, and not for ever.
+    fn doubts(&mut self, look: &Look, name: &str) -> bool {
+        let doubtful = if self.unit.survivors { Vec::new() } else { look.doubtful(&self.unit) };
+        let now = Instant::now();
+        if doubtful.is_empty() || now < *self.doubts_since.get_or_insert(now) + DOUBT {
+            return !doubtful.is_empty();
+        }
+        let pids: Vec<String> = doubtful.iter().map(u32::to_string).collect();
+        log::warn!("{name}: pid {} may have come of it, which /proc does not say; it is not waited for any longer", pids.join(", "));
         false
     }
 
@@ -151,6 +165,9 @@ impl Owned {
 }
 
 const ROUNDS: usize = 8;
-/// Descriptors for what is waited for; the rest is met when these are gone.
-const MOST_HELD: usize = 512;
+const DOUBT: Duration = Duration::from_secs(2);
+/// Of each process of an app (`descriptors`).
+pub const MOST_HELD: usize = 2;
+/// That are counted.
+const MOST_SURVIVORS: usize = 512;
 const MOST_KNOWN: usize = 4096;

@@ -5,10 +5,11 @@
 //! own user's, or if it is the top of what can be seen, as in a container. Groups of others are left alone. Only what was tried counts.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Where the groups of this rota are.
@@ -74,6 +75,12 @@ impl Tree {
         let mut free = names.map(|name| self.base.join(name)).filter(|dir| !dir.exists());
         let dir = free.next().ok_or(io::ErrorKind::AlreadyExists)?;
         fs::create_dir(&dir)?;
+        // What could not be limited is nobody's.
+        self.limit(&dir, most).inspect_err(|_| drop(fs::remove_dir(&dir)))?;
+        Ok(dir)
+    }
+
+    fn limit(&self, dir: &Path, most: &Most) -> io::Result<()> {
         if self.has("pids")
             && let Some(most) = most.processes
         {
@@ -91,7 +98,7 @@ impl Tree {
         {
             fs::write(dir.join("cpu.max"), format!("{} {PERIOD}", u64::from(percent) * PERIOD / 100))?;
         }
-        Ok(dir)
+        Ok(())
     }
 
     pub fn has(&self, controller: &str) -> bool {
@@ -120,15 +127,17 @@ pub fn join(group: &Path) -> io::Result<()> {
     fs::write(group.join(PROCS), "0")
 }
 
-/// The processes of a group.
-pub fn members(group: &Path) -> Vec<u32> {
-    let text = fs::read_to_string(group.join(PROCS)).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+/// The processes of a group; none are in one that is gone. Err: it cannot be read now (descriptors may be short), and there may be some.
+pub fn members(group: &Path) -> io::Result<Vec<u32>> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(error) == Some(Errno::NODEV);
+    let text = fs::read_to_string(group.join(PROCS)).or_else(|error| if is_gone(&error) { Ok(String::new()) } else { Err(error) })?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// Kills all of a group at once, and what forks meanwhile (Linux 5.14). False: that cannot be done here.
 pub fn kill(group: &Path) -> bool {
-    fs::write(group.join("cgroup.kill"), "1").is_ok()
+    // Not made, where there is none.
+    fs::File::options().write(true).open(group.join("cgroup.kill")).is_ok_and(|mut file| file.write_all(b"1").is_ok())
 }
 
 /// The kernel has killed a group because it took more than this (bytes). None: it has not.
@@ -277,6 +286,17 @@ mod tests {
         assert_eq!((ticks(dir.path()), killed_for_memory(dir.path())), (Some(123), None));
         write("memory.events", "low 0\nhigh 0\nmax 77\noom 1\noom_kill 3\noom_group_kill 1\n");
         assert_eq!(killed_for_memory(dir.path()), Some(500 << 20));
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(PROCS), "7\n8\n").unwrap();
+        assert_eq!(members(dir.path()).unwrap(), [7, 8]);
+        assert_eq!(members(&dir.path().join("gone")).unwrap(), [0; 0]);
+        fs::remove_file(dir.path().join(PROCS)).unwrap();
+        fs::create_dir(dir.path().join(PROCS)).unwrap();
+        assert!(members(dir.path()).is_err());
     }
 
     #[test]

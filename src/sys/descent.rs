@@ -10,12 +10,13 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup;
+use super::patience::{self, Said, Whose};
 use super::stat::{GROUP, PARENT, RSS, SESSION, START, Stat, UTIME, numbers_in};
-use super::{cgroup, patience};
 
 /// A process of an app with all that comes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ pub struct Seen {
     pub start: u64,
     /// Processor time in ticks of 10 ms, user and system, its own and that of its children that have ended and were waited for.
     pub ticks: u64,
-    /// Bytes that are in memory, shared pages in full: never less than [`process_share`].
+    /// Bytes that are in memory, shared pages in full: never less than [`known_share`].
     pub resident: u64,
 }
 
@@ -76,7 +77,9 @@ pub struct Look {
     /// What is in it comes of rota, or of whoever started it.
     own_session: u32,
     /// Of those of which it was asked for.
-    environments: RefCell<HashMap<u32, Vec<u8>>>,
+    environments: RefCell<HashMap<u32, Said>>,
+    /// Leaders of units whose control group could not be read.
+    unread: RefCell<HashSet<u32>>,
 }
 
 impl Look {
@@ -106,12 +109,20 @@ impl Look {
             by_parent.entry(one.parent).or_default().push(at);
         }
         let own_session = Stat::read(std::process::id()).and_then(|stat| stat.field(SESSION)).unwrap_or(0);
-        Self { all, by_parent, is_whole, reaper, own_session: u32::try_from(own_session).unwrap_or(0), environments: RefCell::default() }
+        Self {
+            all,
+            by_parent,
+            is_whole,
+            reaper,
+            own_session: u32::try_from(own_session).unwrap_or(0),
+            environments: RefCell::default(),
+            unread: RefCell::default(),
+        }
     }
 
-    /// Whoever is not in it was not there.
-    pub fn is_whole(&self) -> bool {
-        self.is_whole
+    /// Who was not found of a unit was not there.
+    pub fn is_whole_for(&self, unit: &Unit) -> bool {
+        self.is_whole && !self.unread.borrow().contains(&unit.leader)
     }
 
     /// The process itself, if it lives, and all that comes of it.
@@ -125,7 +136,7 @@ impl Look {
         // Of one that has left its session may be left, unless its number was given to another.
         let left = [(unit.leader, unit.start)].into_iter().chain(known.iter().copied());
         found.sessions.extend(left.filter(|(pid, start)| self.find(*pid).is_none_or(|one| one.start == *start)).map(|(pid, _)| pid));
-        let grouped: HashSet<u32> = unit.cgroup.iter().flat_map(|group| cgroup::members(group)).collect();
+        let grouped: HashSet<u32> = unit.cgroup.iter().flat_map(|group| self.members_of(group, unit.leader)).collect();
         for (at, one) in self.all.iter().enumerate() {
             let is_leader = (one.pid, one.start) == (unit.leader, unit.start);
             if is_leader || grouped.contains(&one.pid) || known.contains(&(one.pid, one.start)) || found.is_orphan_of_it(one) {
@@ -148,16 +159,33 @@ impl Look {
         found
     }
 
+    fn members_of(&self, group: &Path, leader: u32) -> Vec<u32> {
+        let members = cgroup::members(group);
+        if members.is_err() {
+            self.unread.borrow_mut().insert(leader);
+        }
+        members.unwrap_or_default()
+    }
+
     fn find(&self, pid: u32) -> Option<&Seen> {
         self.all.binary_search_by_key(&pid, |one| one.pid).ok().map(|at| &self.all[at])
     }
 
-    fn is_named_by(&self, pid: u32, unit: &Unit) -> bool {
+    fn is_named_by(&self, one: &Seen, unit: &Unit) -> bool {
         let mut environments = self.environments.borrow_mut();
-        // What may not be read names nobody.
-        let environment =
-            environments.entry(pid).or_insert_with(|| patience::read(pid, "environ", MOST_OF_ENVIRONMENT).unwrap_or_default());
-        unit.is_named_in(environment)
+        let read = || patience::read((one.pid, one.start), Whose::User(unit.uid), "environ", MOST_OF_ENVIRONMENT);
+        match environments.entry(one.pid).or_insert_with(read) {
+            Said::Text(environment) => unit.is_named_in(environment),
+            // What may not be read names nobody.
+            Said::Gone | Said::Refused | Said::Unknown => false,
+        }
+    }
+
+    /// Of these it is not known whether they are of the unit: they may be, and their environment does not come.
+    pub fn doubtful(&self, unit: &Unit) -> Vec<u32> {
+        let environments = self.environments.borrow();
+        let unknown = environments.iter().filter(|(_, said)| **said == Said::Unknown).map(|(pid, _)| *pid);
+        unknown.filter(|pid| self.find(*pid).is_some_and(|one| one.start >= unit.start) && user_of(*pid) == Some(unit.uid)).collect()
     }
 
     /// All of it that has to end with it.
@@ -209,7 +237,7 @@ impl Found<'_> {
 
     fn is_orphan_of_it(&self, one: &Seen) -> bool {
         let is_orphan = one.start >= self.unit.start && self.look.reaper.is_none_or(|reaper| one.parent == reaper);
-        is_orphan && user_of(one.pid) == Some(self.unit.uid) && self.look.is_named_by(one.pid, self.unit)
+        is_orphan && user_of(one.pid) == Some(self.unit.uid) && self.look.is_named_by(one, self.unit)
     }
 
     /// The one that began a session is there and found.
@@ -255,11 +283,20 @@ pub fn user_of(pid: u32) -> Option<u32> {
 /// What the kernel reports processor time in (proc(5); sysconf(_SC_CLK_TCK) is 100 on every Linux).
 pub const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Bytes that a process takes, shared pages by its share (PSS). It is found by a walk through the page tables, tens of milliseconds for
-/// gigabytes, which holds up the process too. None: it is gone, or that may not be read.
-pub fn process_share(pid: u32) -> Option<u64> {
-    let rollup = patience::read(pid, "smaps_rollup", ROLLUP)?;
-    let line = str::from_utf8(&rollup).ok()?.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+/// Bytes that a process of the unit of `leader` is known to take, shared pages by its share (PSS). It is found by a walk through the page tables,
+/// tens of milliseconds for gigabytes, which holds up the process too. None: that is not known now. Of one that may not be read at all it is what
+/// is resident.
+pub fn known_share(one: &Seen, leader: u32) -> Option<u64> {
+    match patience::read((one.pid, one.start), Whose::Unit(leader), "smaps_rollup", ROLLUP) {
+        Said::Text(rollup) => share_in(str::from_utf8(&rollup).ok()?),
+        Said::Gone => Some(0),
+        Said::Refused => Some(one.resident),
+        Said::Unknown => None,
+    }
+}
+
+fn share_in(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
 }
 
@@ -323,10 +360,23 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_gone_of_a_control_group_that_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = Look::now();
+        let unit = Unit { cgroup: Some(dir.path().to_owned()), ..Unit::of_leader(std::process::id()).unwrap() };
+        look.of(&unit);
+        assert!(look.is_whole_for(&unit), "it is gone");
+        fs::create_dir(dir.path().join("cgroup.procs")).unwrap();
+        look.of(&unit);
+        assert!(!look.is_whole_for(&unit));
+    }
+
+    #[test]
     fn we_use_memory() {
         let us = Unit::of_leader(std::process::id()).unwrap();
         let own = *Look::now().of(&us).iter().find(|one| one.pid == us.leader).unwrap();
-        let share = process_share(own.pid).unwrap();
+        let share = known_share(&own, us.leader).unwrap();
+        assert_eq!(known_share(&Seen { start: own.start + 1, ..own }, us.leader), Some(0), "it is gone, whoever has its number");
         assert!(share > 100_000 && own.resident >= share / 2, "{share} of {own:?}");
     }
 }

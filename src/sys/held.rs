@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use super::descent::user_of;
 use super::listeners::listening;
-use super::patience;
-use super::stat::{PARENT, Stat, numbers_in};
+use super::patience::{self, Said, Whose};
+use super::stat::{PARENT, Stat, numbers_in, start_of};
 use crate::printable::clean;
 
 /// The process that listens on a port; None: nobody does, or that may not be seen.
@@ -58,7 +59,8 @@ pub fn program_of(pid: u32) -> Option<String> {
 
 /// A variable that a process was started with.
 pub fn variable_of(pid: u32, name: &str) -> Option<String> {
-    let text = patience::read(pid, "environ", MOST_OF_ENVIRONMENT)?;
+    let said = patience::read((pid, start_of(pid)?), Whose::User(user_of(pid)?), "environ", MOST_OF_ENVIRONMENT);
+    let Said::Text(text) = said else { return None };
     let found = text.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
     Some(String::from_utf8_lossy(found).into_owned())
 }

@@ -37,6 +37,11 @@ pub fn start_of(pid: u32) -> Option<u64> {
     Stat::read(pid)?.field(START)
 }
 
+/// The process of this number that was started then is there, and no zombie.
+pub fn lives(pid: u32, start: u64) -> bool {
+    Stat::read(pid).is_some_and(|stat| stat.lives() && stat.field(START) == Some(start))
+}
+
 /// The beginning of /proc/PID/stat.
 #[derive(Debug)]
 pub(super) struct Stat {

@@ -24,6 +24,7 @@ my %ways = (
     daemon => sub { twice(sub { chdir "/"; open STDIN, "</dev/null"; open STDOUT, ">/dev/null"; open STDERR, ">/dev/null"; lives("daemon") }) },
     second_session => sub { twice(sub { POSIX::setsid(); lives("second_session") }) },
     deaf => sub { twice(sub { $SIG{TERM} = $SIG{HUP} = $SIG{INT} = "IGNORE"; lives("deaf") }) },
+    many => sub { for (1 .. 200) { next if fork; POSIX::setsid(); $SIG{TERM} = "IGNORE"; lives("many") } },
     without_environment => sub { twice(sub { %ENV = (); lives("without_environment") }) },
     as_another => sub { return if fork; POSIX::setsid(); my @nobody = getpwnam("nobody"); POSIX::setuid($nobody[2]); lives("as_another") },
 );
@@ -311,4 +312,95 @@ fn a_process_that_has_ended_keeps_its_number_until_nothing_of_it_is_left() {
         });
         wait_alive(&site, "behind it", 1);
     }
+}
+
+/// How many of a kind a process has open.
+fn open(pid: u32, kind: &str) -> usize {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    entries.filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == kind)).count()
+}
+
+#[test]
+fn a_process_with_many_others_takes_few_descriptors_while_it_ends() {
+    for by in [By::Groups, By::Descent] {
+        let site = serve(by, "stop.timeout = \"4s\"\n", &["many"]);
+        wait_alive(&site, "at first", 200);
+        let old = leader(&site);
+        let rota = site.pid();
+        let asked = site.command(&["restart", "app"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        wait::until("it is told to stop", secs(20), || site.log().contains("told to stop and its group"));
+        let (mut most, mut asked) = (0, asked.unwrap());
+        wait::until("it is gone", secs(40), || {
+            most = most.max(open(rota, "anon_inode:[pidfd]"));
+            !site.processes().iter().any(|(_, _, pid, _)| *pid == old)
+        });
+        assert!(most < 20, "{by:?}: {most} descriptors of processes");
+        assert!(asked.wait().unwrap().success());
+        wait_alive(&site, "those of the new one", 200);
+    }
+}
+
+#[test]
+fn a_start_of_which_nothing_comes_leaves_no_control_group() {
+    let mut site = prepare(By::Groups, "", "perl app.pl", "WAYS = \"\"\n");
+    site.wait_served();
+    if !has_groups(&site) {
+        return;
+    }
+    let group = fs::read_to_string(format!("/proc/{}/cgroup", leader(&site))).unwrap();
+    let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
+    let base = group.split('/').rev().nth(1).unwrap().to_owned();
+    let groups = || {
+        let script = format!("find /sys/fs/cgroup -type d -path '*/{base}/app.*'");
+        let found = Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().lines().count()
+    };
+    assert_eq!(groups(), 1);
+    // Nobody gets a private directory.
+    fs::rename(site.path("run/app"), site.path("away")).unwrap();
+    fs::write(site.path("run/app"), "").unwrap();
+    for _ in 0..3 {
+        site.rota(&["restart", "app"]).expect(4);
+    }
+    assert!(site.log().contains(&format!("{}", site.path("run/app").display())), "{}", site.log());
+    assert_eq!(groups(), 1, "that of the process that serves");
+    site.signal(Signal::TERM);
+    assert_eq!(site.wait_end(secs(20)), Some(0));
+}
+
+/// The process that ends the apps when rota is killed.
+fn keeper(site: &Site) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", site.pid())).unwrap_or_default();
+    let tasks = fs::read_dir(format!("/proc/{}/task", site.pid())).unwrap().flatten();
+    let of_tasks = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<String>();
+    let is_keeper = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0__keeper\0"));
+    (children + &of_tasks).split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find(is_keeper)
+}
+
+#[test]
+fn a_keeper_that_could_not_be_started_is_started_later_and_knows_what_lives() {
+    let mut site = Site::with_app(&format!("command = \"perl app.pl\"\n{KEYS}processes = 1\n"), "WAYS = \"daemon group\"\n");
+    fs::create_dir(site.path("releases/1")).unwrap();
+    fs::write(site.path("releases/1/app.pl"), APP).unwrap();
+    site.flip("1");
+    let log = fs::File::create(site.path("log")).unwrap();
+    let mut command = site.command(&["serve"]);
+    command.env("ROTA_FAULT_NO_CGROUPS", "1").env("ROTA_FAULT_SHIM", site.path("rota-later"));
+    site.launch_by(command, Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
+    wait::until("it is said", secs(20), || site.log().contains("keeper: "));
+    assert_eq!(keeper(&site), None);
+    fs::copy(env!("CARGO_BIN_EXE_rota"), site.path("rota-new")).unwrap();
+    fs::rename(site.path("rota-new"), site.path("rota-later")).unwrap();
+    wait::until("there is one", secs(20), || keeper(&site).is_some());
+    site.wait_served();
+    wait_alive(&site, "at first", 2);
+    // One that is killed again and again comes back as often.
+    for _ in 0..3 {
+        let old = wait::found("there is one", secs(20), || keeper(&site));
+        kill(old, Signal::KILL);
+        wait::until("there is another", secs(20), || keeper(&site).is_some_and(|new| new != old));
+    }
+    site.signal(Signal::KILL);
+    site.wait_end(secs(20));
+    wait::until("it has ended them", secs(20), || alive(&site).is_empty());
 }
