@@ -215,6 +215,7 @@ pub mod lock_file;
 pub mod log_files;
 pub mod logging;
 pub mod master;
+pub mod named_file;
 pub mod obstacle;
 pub mod once;
 pub mod plight;

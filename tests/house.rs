@@ -139,3 +139,40 @@ fn what_the_map_names_is_there() {
     let lost: Vec<&&str> = named.iter().filter(|name| !src().join(name).exists()).collect();
     assert!(lost.is_empty(), "{lost:?}");
 }
+
+/// Opens what has a name: only in files that know why what lies there cannot hold them up, or be somebody else's choice.
+#[test]
+fn files_are_opened_where_it_is_known_who_decides_what_they_are() {
+    let opens = ["File::open(", "fs::read(", "fs::read_to_string(", "OpenOptions::new", "File::create(", "fs::write(", "fs::copy("];
+    let mut found: Vec<String> = source_files(&src())
+        .into_iter()
+        .filter(|file| code(file).iter().any(|(_, line)| opens.iter().any(|open| line.contains(open))))
+        .map(|file| file.strip_prefix(src()).unwrap().display().to_string())
+        .collect();
+    found.sort();
+    let known: Vec<&str> = OPENS.iter().map(|(file, _)| *file).collect();
+    assert_eq!(found, known, "what a configuration names is read through src/named_file.rs, what an app names by an errand");
+}
+
+/// Files that open others by their names, and what those are.
+const OPENS: [(&str, &str); 19] = [
+    ("cli/check/front.rs", "/proc"),
+    ("cli/check/starts.rs", "/etc/passwd, /etc/group, /proc"),
+    ("cli/check/unit.rs", "systemd's"),
+    ("cli/demo/app.rs", "the demo's"),
+    ("cli/demo/place.rs", "the demo's"),
+    ("cli/init.rs", "made anew, for who asks"),
+    ("errands/watch.rs", "/proc"),
+    ("last_word.rs", "of a test"),
+    ("lock_file.rs", "behind safe_open::make_directory"),
+    ("records/disk.rs", "in a directory that lock_file.rs has taken"),
+    ("restart/memory.rs", "/proc, /sys"),
+    ("restart/shim.rs", "/proc"),
+    ("sys.rs", "/proc"),
+    ("sys/cgroup.rs", "/proc, /sys"),
+    ("sys/held.rs", "/proc"),
+    ("sys/listeners.rs", "/proc"),
+    ("sys/nice.rs", "/proc"),
+    ("sys/patience.rs", "/proc, with patience"),
+    ("sys/stat.rs", "/proc"),
+];

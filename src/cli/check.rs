@@ -21,6 +21,7 @@ use crate::config::{self, AccessLogConfig, AppConfig, Bind, Config, Glance, List
 use crate::detect::{Detected, Keeps, background};
 use crate::errands::pace::Pace;
 use crate::ids::AppName;
+use crate::named_file::Gate;
 use crate::printable::{self, counted};
 use crate::restart::release;
 use crate::safe_open;
@@ -61,11 +62,10 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Whoever may write to the configuration is whoever rota runs commands as. `path`: of the configuration.
-pub fn judge(path: &Path) -> impl Fn(&Path) -> io::Result<()> {
+/// Reads a configuration as a server does. `path`: of the configuration.
+pub fn gate(path: &Path) -> Gate {
     // Whoever is in none of these groups gains nothing that an administrator has not given.
-    let groups = release::groups(config::glance(path, &|_| Ok(())).config.apps.iter().map(|app| &app.start));
-    move |file| safe_open::check_writers(file, &groups)
+    Gate::to_serve(release::groups(config::glance(path, &Gate::to_look()).config.apps.iter().map(|app| &app.start)))
 }
 
 /// Users, directories and commands, as they are now and as the user that asks: root can do more.
@@ -149,7 +149,7 @@ struct Outcome {
 
 /// An app whose description has a mistake is not looked at: what it names may be what it does not mean. It hides nothing of the others.
 fn check(path: &Path, colour: bool) -> Outcome {
-    let Glance { config, report, knows_server, .. } = config::glance(path, &judge(path));
+    let Glance { config, report, knows_server, .. } = config::glance(path, &gate(path));
     let findings = if knows_server { all_findings(&config) } else { app_and_start_findings(&config) };
     let mut complaints = report.render(colour);
     for finding in &findings {

@@ -14,6 +14,7 @@ use crate::config;
 use crate::control::client::Conversation;
 use crate::control::proto::{Reply, Request};
 use crate::ids::Number;
+use crate::named_file::Gate;
 
 pub fn run(shell: Shell) -> Exit {
     print(&script(shell))
@@ -22,16 +23,16 @@ pub fn run(shell: Shell) -> Exit {
 /// The names of the apps, a line each, as the server has them; where none answers, as the configuration has them. Nothing else is said: a
 /// person is typing.
 pub fn apps(file: &Path, socket: Option<&Path>) -> Exit {
-    let control = socket.map(Path::to_owned).or_else(|| config::control(file).ok().map(|(control, _)| control));
+    let control = socket.map(Path::to_owned).or_else(|| config::control(file, &Gate::to_look()).ok().map(|(control, _)| control));
     let known = control
         .and_then(|control| names(&control))
-        .unwrap_or_else(|| config::glance(file, &|_| Ok(())).config.apps.iter().map(|app| app.name.to_string()).collect());
+        .unwrap_or_else(|| config::glance(file, &Gate::to_look()).config.apps.iter().map(|app| app.name.to_string()).collect());
     print(&known.iter().map(|name| format!("{name}\n")).collect::<String>())
 }
 
 /// The numbers of the processes of an app, a line each.
 pub fn processes(file: &Path, socket: Option<&Path>, app: &str) -> Exit {
-    let control = socket.map(Path::to_owned).or_else(|| config::control(file).ok().map(|(control, _)| control));
+    let control = socket.map(Path::to_owned).or_else(|| config::control(file, &Gate::to_look()).ok().map(|(control, _)| control));
     let request = Request::Status { app: Some(app.to_owned()) };
     let reply = control.and_then(|control| Conversation::start(&control, &request).and_then(|mut asked| asked.next_reply()).ok().flatten());
     let Some(Reply::Status(status)) = reply else { return Exit::NoServer };

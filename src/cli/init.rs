@@ -16,6 +16,7 @@ use crate::config::{Bind, Config, HostPattern, Mistake, Route, Severity, SourceF
 use crate::detect::{Detected, PublicNeed, RailsFiles};
 use crate::errands::pace::Pace;
 use crate::ids::AppName;
+use crate::named_file::Gate;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ enum Hosts {
 
 fn hosts(config: &Path, name: &AppName, root: &Path) -> Hosts {
     // An app whose file has a mistake keeps its routes; where they cannot be read they may be any.
-    let Config { apps, broken, .. } = glance(config, &|_| Ok(())).config;
+    let Config { apps, broken, .. } = glance(config, &Gate::to_look()).config;
     let apps = apps.iter().filter(|app| app.name != *name).map(|app| &app.routes);
     let others = apps.chain(broken.iter().filter(|app| app.name != name.as_str()).map(|app| &app.routes));
     let taken: Vec<&Route> = others.flatten().filter(|route| route.path == "/").collect();
@@ -302,7 +303,7 @@ fn after(config: &Path, draft: &Draft, file: &Path) -> (String, Exit) {
     if matches!(config.try_exists(), Ok(false)) {
         return (format!("next: make {}, which may be empty; then rota check\n", config.display()), Exit::Done);
     }
-    let report = glance(config, &|_| Ok(())).report;
+    let report = glance(config, &Gate::to_look()).report;
     let is_ours = |mistake: &&Mistake| mistake.place.file == file || mistake.also.as_ref().is_some_and(|also| also.place.file == file);
     let errors = report.mistakes().iter().filter(|mistake| mistake.severity == Severity::Error);
     let (ours, others): (Vec<&Mistake>, Vec<&Mistake>) = errors.partition(is_ours);

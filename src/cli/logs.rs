@@ -12,11 +12,12 @@ use rustix::fs::OFlags;
 use super::Exit;
 use super::say::{complain, is_unread, print};
 use crate::config::{self, Config};
+use crate::named_file::Gate;
 
 /// `last`: how many lines of those that are there.
 pub fn run(config: &Path, app: &str, last: usize, follow: bool) -> Exit {
     // Whatever else is wrong in it.
-    let found = config::glance(config, &|_| Ok(()));
+    let found = config::glance(config, &Gate::to_look());
     let path = match file_of(&found.config, app) {
         Ok(path) => path,
         Err(why) => {

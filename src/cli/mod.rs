@@ -32,6 +32,7 @@ use clap::Parser;
 use crate::config;
 use crate::control::proto::Request;
 use crate::logging;
+use crate::named_file::Gate;
 pub use exit::Exit;
 use say::{Paint, complain};
 use verbs::{Cli, Color, How, Verb};
@@ -108,7 +109,7 @@ impl Cli {
         if let Some(socket) = &self.socket {
             return command(socket);
         }
-        match config::control(&self.config) {
+        match config::control(&self.config, &Gate::to_look()) {
             Ok((control, None)) => command(&control),
             Ok((control, Some(report))) => {
                 // Escapes in it are those of the report.

@@ -19,8 +19,7 @@ use super::check::{self, Privileges, right_findings, user_findings};
 
 /// Serves until it is told to stop.
 pub fn run(config: &Path) -> Exit {
-    let judge = check::judge(config);
-    let mut loaded = match config::load_to_serve_judged(config, &judge) {
+    let mut loaded = match config::load_to_serve(config, &check::gate(config)) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{report}");

@@ -27,8 +27,10 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
     let (routes, route_places) = routes::routes(section).into_iter().unzip::<Route, Place, Vec<_>, Vec<_>>();
     let (stops, limits) = (section.table("stop", &APP_STOP), section.table("limits", &APP_LIMITS));
     let timeouts = timeouts(&section.table("timeouts", &APP_TIMEOUTS));
+    let start = start(name, section, &stops, &limits);
+    let errors = errors::of_app(section, &start);
     let config = AppConfig {
-        start: start(name, section, &stops, &limits),
+        start,
         routes,
         processes: section.get("processes").map_or_else(Sizes::default, |value| sizes(&value)),
         queue: queue(&section.table("queue", &APP_QUEUE)),
@@ -55,7 +57,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         timeouts,
         buffer: buffer(&section.table("buffer", &APP_BUFFER)),
         max_body: limits.size("body", 0..=1024 * GIB, GIB),
-        errors: errors::of_app(section),
+        errors,
         friendly_errors: section.truth("friendly_errors", false),
         files: files(section),
         underscore_headers: section.get("underscore_headers").map_or_else(Vec::new, |value| underscore_headers(&value)),

@@ -1,28 +1,29 @@
-//! `errors.STATUS = "FILE"`: what is sent instead of rota's own error pages. Reads these files, once, while the configuration is read: there
+//! `errors.STATUS = "FILE"`: what is sent instead of rota's own error pages. Has these files read, once, while the configuration is read: there
 //! is no looking for a page when things go wrong. Relative names are seen from the file that names them, not from a release: a page that
 //! says that the site is down has to outlive the release that took it down.
 
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::load::PageOf;
 use super::report::Mistake;
 use super::section::{Section, Value};
-use super::units;
+use super::{StartConfig, units};
 use crate::http::accept::Form;
 use crate::http::error_page::{Page, Pages};
 use crate::http::refusal::STATUSES;
 
 pub fn of_server(section: &Section<'_>) -> Pages {
-    pages(section, |_| true)
+    pages(section, PageOf::Server, |_| true)
 }
 
-pub fn of_app(section: &Section<'_>) -> Pages {
-    pages(section, |status| !BEFORE_AN_APP.contains(&status))
+/// `start`: of the app.
+pub fn of_app(section: &Section<'_>, start: &StartConfig) -> Pages {
+    let of = PageOf::App { user: start.user.as_deref(), group: start.group.as_deref() };
+    pages(section, of, |status| !BEFORE_AN_APP.contains(&status))
 }
 
 /// `is_sent`: there are requests of this section's that are answered so.
-fn pages(section: &Section<'_>, is_sent: fn(u16) -> bool) -> Pages {
+fn pages(section: &Section<'_>, of: PageOf<'_>, is_sent: fn(u16) -> bool) -> Pages {
     let mut pages = Pages::new();
     for (key, place, value) in section.get("errors").map_or_else(Vec::new, |value| value.entries()) {
         let status = units::digits(key).filter(|status| STATUSES.iter().any(|(known, _)| u64::from(*known) == *status));
@@ -36,7 +37,7 @@ fn pages(section: &Section<'_>, is_sent: fn(u16) -> bool) -> Pages {
             let message = format!("{} of an app is never sent: when rota answers {status}, it does not know an app yet", value.name);
             section.source.note(Mistake::warning(place, message).help("[server] has errors too; answers of the app are left as they are"));
         }
-        match page(&value) {
+        match page(&value, of) {
             Some(Ok(page)) => drop(pages.insert(status, page)),
             Some(Err(mistake)) => value.note(mistake),
             None => {}
@@ -46,7 +47,7 @@ fn pages(section: &Section<'_>, is_sent: fn(u16) -> bool) -> Pages {
 }
 
 /// None: noted already.
-fn page(value: &Value<'_>) -> Option<Result<Page, Mistake>> {
+fn page(value: &Value<'_>, of: PageOf<'_>) -> Option<Result<Page, Mistake>> {
     let name = value.text()?;
     let beside = value.source.file.path.parent().unwrap_or(Path::new(""));
     let path = beside.join(name);
@@ -54,10 +55,16 @@ fn page(value: &Value<'_>) -> Option<Result<Page, Mistake>> {
         None => {
             Err(value.error(format!("{} names a file of unknown type: {name:?}", value.name)).help("one that ends in .html, .json or .txt"))
         }
-        Some(form) => match read(&path) {
-            Ok(body) => Ok(Page { form, body: body.into() }),
-            Err(why) => Err(value.error(format!("{}: {}: {why}", value.name, path.display()))),
-        },
+        Some(form) => {
+            let said = |why: &str| format!("{}: {}: {why}", value.name, path.display());
+            match value.source.reader.page(&path, of, LARGEST) {
+                Ok(bytes) => text(bytes).map(|body| Page { form, body: body.into() }).map_err(|why| value.error(said(&why))),
+                // Others can bring that about at any time: rota's own page is sent.
+                Err(no_page) if no_page.is_others => Err(Mistake::warning(value.place.clone(), said(&no_page.why))
+                    .help("rota's own page is sent; put it where nobody else may write")),
+                Err(no_page) => Err(value.error(said(&no_page.why))),
+            }
+        }
     })
 }
 
@@ -70,14 +77,7 @@ fn form(path: &Path) -> Option<Form> {
     }
 }
 
-fn read(path: &PathBuf) -> Result<String, String> {
-    // Asked first: opening a pipe would wait for whoever writes into it.
-    let is_file = fs::metadata(path).map_err(|error| error.to_string())?.is_file();
-    if !is_file {
-        return Err("is not a file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
+fn text(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() as u64 > LARGEST {
         return Err(format!("is larger than {}", units::size_text(LARGEST)));
     }

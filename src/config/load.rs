@@ -1,4 +1,4 @@
-//! Reads the configuration files from the disk. The only file of config that does I/O.
+//! Finds the configuration files on the disk, and has them read.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,45 @@ use super::report::{Mistake, Place, Report, SourceFile};
 use super::{BrokenApp, Config, HostPattern, Loaded, Route};
 use crate::ids::AppName;
 
-/// Says why a file is not to be believed.
-pub type Judge<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+/// Reads files: those of a configuration, and what they name. Without waiting, whatever lies there.
+pub trait Reader {
+    fn configuration(&self, path: &Path) -> io::Result<String>;
+
+    /// At most a byte more than `most`.
+    fn page(&self, path: &Path, of: PageOf<'_>, most: u64) -> Result<Vec<u8>, NoPage>;
+}
+
+/// Whose page it is.
+#[derive(Clone, Copy, Debug)]
+pub enum PageOf<'a> {
+    Server,
+    /// Of an app with this user, if it names one, and group.
+    App {
+        user: Option<&'a str>,
+        group: Option<&'a str>,
+    },
+}
+
+/// Why a page is not read.
+#[derive(Debug)]
+pub struct NoPage {
+    pub why: String,
+    /// It is not the server's own choice what lies there: no start hangs on it.
+    pub is_others: bool,
+}
+
+/// For texts that name nothing.
+pub(super) struct Nothing;
+
+impl Reader for Nothing {
+    fn configuration(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn page(&self, _: &Path, _: PageOf<'_>, _: u64) -> Result<Vec<u8>, NoPage> {
+        Ok(Vec::new())
+    }
+}
 
 /// Where rota looks when it is not told.
 pub const DEFAULT_PATH: &str = "/etc/rota/rota.toml";
@@ -21,21 +58,16 @@ const OTHER_ENDS: [&str; 5] = ["conf", "cfg", "ini", "yaml", "yml"];
 
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
-pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let Glance { config, report, .. } = glance(path, &|_| Ok(()));
+pub fn load(path: &Path, reader: &dyn Reader) -> Result<Loaded, Report> {
+    let Glance { config, report, .. } = glance(path, reader);
     if report.has_errors() { Err(report) } else { Ok(Loaded { config, warnings: report }) }
 }
 
 /// As [`load`] for a server that has to serve: what is wrong with one app costs that app alone ([`parse_to_serve`]).
 ///
 /// [`parse_to_serve`]: super::parse_to_serve
-pub fn load_to_serve(path: &Path) -> Result<Loaded, Report> {
-    load_to_serve_judged(path, &|_| Ok(()))
-}
-
-/// As [`load_to_serve`]; a file that `judge` refuses is as one that cannot be read.
-pub fn load_to_serve_judged(path: &Path, judge: Judge<'_>) -> Result<Loaded, Report> {
-    let Glance { config, report, knows_server, knows_apps } = glance(path, judge);
+pub fn load_to_serve(path: &Path, reader: &dyn Reader) -> Result<Loaded, Report> {
+    let Glance { config, report, knows_server, knows_apps } = glance(path, reader);
     // Without the directory it is not known which apps there are.
     if knows_server && knows_apps { Ok(Loaded { config, warnings: report }) } else { Err(report) }
 }
@@ -52,10 +84,10 @@ pub struct Glance {
     pub knows_apps: bool,
 }
 
-/// Reads what can be read; a file that `judge` refuses is as one that cannot be.
-pub fn glance(path: &Path, judge: Judge<'_>) -> Glance {
-    let files = Files::read(path, judge);
-    let (mut loaded, knows_server) = parse::as_far(&files.readable);
+/// Reads what can be read; a file that the reader refuses is as one that cannot be.
+pub fn glance(path: &Path, reader: &dyn Reader) -> Glance {
+    let files = Files::read(path, reader);
+    let (mut loaded, knows_server) = parse::as_far(&files.readable, reader);
     loaded.config.broken.extend(files.unreadable.iter().map(unread));
     let (knows_server, knows_apps) = (knows_server && files.main.is_none(), files.directory.is_none());
     Glance { config: loaded.config, report: files.report(&loaded.warnings), knows_server, knows_apps }
@@ -63,8 +95,8 @@ pub fn glance(path: &Path, judge: Judge<'_>) -> Glance {
 
 /// Where a server with this configuration is talked to, as far as that can be read whatever else is wrong. With what is wrong, if the socket
 /// may be another one for that.
-pub fn control(path: &Path) -> Result<(PathBuf, Option<Report>), Report> {
-    let main = read_main(path, &|_| Ok(())).map_err(|mistake| Report::new(vec![*mistake], Vec::new()))?;
+pub fn control(path: &Path, reader: &dyn Reader) -> Result<(PathBuf, Option<Report>), Report> {
+    let main = read_main(path, reader).map_err(|mistake| Report::new(vec![*mistake], Vec::new()))?;
     let files = std::slice::from_ref(&main);
     let report = || parse(files).err().unwrap_or_default();
     match parse::control(&main) {
@@ -90,8 +122,8 @@ struct Files {
 }
 
 impl Files {
-    fn read(path: &Path, judge: Judge<'_>) -> Self {
-        let (main, trouble) = match read_main(path, judge) {
+    fn read(path: &Path, reader: &dyn Reader) -> Self {
+        let (main, trouble) = match read_main(path, reader) {
             Ok(main) => (main, None),
             Err(mistake) => (SourceFile { path: path.to_owned(), text: String::new() }, Some(*mistake)),
         };
@@ -107,7 +139,7 @@ impl Files {
                 files.strays.extend(stray(&path));
                 continue;
             }
-            let text = read_if(&path, judge);
+            let text = reader.configuration(&path);
             if let Err(error) = &text {
                 files.unreadable.push(cannot_be_read(&path, error));
             }
@@ -137,13 +169,10 @@ fn unread(mistake: &Mistake) -> BrokenApp {
     BrokenApp { name, file, why: mistake.line(), routes: vec![Route { host: HostPattern::Any, path: "/".to_owned() }] }
 }
 
-fn read_if(path: &Path, judge: Judge<'_>) -> io::Result<String> {
-    judge(path).and_then(|()| fs::read_to_string(path))
-}
-
-fn read_main(path: &Path, judge: Judge<'_>) -> Result<SourceFile, Box<Mistake>> {
-    let text =
-        read_if(path, judge).map_err(|error| Box::new(cannot_be_read(path, &error).help("rota reads the file that --config names")))?;
+fn read_main(path: &Path, reader: &dyn Reader) -> Result<SourceFile, Box<Mistake>> {
+    let text = reader
+        .configuration(path)
+        .map_err(|error| Box::new(cannot_be_read(path, &error).help("rota reads the file that --config names")))?;
     Ok(SourceFile { path: path.to_owned(), text })
 }
 

@@ -38,7 +38,7 @@ use crate::ids::AppName;
 pub use attributes::{OOM_SCORE_ABOVE, ResourceLimit, SpawnAttributes};
 pub use command::sets_itself;
 pub use keys::nearest;
-pub use load::{DEFAULT_PATH, Glance, control, glance, load, load_to_serve, load_to_serve_judged};
+pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, control, glance, load, load_to_serve};
 pub use parse::{parse, parse_to_serve};
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
 

@@ -1,4 +1,4 @@
-//! From texts to a `Config`: the top of each file, and what only all files together show. Core: no I/O but for the error pages.
+//! From texts to a `Config`: the top of each file, and what only all files together show. Core: error pages are read by whoever is given for that.
 
 use std::path::PathBuf;
 
@@ -6,37 +6,38 @@ use toml::de::DeTable;
 
 use super::app::{app, long_socket_paths};
 use super::keys::{APP, Role, SERVER, TOP};
+use super::load::{Nothing, Reader};
 use super::report::{Mistake, Place, PlacedApp, Report, SourceFile};
 use super::section::{Section, Source, Value};
 use super::{BrokenApp, Config, HostPattern, Loaded, Route, ServerConfig, routes, server, sizes};
 use crate::ids::AppName;
 
-/// Reads `files`: rota.toml first, then those of apps.d, each an app named as the file's stem. No file at all is the defaults.
+/// Parses `files`, which name no error pages that are needed: rota.toml first, then those of apps.d, each an app named as the file's stem. No file at all is the defaults.
 ///
 /// An `Err` holds every mistake of every file, warnings too; of what is no TOML, the first place of each file, because what follows it
 /// is mostly its echo.
 pub fn parse(files: &[SourceFile]) -> Result<Loaded, Report> {
-    let (loaded, _) = as_far(files);
+    let (loaded, _) = as_far(files, &Nothing);
     if loaded.warnings.has_errors() { Err(loaded.warnings) } else { Ok(loaded) }
 }
 
 /// As [`parse`] for a server that has to serve: a mistake of one app costs that app alone ([`BrokenApp`]). An `Err` has a mistake that is no
 /// single app's.
 pub fn parse_to_serve(files: &[SourceFile]) -> Result<Loaded, Report> {
-    let (loaded, is_served) = as_far(files);
+    let (loaded, is_served) = as_far(files, &Nothing);
     if is_served { Ok(loaded) } else { Err(loaded.warnings) }
 }
 
 /// What can be used of `files`, with all that is wrong. `false`: there is a mistake that is no single app's.
-pub(super) fn as_far(files: &[SourceFile]) -> (Loaded, bool) {
-    let found = Found::all(files);
+pub(super) fn as_far(files: &[SourceFile], reader: &dyn Reader) -> (Loaded, bool) {
+    let found = Found::all(files, reader);
     let report = Report::new(found.mistakes, files.to_vec());
     (Loaded { config: config(found.server, found.apps), warnings: report }, !found.is_broken)
 }
 
 /// The path of the control socket, whatever else is wrong in the file. `false`: it may be another, because there is no TOML behind a mistake.
 pub fn control(file: &SourceFile) -> Option<(PathBuf, bool)> {
-    let source = Source::new(file, Role::Main);
+    let source = Source::new(file, Role::Main, &Nothing);
     let (table, errors) = DeTable::parse_recoverable(&file.text);
     let is_named = |table: &DeTable<'_>| table.get("server").and_then(|server| server.get_ref().get("control")).is_some();
     let named = is_named(table.get_ref());
@@ -86,12 +87,12 @@ struct Described {
 }
 
 impl Found {
-    fn all(files: &[SourceFile]) -> Self {
+    fn all(files: &[SourceFile], reader: &dyn Reader) -> Self {
         let nothing = SourceFile { path: "rota.toml".into(), text: String::new() };
         let (main, apps) = files.split_first().unwrap_or((&nothing, &[]));
-        let mut found = Self::of_main(main);
+        let mut found = Self::of_main(main, reader);
         for file in apps {
-            found.read_app(file);
+            found.read_app(file, reader);
         }
         found.note_same_names();
         found.note_same_routes();
@@ -100,8 +101,8 @@ impl Found {
         found
     }
 
-    fn of_main(file: &SourceFile) -> Self {
-        let source = Source::new(file, Role::Main);
+    fn of_main(file: &SourceFile, reader: &dyn Reader) -> Self {
+        let source = Source::new(file, Role::Main, reader);
         let table = read_toml(&source);
         let top = Section::new(&source, Place::whole(&file.path), &TOP, table.as_ref());
         let named = top.get("app").map_or_else(Vec::new, |value| named_apps(&value));
@@ -119,8 +120,8 @@ impl Found {
         Self { server, apps, mistakes: source.into_mistakes(), is_broken }
     }
 
-    fn read_app(&mut self, file: &SourceFile) {
-        let source = Source::new(file, Role::App);
+    fn read_app(&mut self, file: &SourceFile, reader: &dyn Reader) {
+        let source = Source::new(file, Role::App, reader);
         let name = file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let place = Place::whole(&file.path);
         let app = read_toml(&source).and_then(|table| app(&name, &Section::new(&source, place.clone(), &APP, Some(&table))));
@@ -208,7 +209,7 @@ fn readable_routes(section: &Section<'_>) -> Vec<Route> {
 
 /// Of a file whose app cannot be made of it. Behind a mistake of syntax there may be keys that are readable all the same.
 fn routes_of_file(file: &SourceFile) -> Vec<Route> {
-    let source = Source::new(file, Role::App);
+    let source = Source::new(file, Role::App, &Nothing);
     let (table, _) = DeTable::parse_recoverable(&file.text);
     if !["hosts", "path"].iter().any(|key| table.get_ref().contains_key(*key)) {
         return Vec::new();

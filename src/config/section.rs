@@ -4,6 +4,7 @@
 //! throws the result away when there was a mistake.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,20 +13,28 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Keys, Role};
+use super::load::Reader;
 use super::report::{Mistake, Place, Severity, SourceFile};
 use super::units;
 
 /// One file and what was found in it. The notes are in a cell because tables and values of one file are walked side by side.
-#[derive(Debug)]
 pub struct Source<'t> {
     pub file: &'t SourceFile,
     pub role: Role,
+    /// Reads what the file names.
+    pub reader: &'t dyn Reader,
     mistakes: RefCell<Vec<Mistake>>,
 }
 
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("file", &self.file.path).field("mistakes", &self.mistakes).finish_non_exhaustive()
+    }
+}
+
 impl<'t> Source<'t> {
-    pub fn new(file: &'t SourceFile, role: Role) -> Self {
-        Self { file, role, mistakes: RefCell::default() }
+    pub fn new(file: &'t SourceFile, role: Role, reader: &'t dyn Reader) -> Self {
+        Self { file, role, reader, mistakes: RefCell::default() }
     }
 
     pub fn note(&self, mistake: Mistake) {

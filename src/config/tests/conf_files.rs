@@ -29,7 +29,7 @@ fn is_setting(line: &str) -> bool {
 
 #[test]
 fn every_file_of_conf_is_right() {
-    let loaded = load(&conf().join("rota.toml")).unwrap_or_else(|report| panic!("{report}"));
+    let loaded = load(&conf().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(loaded.warnings.to_string(), "");
     let binds: Vec<(&str, Bind)> = loaded.config.apps.iter().map(|app| (app.name.as_str(), app.start.bind.unwrap())).collect();
     assert_eq!(binds, [("gunicorn", Bind::Port), ("node", Bind::Port), ("puma", Bind::Unix), ("uvicorn", Bind::Fd)]);

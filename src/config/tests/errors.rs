@@ -8,7 +8,8 @@ fn read(text: &str, files: &[(&str, &[u8])]) -> Result<Loaded, String> {
     fs::create_dir(dir.path().join("apps.d")).unwrap();
     write(dir.path(), "rota.toml", text);
     files.iter().for_each(|(name, bytes)| fs::write(dir.path().join(name), bytes).unwrap());
-    load(&dir.path().join("rota.toml")).map_err(|report| report.to_string().replace(dir.path().to_str().unwrap(), "DIR"))
+    load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new()))
+        .map_err(|report| report.to_string().replace(dir.path().to_str().unwrap(), "DIR"))
 }
 
 fn messages(report: &str) -> Vec<&str> {
@@ -72,13 +73,28 @@ error: server.errors.502: DIR/none.html: No such file or directory (os error 2)
 #[test]
 fn a_directory_or_a_pipe_is_no_page() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("d.html");
-    fs::create_dir(&path).unwrap();
-    assert_eq!(message(&format!("server.errors.502 = {path:?}\n")), format!("server.errors.502: {}: is not a file", path.display()));
-    let pipe = dir.path().join("p.html");
+    fs::create_dir(dir.path().join("d.html")).unwrap();
     // Opening it would wait for a writer.
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-    assert_eq!(message(&format!("server.errors.502 = {pipe:?}\n")), format!("server.errors.502: {}: is not a file", pipe.display()));
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("p.html"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    for name in ["d.html", "p.html"] {
+        write(dir.path(), "rota.toml", &format!("[server]\nerrors.502 = \"{name}\"\n"));
+        let report = load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap_err().to_string();
+        let said = format!("server.errors.502: {}: it is no regular file", dir.path().join(name).display());
+        assert_eq!(messages(&report), [said]);
+    }
+}
+
+#[test]
+fn a_page_that_others_decide_over_costs_itself_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "page.html", "theirs");
+    fs::set_permissions(dir.path().join("page.html"), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    write(dir.path(), "rota.toml", "[server]\nerrors.502 = \"page.html\"\n");
+    let loaded = load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(loaded.config.server.errors.is_empty(), is_root, "who is not root reads it as himself");
+    let warnings = loaded.warnings.to_string();
+    assert_eq!(warnings.contains("anybody may write to ") && warnings.contains("help: rota's own page is sent"), is_root, "{warnings}");
 }
 
 #[test]

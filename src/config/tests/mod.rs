@@ -11,6 +11,7 @@ mod values;
 use std::fs;
 
 use super::*;
+use crate::named_file::Gate;
 
 fn file(path: &str, text: &str) -> SourceFile {
     SourceFile { path: path.into(), text: text.into() }
@@ -69,7 +70,7 @@ fn files_of_apps_d_are_apps_in_the_order_of_their_names() {
     write(dir.path(), "apps.d/a.toml", "command = \"a\"\nroot = \"/\"\nhosts = \"a\"\nqueue.max = 7\n");
     write(dir.path(), "apps.d/.a.toml.swp.toml", "not TOML");
     write(dir.path(), "apps.d/README", "not TOML");
-    let config = load(&dir.path().join("rota.toml")).unwrap().config;
+    let config = load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap().config;
     let names: Vec<&str> = config.apps.iter().map(|app| app.name.as_str()).collect();
     assert_eq!(names, ["a", "m", "z"]);
     assert_eq!(config.apps[0].queue.max, 7);
@@ -81,7 +82,7 @@ fn a_file_that_cannot_be_read_is_reported_with_the_mistakes_of_the_others() {
     fs::create_dir(dir.path().join("apps.d")).unwrap();
     write(dir.path(), "rota.toml", "[server]\nlisten = 1\n");
     fs::write(dir.path().join("apps.d/a.toml"), b"command = \"\xff\"").unwrap();
-    let report = load(&dir.path().join("rota.toml")).unwrap_err().to_string();
+    let report = load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap_err().to_string();
     let expected = "\
 error: server.listen is a text in quotes, not a whole number
  --> DIR/rota.toml:2:10
@@ -98,7 +99,7 @@ error: cannot read this: stream did not contain valid UTF-8
 #[test]
 fn a_missing_rota_toml_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let report = load(&dir.path().join("rota.toml")).unwrap_err().to_string();
+    let report = load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap_err().to_string();
     let expected = "\
 error: cannot read this: No such file or directory (os error 2)
 --> DIR/rota.toml

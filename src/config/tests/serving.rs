@@ -86,12 +86,12 @@ fn a_file_that_cannot_be_read_is_one_broken_app() {
     fs::create_dir(dir.path().join("apps.d")).unwrap();
     write(dir.path(), "rota.toml", "[app.m]\nroot = \"/\"\n");
     fs::write(dir.path().join("apps.d/a.toml"), b"root = \"\xff\"").unwrap();
-    let loaded = load_to_serve(&dir.path().join("rota.toml")).unwrap();
+    let loaded = load_to_serve(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap();
     assert!(loaded.warnings.has_errors());
     assert_eq!((loaded.config.apps.len(), loaded.config.broken[0].name.as_str()), (1, "a"));
     fs::remove_dir_all(dir.path().join("apps.d")).unwrap();
     write(dir.path(), "apps.d", "no directory");
-    assert!(load_to_serve(&dir.path().join("rota.toml")).is_err());
+    assert!(load_to_serve(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).is_err());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn what_can_be_read_is_read_whatever_else_cannot() {
         if let Some(text) = main {
             write(dir.path(), "rota.toml", text);
         }
-        let found = glance(&dir.path().join("rota.toml"), &|_| Ok(()));
+        let found = glance(&dir.path().join("rota.toml"), &Gate::to_look());
         let apps: Vec<String> = found.config.apps.iter().map(|app| app.name.to_string()).collect();
         (apps, found.config.broken.len(), found.report.mistakes().len(), found.knows_server)
     };
@@ -137,7 +137,7 @@ fn a_file_of_apps_d_that_is_not_read_is_named_if_it_seems_to_be_meant() {
     for name in names {
         write(dir.path(), &format!("apps.d/{name}"), "root = \"/\"\n");
     }
-    let loaded = load(&dir.path().join("rota.toml")).unwrap();
+    let loaded = load(&dir.path().join("rota.toml"), &Gate::to_serve(Vec::new())).unwrap();
     assert_eq!(loaded.config.apps.len(), 1);
     let named = |mistake: &Mistake| mistake.place.file.file_name().unwrap().to_str().unwrap().to_owned();
     let mut said: Vec<String> = loaded.warnings.mistakes().iter().map(named).collect();
@@ -152,7 +152,7 @@ fn the_control_socket_is_found_beside_any_mistake() {
     let path = dir.path().join("rota.toml");
     let found = |text: &str| {
         fs::write(&path, text).unwrap();
-        control(&path).map(|(path, trouble)| (path.display().to_string(), trouble.is_some())).ok()
+        control(&path, &Gate::to_look()).map(|(path, trouble)| (path.display().to_string(), trouble.is_some())).ok()
     };
     let named = "[server]\ncontrol = \"/x/y.sock\"\n";
     assert_eq!(found(named), Some(("/x/y.sock".to_owned(), false)));
