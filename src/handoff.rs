@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Registry, Token, Waker};
@@ -16,6 +16,7 @@ use mio::{Registry, Token, Waker};
 pub struct Mailbox<T> {
     messages: Sender<T>,
     wake: Wake,
+    turns: Arc<AtomicU64>,
 }
 
 /// The receiving side, owned by the event loop.
@@ -23,6 +24,8 @@ pub struct Mailbox<T> {
 pub struct Inbox<T> {
     messages: Receiver<T>,
     asleep: Arc<AtomicBool>,
+    /// How many times it woke.
+    turns: Arc<AtomicU64>,
     /// With the last sender the wake-up would go too, even one that has been given (eventfd(2): closed is gone from the poll).
     _waker: Arc<Waker>,
 }
@@ -41,7 +44,9 @@ pub fn mailbox<T>(registry: &Registry, token: Token) -> io::Result<(Mailbox<T>, 
     let asleep = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(Waker::new(registry, token)?);
     let wake = Wake { asleep: asleep.clone(), waker: waker.clone() };
-    Ok((Mailbox { messages: sender, wake }, Inbox { messages: receiver, asleep, _waker: waker }))
+    let turns = Arc::new(AtomicU64::new(0));
+    let mailbox = Mailbox { messages: sender, wake, turns: turns.clone() };
+    Ok((mailbox, Inbox { messages: receiver, asleep, turns, _waker: waker }))
 }
 
 impl<T> Mailbox<T> {
@@ -53,6 +58,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// The turn that the receiver is in. None: it sleeps.
+    pub fn turn(&self) -> Option<u64> {
+        (!self.wake.asleep.load(Ordering::Relaxed)).then(|| self.turns.load(Ordering::Relaxed))
+    }
+
     /// A wake-up without a message.
     pub fn wake(&self) -> Wake {
         self.wake.clone()
@@ -61,7 +71,7 @@ impl<T> Mailbox<T> {
 
 impl<T> Clone for Mailbox<T> {
     fn clone(&self) -> Self {
-        Self { messages: self.messages.clone(), wake: self.wake.clone() }
+        Self { messages: self.messages.clone(), wake: self.wake.clone(), turns: self.turns.clone() }
     }
 }
 
@@ -86,6 +96,8 @@ impl<T> Inbox<T> {
 
     /// The loop is awake: whoever sends now need not wake it.
     pub fn after_sleep(&self) {
+        // Nobody else writes it.
+        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.asleep.store(false, Ordering::SeqCst);
     }
 

@@ -15,7 +15,7 @@
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
 //! | `rota-records` | [`record_writer`] | has the state directory: reads records when rota starts, and puts them on the disk |
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
-//! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them while the app has no process; sleeps otherwise |
+//! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them where that may take a disk; sleeps otherwise |
 //! | `APP: prepare`, `APP: open`, `APP: sweep`, one of each per app while there is something to do | [`errands`] | its release, command, variables and directories for a walk; the private directories of processes that are gone |
 //! | `proc`, one for each thread that asks, for a moment | `sys::patience` | what a process can keep /proc from saying: its environment, its share of memory |
 //!
@@ -52,7 +52,8 @@
 //! # A file
 //!
 //! A path that names a public file is answered where the connection is, without a slot ([`conn::static_files`]; what the answer is decides
-//! [`http::static_file`]). An errand opens the directories when a release is prepared ([`conn::folders`]), and decides then which links lead out
+//! [`http::static_file`]), if the kernel has it in memory; what may take a disk goes to the app's errand ([`errands::files`]) and comes back with what
+//! came of it, as the connections beside it would wait for that disk. An errand opens the directories when a release is prepared ([`conn::folders`]), and decides then which links lead out
 //! of them ([`conn::ways`]).
 //!
 //! # What an app could have made

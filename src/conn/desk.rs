@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::folders::Folders;
+use super::folders::{Folders, Patience};
 use super::{Conn, Request};
 use crate::catalog::Catalog;
 use crate::date::Date;
@@ -132,6 +132,11 @@ pub struct Spare {
 }
 
 impl Turn<'_> {
+    /// Whether to wait for a disk of an app here: not where there is a thread for that.
+    pub fn patience(&self, group: GroupId) -> Patience {
+        if self.catalog.ledger(group).files.is_served() { Patience::None } else { Patience::Disk }
+    }
+
     /// The connection has from now so much time for what it does.
     pub fn limit(&mut self, conn: &mut Conn, time: Duration) {
         self.deadlines.set(&mut conn.deadline, self.token, self.now + time);

@@ -1,9 +1,12 @@
 //! The rest of an answer that lies in a file: the kernel moves it to the client's socket (sendfile(2)), nothing is read into memory, however
-//! slowly the client takes it. On the thread of its connection. The pages come from the page cache or, with a wait, from the disk.
+//! slowly the client takes it. Pages that are in memory are sent by the thread of its connection, others by an errand, which may wait for the disk.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::folders::{Later, Patience};
 use super::socket::Socket;
 use crate::ids::GroupId;
 
@@ -41,27 +44,44 @@ impl FileBody {
     }
 
     /// Sends what the socket takes, at most 1 MiB. `moved` says whether any byte went out.
-    pub fn send(&mut self, socket: &Socket, moved: &mut bool) -> Sent {
+    pub fn send(&mut self, socket: &Socket, moved: &mut bool, patience: Patience) -> Result<Sent, Later> {
         let mut budget = TURN;
         while self.left > 0 {
             if budget == 0 {
-                return Sent::More;
+                return Ok(Sent::More);
             }
             let count = self.left.min(budget).min(PIECE);
+            if patience == Patience::None {
+                self.is_in_memory(count)?;
+            }
             match rustix::fs::sendfile(socket, &self.file, Some(&mut self.offset), count as usize) {
-                Ok(0) => return Sent::Short,
+                Ok(0) => return Ok(Sent::Short),
                 Ok(sent) => {
                     *moved = true;
                     self.left -= sent as u64;
                     budget = budget.saturating_sub(sent as u64);
                 }
-                Err(rustix::io::Errno::AGAIN) => return Sent::Blocked,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Sent::Failed(error.into()),
+                Err(Errno::AGAIN) => return Ok(Sent::Blocked),
+                Err(Errno::INTR) => {}
+                Err(error) => return Ok(Sent::Failed(error.into())),
             }
         }
-        Sent::All
+        Ok(Sent::All)
     }
+
+    /// The first and the last byte of what comes next are: the kernel reads ahead of whoever reads in order.
+    fn is_in_memory(&self, count: u64) -> Result<(), Later> {
+        for at in [self.offset, self.offset + count - 1] {
+            read_at(&self.file, &mut [0], at, Patience::None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads once; how many bytes. Without patience only what is in memory.
+pub fn read_at(file: &File, into: &mut [u8], at: u64, patience: Patience) -> Result<usize, Later> {
+    let flags = if patience == Patience::None { ReadWriteFlags::NOWAIT } else { ReadWriteFlags::empty() };
+    rustix::io::preadv2(file, &mut [IoSliceMut::new(into)], at, flags).map_err(|_| Later)
 }
 
 /// Bytes of one call: a call that has to wait for the disk waits for no more than this.

@@ -1,7 +1,7 @@
 //! The directories that files are sent from, held open: looking a file up is one system call, and nothing outside of them can be reached.
 //!
 //! The restart thread opens them when a release is resolved or accepted and puts them into the table; each event loop has a copy of the list,
-//! so that a request takes no lock. Files are opened on the loop's thread.
+//! so that a request takes no lock. A loop opens what the kernel has in memory; what may take a disk is an errand's ([`crate::errands::files`]).
 
 use std::fs::File;
 use std::io;
@@ -67,6 +67,8 @@ pub struct Folder {
     /// As configured, and without symlinks.
     pub paths: [PathBuf; 2],
     fd: OwnedFd,
+    /// What the kernel has in memory of it is all that opening takes.
+    is_local: bool,
     links: Links,
     /// What is there and is not sent, which the log says once.
     not_sent: Said,
@@ -81,12 +83,33 @@ pub enum Links {
     Anywhere,
 }
 
+impl Links {
+    fn resolve(self) -> ResolveFlags {
+        match self {
+            Links::Beneath => ResolveFlags::BENEATH,
+            Links::Anywhere => ResolveFlags::empty(),
+        }
+    }
+}
+
 /// A regular file, open.
 #[derive(Debug)]
 pub struct Found {
     pub file: File,
     pub facts: FileFacts,
 }
+
+/// Whether a look may wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Only what the kernel has in memory is said, and of a file system of a local disk: what others answer for is asked for by opening (FUSE, NFS).
+    None,
+    Disk,
+}
+
+/// That takes a disk, perhaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Later;
 
 /// What a name stands for in a directory.
 enum Entry {
@@ -115,21 +138,24 @@ impl AppFolders {
     }
 
     /// Looks for a public file: one system call when there is none, unless its name may be from another release.
-    pub fn find<'f, 'n>(&'f self, name: &'n [u8]) -> Option<Named<'f, 'n>>
+    pub fn find<'f, 'n>(&'f self, name: &'n [u8], patience: Patience) -> Result<Option<Named<'f, 'n>>, Later>
     where
         'f: 'n,
     {
-        self.public.iter().find_map(|(standing, public)| {
-            let may_have = match standing {
-                Standing::Good => true,
-                Standing::Lends => looks_built(name),
-            };
-            let (folder, name) = may_have.then(|| public.place(name))?;
-            match folder.look(name)? {
-                Entry::File(found) => Some(Named::File(folder, name, found)),
-                Entry::Directory => folder.open(&[name, b"/index.html"].concat()).map(|_| Named::Directory),
+        for (standing, public) in &self.public {
+            if *standing == Standing::Lends && !looks_built(name) {
+                continue;
             }
-        })
+            let (folder, name) = public.place(name);
+            match folder.look(name, patience)? {
+                Some(Entry::File(found)) => return Ok(Some(Named::File(folder, name, found))),
+                Some(Entry::Directory) if folder.open(&[name, b"/index.html"].concat(), patience)?.is_some() => {
+                    return Ok(Some(Named::Directory));
+                }
+                Some(Entry::Directory) | None => {}
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -165,12 +191,12 @@ impl Folder {
             None => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
         };
         let real = std::fs::canonicalize(&whole)?;
-        Ok(Self { paths: [whole, real], fd, links, not_sent: Said::default() })
+        Ok(Self { paths: [whole, real], is_local: is_local(&fd), fd, links, not_sent: Said::default() })
     }
 
     /// The directory that `fd` is.
     pub fn held(fd: OwnedFd, path: PathBuf) -> Self {
-        Self { paths: [path.clone(), path], fd, links: Links::Beneath, not_sent: Said::default() }
+        Self { paths: [path.clone(), path], is_local: is_local(&fd), fd, links: Links::Beneath, not_sent: Said::default() }
     }
 
     /// Whether it is a link that the kernel refuses to follow, as it leads out or begins with a slash.
@@ -180,17 +206,26 @@ impl Folder {
     }
 
     /// A regular file that the app may read; None: there is none. `name`: relative and plain (`static_file::of_path`).
-    pub fn open(&self, name: &[u8]) -> Option<Found> {
-        match self.look(name)? {
-            Entry::File(found) => Some(found),
-            Entry::Directory => None,
-        }
+    pub fn open(&self, name: &[u8], patience: Patience) -> Result<Option<Found>, Later> {
+        Ok(match self.look(name, patience)? {
+            Some(Entry::File(found)) => Some(found),
+            Some(Entry::Directory) | None => None,
+        })
     }
 
-    fn look(&self, name: &[u8]) -> Option<Entry> {
+    fn look(&self, name: &[u8], patience: Patience) -> Result<Option<Entry>, Later> {
         // A FIFO must not hold us up, and a terminal not become ours, before fstat says that it is one (open(2)).
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match open_in(self.fd.as_fd(), name, flags, self.links) {
+        let opened = match patience {
+            Patience::None if !self.is_local => return Err(Later),
+            Patience::None => open_cached(self.fd.as_fd(), name, flags, self.links)?,
+            Patience::Disk => open_in(self.fd.as_fd(), name, flags, self.links),
+        };
+        Ok(self.entry(name, opened))
+    }
+
+    fn entry(&self, name: &[u8], opened: Result<OwnedFd, Errno>) -> Option<Entry> {
+        let fd = match opened {
             Ok(fd) => fd,
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO)) => {
                 log::warn!("{}: opening {}: {error}", self.paths[0].display(), name.escape_ascii());
@@ -230,14 +265,26 @@ impl Folder {
     }
 }
 
+/// Opens what the kernel finds without a disk (openat2(2), Linux 5.12): nothing on the way is read, and nothing is of another file system, which may
+/// be one that its owner answers for.
+fn open_cached(dir: std::os::fd::BorrowedFd<'_>, name: &[u8], flags: OFlags, links: Links) -> Result<Result<OwnedFd, Errno>, Later> {
+    let cached = ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED | ResolveFlags::NO_XDEV | links.resolve();
+    match rustix::fs::openat2(dir, name, flags, Mode::empty(), cached) {
+        // EINVAL, ENOSYS, EPERM: of a kernel or a sandbox without it.
+        Err(Errno::AGAIN | Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::PERM) => Err(Later),
+        opened => Ok(opened),
+    }
+}
+
+/// Of a file system whose files the kernel opens by itself once it knows them.
+fn is_local(fd: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|of| LOCAL.contains(&(of.f_type as u32)))
+}
+
 /// openat2(2), Linux 5.6; a kernel or a sandbox that does not have it: step by step, without any symlink.
 fn open_in(dir: std::os::fd::BorrowedFd<'_>, name: &[u8], flags: OFlags, links: Links) -> Result<OwnedFd, Errno> {
-    let beneath = match links {
-        Links::Beneath => ResolveFlags::BENEATH,
-        Links::Anywhere => ResolveFlags::empty(),
-    };
     for _ in 0..TRIES {
-        match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS | beneath) {
+        match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS | links.resolve()) {
             // Something on the way was renamed in this very moment.
             Err(Errno::AGAIN) => {}
             Err(Errno::NOSYS | Errno::PERM) => return open_by_steps(dir, name, flags, links),
@@ -291,6 +338,20 @@ impl Folders {
     }
 }
 
+/// ext2 to ext4, xfs, btrfs, f2fs, bcachefs, zfs, tmpfs, ramfs, overlayfs, squashfs, erofs (linux/magic.h).
+const LOCAL: [u32; 11] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x2fc1_2fc1,
+    0x0102_1994,
+    0x8584_58f6,
+    0x794c_7630,
+    0x7371_7368,
+    0xe0f5_e1e2,
+];
 /// In a directory that is being rearranged all the time.
 const TRIES: usize = 8;
 
@@ -349,9 +410,9 @@ mod tests {
         let dir = tree();
         rustix::fs::mkfifoat(CWD, dir.path().join("public/fifo"), Mode::RUSR | Mode::WUSR).unwrap();
         let folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath).unwrap();
-        assert_eq!(folder.open(b"sub/b").unwrap().facts.len, 2);
+        assert_eq!(folder.open(b"sub/b", Patience::Disk).unwrap().unwrap().facts.len, 2);
         for name in ["fifo", "sub", "none"] {
-            assert!(folder.open(name.as_bytes()).is_none(), "{name}");
+            assert!(folder.open(name.as_bytes(), Patience::Disk).unwrap().is_none(), "{name}");
         }
     }
 
@@ -363,8 +424,10 @@ mod tests {
         let within = dir.path().join("release");
         let new = |links| Folder::new(Some(&within), Path::new("public"), links);
         assert!(new(Links::Beneath).is_err());
-        assert!(new(Links::Anywhere).unwrap().open(b"a").is_some());
-        assert!(Folder::new(Some(&within), &dir.path().join("public"), Links::Beneath).unwrap().open(b"a").is_some());
+        assert!(new(Links::Anywhere).unwrap().open(b"a", Patience::Disk).unwrap().is_some());
+        assert!(
+            Folder::new(Some(&within), &dir.path().join("public"), Links::Beneath).unwrap().open(b"a", Patience::Disk).unwrap().is_some()
+        );
     }
 
     #[test]
@@ -380,9 +443,10 @@ mod tests {
         }
         fs::write(dir.path().join("public/locked/c"), "").unwrap();
         let folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath).unwrap();
-        let opens = |name: &str| crate::safe_open::as_user(&user, || Ok(folder.open(name.as_bytes()).is_some())).unwrap();
+        let opens =
+            |name: &str| crate::safe_open::as_user(&user, || Ok(folder.open(name.as_bytes(), Patience::Disk).unwrap().is_some())).unwrap();
         assert_eq!([opens("a"), opens("sub/b"), opens("locked/c")], [true, false, false]);
-        assert!(folder.open(b"locked/c").is_some(), "root itself may");
+        assert!(folder.open(b"locked/c", Patience::Disk).unwrap().is_some(), "root itself may");
         // What the user cannot reach is not even held open for him.
         let held = crate::safe_open::as_user(&user, || Folder::new(None, &dir.path().join("public/locked/.."), Links::Beneath));
         assert_eq!(held.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
@@ -411,7 +475,23 @@ mod tests {
             ("old-3f9a1c.css", true),
             ("none-3f9a1c.css", false),
         ] {
-            assert_eq!(folders.find(name.as_bytes()).is_some(), found, "{name}");
+            assert_eq!(folders.find(name.as_bytes(), Patience::Disk).unwrap().is_some(), found, "{name}");
         }
+    }
+
+    #[test]
+    fn without_patience_is_said_what_the_kernel_has_in_memory_of_a_local_disk() {
+        let dir = tree();
+        let mut folder = Folder::new(Some(dir.path()), Path::new("public"), Links::Beneath).unwrap();
+        for (name, is_there) in [("a", true), ("sub/b", true), ("none", false), ("inside", true)] {
+            folder.open(name.as_bytes(), Patience::Disk).unwrap();
+            assert_eq!(folder.open(name.as_bytes(), Patience::None).unwrap().is_some(), is_there, "{name}");
+        }
+        // What leads to another file system may be any.
+        assert!(folder.open(b"absolute", Patience::None).is_err());
+        folder.is_local = false;
+        assert!(folder.open(b"a", Patience::None).is_err());
+        let proc = Folder::new(None, Path::new("/proc/self"), Links::Beneath).unwrap();
+        assert!(proc.open(b"status", Patience::None).is_err(), "its files are made by opening them");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::answering::{Asker, refuse, refuse_head};
 use super::desk::Turn;
 use super::file_body::Sent;
+use super::folders::Later;
 use super::request_body::Credit;
 use super::request_body::{self, Came};
 use super::spool::{self, Spool, SpoolError};
@@ -405,7 +406,15 @@ fn flush(conn: &mut Conn, close: bool, turn: &mut Turn<'_>) -> Option<Next> {
         Flushed::Part => return Some(Next::Again),
     }
     let sent = match conn.file.as_ref().map(|file| file.group) {
-        Some(group) if turn.acts_for == Some(group) => static_files::send(conn, &mut moved),
+        Some(group) if turn.acts_for == Some(group) && conn.looked.is_none() => {
+            match static_files::send(conn, &mut moved, turn.patience(group)).transpose() {
+                Ok(sent) => sent,
+                Err(Later) => {
+                    conn.errand = Some(FileErrand { group, what: Errand::Send });
+                    return None;
+                }
+            }
+        }
         Some(group) => match conn.looked.take() {
             Some(Looked::Sent(sent, has_moved)) => {
                 moved |= has_moved;

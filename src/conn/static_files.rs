@@ -3,13 +3,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use super::answering;
 use super::desk::Turn;
-use super::file_body::{FileBody, Sent};
-use super::folders::{AppFolders, Found, Named};
+use super::file_body::{FileBody, Sent, read_at};
+use super::folders::{AppFolders, Found, Later, Named, Patience};
 use super::{Conn, Request};
 use crate::http::exchange::facts::RequestFacts;
 use crate::http::exchange::plan::{ClientBody, ResponsePlan};
@@ -60,13 +59,21 @@ fn codings(name: &[u8], head: &RequestHead<'_, '_>) -> [Option<Coding>; 2] {
     if static_file::is_compressible(name) { static_file::accepted_codings(&head.fields) } else { [None; 2] }
 }
 
-/// A request that may be for a file is not answered from here: the connection gets its errand, and keeps its head.
+/// Looks for the file that a request may be for, if that takes no disk and this loop acts for its app ([`Conn::looked`]). True: the request is not
+/// answered from here, the connection has got its errand, and keeps its head.
 pub fn goes_elsewhere(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> bool {
-    if turn.acts_for == Some(group) || conn.looked.is_some() {
+    if conn.looked.is_some() {
         return false;
     }
     let Some(name) = name_of(head, facts, group, turn) else { return false };
     let codings = codings(&name, head);
+    if turn.acts_for == Some(group)
+        && let Some(folders) = turn.folders.of(group)
+        && let Ok(looked) = find(folders, &name, codings, turn.patience(group))
+    {
+        conn.looked = Some(looked);
+        return false;
+    }
     conn.errand = Some(FileErrand { group, what: Errand::Find { name: name.into_owned(), codings } });
     true
 }
@@ -74,52 +81,49 @@ pub fn goes_elsewhere(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &Reque
 /// Does the errand of a connection, with the rights of its app's user. It may wait for a disk.
 pub fn run_errand(conn: &mut Conn, folders: &AppFolders) {
     conn.looked = match conn.errand.take().map(|errand| errand.what) {
-        Some(Errand::Find { name, codings }) => Some(find(folders, &name, codings)),
+        Some(Errand::Find { name, codings }) => find(folders, &name, codings, Patience::Disk).ok(),
         Some(Errand::Send) => {
             let mut moved = false;
-            send(conn, &mut moved).map(|sent| Looked::Sent(sent, moved))
+            send(conn, &mut moved, Patience::Disk).and_then(Result::ok).map(|sent| Looked::Sent(sent, moved))
         }
         None => None,
     };
 }
 
 /// Sends what the socket takes of the file; None: there is none.
-pub fn send(conn: &mut Conn, moved: &mut bool) -> Option<Sent> {
+pub fn send(conn: &mut Conn, moved: &mut bool, patience: Patience) -> Option<Result<Sent, Later>> {
     let file = conn.file.as_mut()?;
     let left = file.left();
-    let sent = file.send(&conn.socket, moved);
+    let sent = file.send(&conn.socket, moved, patience);
     conn.sent += left - file.left();
     Some(sent)
 }
 
-/// Looks for a file: one system call when there is none; three more at most where the name may be that of a file of an earlier release. It may
-/// wait for a disk.
-pub fn find(folders: &AppFolders, name: &[u8], codings: [Option<Coding>; 2]) -> Looked {
-    match folders.find(name) {
+/// Looks for a file: one system call when there is none; three more at most where the name may be that of a file of an earlier release.
+fn find(folders: &AppFolders, name: &[u8], codings: [Option<Coding>; 2], patience: Patience) -> Result<Looked, Later> {
+    Ok(match folders.find(name, patience)? {
         Some(Named::File(folder, own_name, found)) => {
-            let sibling = |coding: Coding| {
-                let sibling = folder.open(&[own_name, coding.suffix().as_bytes()].concat())?;
-                static_file::is_current(&sibling.facts, &found.facts).then_some((coding, sibling))
-            };
-            let sibling = codings.into_iter().flatten().find_map(sibling);
-            Looked::File(found, sibling)
+            let mut current = None;
+            for coding in codings.into_iter().flatten() {
+                let sibling = folder.open(&[own_name, coding.suffix().as_bytes()].concat(), patience)?;
+                current = sibling.filter(|sibling| static_file::is_current(&sibling.facts, &found.facts)).map(|sibling| (coding, sibling));
+                if current.is_some() {
+                    break;
+                }
+            }
+            Looked::File(found, current)
         }
         Some(Named::Directory) => Looked::Directory,
         None => Looked::Nothing,
-    }
+    })
 }
 
 /// Answers a request whose path names a file in a public directory of its app. False: the request is the app's. The cost of that is nothing
-/// for an app without a public directory, and else that of [`find`] for a GET or HEAD.
+/// for an app without a public directory, and else that of a look for a GET or HEAD, which [`goes_elsewhere`] has done.
 pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, group: GroupId, turn: &mut Turn<'_>) -> bool {
-    let looked = conn.looked.take();
-    let Some(name) = name_of(head, facts, group, turn) else { return false };
-    let here = || {
-        let folders = turn.folders.of(group).filter(|_| turn.acts_for == Some(group));
-        folders.map_or(Looked::Nothing, |folders| find(folders, &name, codings(&name, head)))
-    };
+    let (Some(looked), Some(name)) = (conn.looked.take(), name_of(head, facts, group, turn)) else { return false };
     let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
-    let (found, sibling) = match looked.unwrap_or_else(here) {
+    let (found, sibling) = match looked {
         Looked::File(found, sibling) => (found, sibling),
         Looked::Directory if !head.path.split('?').next().unwrap_or_default().ends_with('/') => {
             redirect(conn, head.path, facts, keep, turn);
@@ -152,7 +156,7 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
         _ if facts.head_only => None,
         // Reading it is an errand, too.
         (first, len) if turn.acts_for != Some(group) => Some(Box::new(FileBody::new(group, file, first, len))),
-        part => body(group, turn.out, file, part),
+        part => body(group, turn.out, file, part, turn.patience(group)),
     };
     conn.answered_for = Some(group);
     answering::answered(conn, keep, &[], turn);
@@ -170,16 +174,16 @@ fn redirect(conn: &mut Conn, path: &str, facts: &RequestFacts, keep: bool, turn:
 }
 
 /// A small body goes out with its head, in one write. None: it is in `out`, or there is none.
-fn body(group: GroupId, out: &mut Vec<u8>, file: File, (first, len): (u64, u64)) -> Option<Box<FileBody>> {
+fn body(group: GroupId, out: &mut Vec<u8>, file: File, (first, len): (u64, u64), patience: Patience) -> Option<Box<FileBody>> {
     if len > SMALL {
         return Some(Box::new(FileBody::new(group, file, first, len)));
     }
     let head = out.len();
     out.resize(head + len as usize, 0);
-    if file.read_exact_at(&mut out[head..], first).is_ok() {
+    if read_at(&file, &mut out[head..], first, patience).is_ok_and(|count| count as u64 == len) {
         return None;
     }
-    // It was cut shorter in this very moment. Sending it finds the same, and cuts the connection.
+    // It takes a disk; or it was cut shorter in this very moment: sending it finds the same, and cuts the connection.
     out.truncate(head);
     Some(Box::new(FileBody::new(group, file, first, len)))
 }
@@ -206,7 +210,8 @@ pub fn of_app(
         refused("not beneath sendfile_root");
         return Err("it names a file to send that is not beneath sendfile_root");
     };
-    let Some(Found { file, facts: about }) = folder.open(&name) else {
+    // Of the two that are owed an answer here this thread waits: the app's, which holds its slot.
+    let Ok(Some(Found { file, facts: about })) = folder.open(&name, Patience::Disk) else {
         refused("no such file");
         return Err("it names a file to send that is not there");
     };

@@ -1,10 +1,11 @@
-//! Opens and reads an app's files for its visitors while the app has no process whose thread could do that, with the rights of its user: one
-//! thread for each app that has files to send, which sleeps otherwise. The connections come from the master and go back there with what came of
-//! it ([`static_files::run_errand`]). While a disk does not answer, they are the app's after a while, and no others wait behind them.
+//! Opens and reads an app's files for its visitors where that may take a disk, with the rights of its user: one thread for each app that has files
+//! to send, which sleeps otherwise. The threads of its processes do by themselves what takes none. The connections come from those and from the
+//! master, and go to a process with what came of it ([`static_files::run_errand`]), or to the master. While a disk does not answer, they are the
+//! app's after a while, and no others wait behind them.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -25,12 +26,18 @@ pub struct Files {
     /// Since when the thread has had one in hand, in milliseconds after `began`, plus one; 0: it has none. Before it can do anything it is as one
     /// that does not come back.
     busy: AtomicU64,
+    is_served: AtomicBool,
 }
 
 impl Default for Files {
     fn default() -> Self {
         let began = Instant::now();
-        Self { waiting: crossbeam_channel::unbounded(), began: began.checked_sub(LONGEST).unwrap_or(began), busy: AtomicU64::new(1) }
+        Self {
+            waiting: crossbeam_channel::unbounded(),
+            began: began.checked_sub(LONGEST).unwrap_or(began),
+            busy: AtomicU64::new(1),
+            is_served: AtomicBool::new(false),
+        }
     }
 }
 
@@ -42,6 +49,11 @@ impl Files {
             return Err(conn);
         }
         self.waiting.0.send(conn).map_err(|conn| conn.0)
+    }
+
+    /// There is a thread.
+    pub fn is_served(&self) -> bool {
+        self.is_served.load(Ordering::Relaxed)
     }
 
     /// Nobody waits, and nobody is in hand who would come back.
@@ -97,22 +109,40 @@ fn serve(shared: &Shared, group: GroupId) {
     let ledger = shared.ledger(group);
     let files = &ledger.files;
     files.has_in_hand(false);
+    files.is_served.store(true, Ordering::Relaxed);
     while let Ok(mut conn) = files.waiting.1.recv() {
         files.has_in_hand(true);
         let folders = shared.table.lock().folders.get(group.index()).cloned().unwrap_or_default();
         let ran = super::caught(|| static_files::run_errand(&mut conn, &folders));
         if let Err(panic) = ran {
             log::error!("{}: looking for a file panicked ({panic}); its connection is closed", shared.app(group).name);
-        } else if let Ok(wake) = shared.master.send(ToMaster::Conn(conn)) {
-            // A master that is gone takes the server with it.
-            wake.wake();
+        } else {
+            give_back(shared, group, conn);
         }
         files.has_in_hand(false);
     }
 }
 
-/// Requests of one app that wait; more are the app's.
-const WAITING: usize = 100;
+fn give_back(shared: &Shared, group: GroupId, conn: Box<Conn>) {
+    let mut state = shared.table.lock();
+    let moved = match state.pool.group_mut(group).host(None) {
+        Some(process) => state.move_to(conn, process),
+        None => Err(conn),
+    };
+    drop(state);
+    match moved {
+        Ok(wake) => wake.wake(),
+        Err(conn) => {
+            // A master that is gone takes the server with it.
+            if let Ok(wake) = shared.master.send(ToMaster::Conn(conn)) {
+                wake.wake();
+            }
+        }
+    }
+}
+
+/// Requests of one app that wait; more are the app's. A page of a site that has just been started asks for a hundred at once.
+const WAITING: usize = 10_000;
 /// A disk that has not answered for so long is gone.
 const LONGEST: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);

@@ -64,22 +64,6 @@ impl IoThread {
         }
     }
 
-    /// Sends a connection to a thread that acts for the app of a file: of one of its processes, or an errand, which the master has started.
-    fn look_elsewhere(&mut self, key: usize) {
-        let Some(mut conn) = self.take_out(key) else { return };
-        let Some(errand) = conn.errand.take() else { return self.take_in(conn) };
-        let mut state = self.shared.table.lock();
-        let moved = match state.pool.group_mut(errand.group).host(None) {
-            Some(process) => state.move_to(conn, process),
-            None => Err(conn),
-        };
-        drop(state);
-        match moved {
-            Ok(wake) => wake.wake(),
-            Err(conn) => self.to_master(conn),
-        }
-    }
-
     /// Answers a client that has no exchange (any more).
     pub(super) fn refuse(&mut self, key: usize, refusal: &Refusal) {
         let Some(client) = self.clients.get_mut(key) else { return };
@@ -132,7 +116,7 @@ impl IoThread {
         }
     }
 
-    fn to_master(&self, conn: Box<Conn>) {
+    pub(super) fn to_master(&self, conn: Box<Conn>) {
         // A master that is gone takes the server with it.
         if let Ok(wake) = self.shared.master.send(ToMaster::Conn(conn)) {
             wake.wake();

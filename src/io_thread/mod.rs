@@ -9,6 +9,7 @@ mod clients;
 mod connect;
 mod death;
 mod fault;
+mod files;
 mod habit;
 mod in_hand;
 mod leave;
@@ -244,6 +245,7 @@ impl IoThread {
             }
             self.take_messages();
             self.pass_deadlines();
+            self.give_up_files();
             self.catch_up();
         }
         self.pipes.drain();
@@ -270,10 +272,19 @@ impl IoThread {
         let retry = (!self.backlog.is_empty()).then(|| self.desk.now + BACKLOG_RETRY);
         let room = (!self.lack_room.is_empty()).then(|| self.desk.now + ROOM_AGAIN);
         let probe = self.probe.as_ref().map(Probe::next_deadline);
-        [self.desk.deadlines.next(), self.upstreams.next_deadline(), self.next_grace(), self.end_is_due, retry, room, probe]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.desk.deadlines.next(),
+            self.upstreams.next_deadline(),
+            self.next_grace(),
+            self.end_is_due,
+            retry,
+            room,
+            probe,
+            self.files_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// rota did not run for so long: what has a limit had no chance meanwhile.

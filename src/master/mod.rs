@@ -15,6 +15,7 @@ mod porter;
 mod proxies;
 mod queues;
 mod stopping;
+mod turning;
 
 use std::collections::VecDeque;
 use std::io;
@@ -57,6 +58,7 @@ use operator::Operations;
 pub use porter::Porter;
 use porter::{Opened, ToPorter};
 use stopping::Stopping;
+use turning::Turning;
 
 /// The master's own state.
 #[derive(Debug)]
@@ -73,6 +75,7 @@ pub struct Master {
     /// That somebody does not speak the PROXY protocol as he should is not said again before this.
     strange_after: Option<Instant>,
     crowd: Crowd,
+    turning: Turning,
     /// Who has room for bodies in files.
     room: Books,
     signals: Signals,
@@ -139,6 +142,7 @@ impl Master {
             clients: Clients::default(),
             strange_after: None,
             crowd: Crowd::default(),
+            turning: Turning::default(),
             room: Books::default(),
             signals,
             control,
@@ -198,6 +202,7 @@ impl Master {
             self.catch_up();
             self.queues();
             self.give_up_files();
+            self.watch_threads();
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.turn(&self.shared, self.desk.now);
             }
@@ -220,11 +225,12 @@ impl Master {
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
         let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline()];
-        own.into_iter().chain([queue, stopping, watchdog, self.files_deadline()]).flatten().min()
+        own.into_iter().chain([queue, stopping, watchdog, self.files_deadline(), self.turning.deadline()]).flatten().min()
     }
 
     /// rota did not run for so long: clients that send and requests that wait had no chance meanwhile.
     fn put_off(&mut self, by: Duration) {
+        self.turning.put_off(by);
         self.conns.iter_mut().for_each(|(_, held)| held.conn.put_off(by));
         self.shared.table.lock().pool.groups_mut().for_each(|group| group.put_off_queue(by));
     }

@@ -61,6 +61,7 @@ mod real_apps;
 mod recycling;
 mod releases;
 mod retries;
+mod slow_disk;
 mod spool_shares;
 mod state_disk;
 mod static_files;
