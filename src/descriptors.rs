@@ -49,8 +49,9 @@ fn slots(app: &AppConfig) -> u64 {
 
 /// Listeners, event loops, the control socket's connections, logs, directories that are looked at.
 const KEPT: u64 = 192;
-/// Of each process: pipes, its start's report, its event loop, its socket's file, what of it is held while it ends.
-const OF_PROCESS: u64 = 12 + MOST_HELD as u64;
+/// Of each process: pipes, its start's report, its event loop, its socket's file, what of it is held while it ends, a socket to ask
+/// whose its listener is.
+const OF_PROCESS: u64 = 13 + MOST_HELD as u64;
 /// So few are left that nothing is left to share out.
 const LEAST: u64 = 16;
 

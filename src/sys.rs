@@ -3,6 +3,7 @@
 pub mod cgroup;
 mod children;
 mod descent;
+mod diag;
 mod held;
 mod listeners;
 mod nice;
@@ -25,8 +26,9 @@ use crate::config::ResourceLimit;
 
 pub use children::{AnyEnded, any_ended, become_subreaper, ended, reap, signal_child, signal_group_of_child, zombies};
 pub use descent::{Look, Seen, TICKS_PER_SECOND, Unit, known_share, user_of};
+pub use diag::{Asker, Listener};
 pub use held::{descends_from, file_locks, is_alive, listener, open_file, program_of, variable_of};
-pub use listeners::{ListenerOwner, listener_owner, listening_ports, listening_users};
+pub use listeners::{ListenerOwner, listener_owner, listening_ports, listening_users, owns_socket};
 pub use nice::{be_nice, least_nice, own_nice, step_back, step_up};
 pub use patience::Whose;
 pub use pidfd::Handle;

@@ -17,6 +17,7 @@ mod messages;
 pub mod output;
 mod overdue;
 mod probe;
+mod proof;
 mod room;
 mod session;
 mod slots;

@@ -359,8 +359,13 @@ impl IoThread {
                     let kind = self.failed().stranger(port);
                     return self.start_failed(kind);
                 }
-                // Its books could not be read (hidepid, a container): nothing speaks against it.
+                // Its books could not be read (hidepid, a container), or its listener was closed just now.
                 ListenerOwner::Unknown => {}
+            }
+            if !self.knows_listener() {
+                self.upstreams.close(upstream_key);
+                let kind = self.failed().stranger(port);
+                return self.start_failed(kind);
             }
         }
         self.go_on_warming(upstream_key);

@@ -102,6 +102,10 @@ impl IoThread {
 
     /// Writes what the app's socket takes of the request.
     pub(super) fn send_request(&mut self, key: usize) {
+        let upstream = self.clients.get(key).and_then(|client| client.session.as_ref()?.upstream);
+        if upstream.is_some_and(|upstream| !self.upstreams.all[upstream].is_proven && self.is_unproven(key, upstream)) {
+            return;
+        }
         for _ in 0..WRITES {
             let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
             let Some(upstream_key) = session.upstream else { return };

@@ -13,9 +13,11 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::habit::{self, Habit};
+use super::proof::Proof;
 use crate::conn::socket::Socket;
 use crate::restart::spawn::Endpoint;
 use crate::socket_file::AppSocket;
+use crate::sys::{Asker, Listener};
 
 /// One connection to the app.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Upstream {
     pub readable: bool,
     /// It is to be read after others.
     pub is_put_off: bool,
+    /// It goes to the app for certain ([`Proof`]).
+    pub is_proven: bool,
     /// The end of the app's stream was announced.
     pub closing: bool,
     /// An event for writability is asked for.
@@ -64,6 +68,11 @@ pub struct Upstreams {
     habit: Habit,
     /// The slots of the process.
     most: usize,
+    asker: Asker,
+    /// The listener of the app, on TCP.
+    pub known: Option<Listener>,
+    /// One that is not the app's.
+    pub refused: Option<Listener>,
 }
 
 impl Upstream {
@@ -81,7 +90,17 @@ impl Upstreams {
             Endpoint::Tcp(addr) => App::Tcp(addr),
         };
         let most = usize::try_from(slots).unwrap_or(usize::MAX);
-        Self { all: Slab::new(), app, idle: Vec::new(), idle_limit, habit: Habit::Unknown, most }
+        Self {
+            all: Slab::new(),
+            app,
+            idle: Vec::new(),
+            idle_limit,
+            habit: Habit::Unknown,
+            most,
+            asker: Asker::default(),
+            known: None,
+            refused: None,
+        }
     }
 
     pub fn kept_for(&mut self, idle_limit: Duration) {
@@ -91,6 +110,37 @@ impl Upstreams {
     /// Where the process turned out to listen.
     pub fn move_to(&mut self, addr: SocketAddr) {
         self.app = App::Tcp(addr);
+        self.known = None;
+    }
+
+    /// Who listens where the app is asked, on TCP.
+    pub fn listener(&mut self) -> Option<Listener> {
+        match &self.app {
+            App::Tcp(addr) => self.asker.listener(*addr),
+            App::Unix(_) => None,
+        }
+    }
+
+    /// Whether a connection goes to the app. It came to whoever listens there now if the same did before: nobody else can listen in between
+    /// without the socket's being another one.
+    pub fn prove(&mut self, key: usize) -> Proof {
+        let upstream = &mut self.all[key];
+        let Socket::Tcp(stream) = &upstream.socket else { return Proof::Ours };
+        if upstream.is_proven {
+            return Proof::Ours;
+        }
+        if stream.peer_addr().is_err() {
+            return match stream.take_error() {
+                Ok(None) => Proof::NotYet,
+                Ok(Some(error)) | Err(error) => Proof::Refused(error),
+            };
+        }
+        let found = self.listener();
+        if found.is_none() || found != self.known {
+            return Proof::Another(found);
+        }
+        self.all[key].is_proven = true;
+        Proof::Ours
     }
 
     /// The loopback port that the process was given; None: it has a Unix socket.
@@ -182,12 +232,13 @@ impl Upstreams {
             }
         };
         mio::event::Source::register(&mut socket, registry, token(key), interest)?;
-        let wants_write = interest.is_writable();
+        let (wants_write, is_proven) = (interest.is_writable(), matches!(socket, Socket::Unix(_)));
         entry.insert(Upstream {
             socket,
             owner,
             readable: false,
             is_put_off: false,
+            is_proven,
             closing: false,
             wants_write,
             idled: None,

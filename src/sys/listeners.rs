@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::descent::{Look, Seen, Unit};
+use super::descent::{Look, Seen, Unit, user_of};
 
 /// Whose the listening sockets of a port are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,16 @@ pub fn listener_owner(port: u16, unit: &Unit) -> ListenerOwner {
     }
 }
 
+/// A socket is one of `unit`'s. Err: not all of what its processes have open could be read; the users that they are, and `unit`'s.
+pub fn owns_socket(unit: &Unit, inode: u64) -> Result<bool, HashSet<u32>> {
+    let (inodes, all_read) = sockets_of(unit);
+    let users = || Look::now().of(unit).iter().filter_map(|one| user_of(one.pid)).chain([unit.uid]).collect();
+    match inodes.contains(&inode) {
+        false if !all_read => Err(users()),
+        owns => Ok(owns),
+    }
+}
+
 /// Users whose sockets listen on a port.
 pub fn listening_users(port: u16) -> Vec<u32> {
     listening().into_iter().filter(|listening| listening.addr.port() == port).map(|listening| listening.uid).collect()
@@ -58,7 +68,7 @@ pub fn listening_ports(unit: &Unit) -> Vec<SocketAddr> {
 pub(super) struct Listening {
     pub(super) addr: SocketAddr,
     /// Who made the socket.
-    uid: u32,
+    pub(super) uid: u32,
     pub(super) inode: u64,
 }
 

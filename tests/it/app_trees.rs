@@ -2,10 +2,12 @@
 //! nothing is read or sent that its user could not read. The apps are those of two users, as on a server.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -243,23 +245,60 @@ fn a_tree_without_end_is_looked_at_with_a_budget_and_nobody_waits_for_that() {
 /// A file system that never answers, mounted for as long as the value lives.
 pub struct Dead {
     at: PathBuf,
-    _device: fs::File,
+    /// Of one that nobody serves.
+    device: Option<fs::File>,
+    /// What it was asked and did not answer.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Dead {
     /// None: that may not be done here.
     pub fn mount(at: &Path) -> Option<Self> {
+        let device = Self::device(at)?;
+        Some(Self { at: at.to_owned(), device: Some(device), asked: Arc::default() })
+    }
+
+    /// One whose server has begun to work, and takes what it is asked: whoever asks it does not end when he is killed.
+    pub fn mount_deaf(at: &Path) -> Option<Self> {
+        let device = Self::device(at)?;
+        let mut served = device.try_clone().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let heard = asked.clone();
+        std::thread::spawn(move || {
+            let mut asked = vec![0; 1 << 18];
+            while let Ok(count) = served.read(&mut asked) {
+                // fuse_in_header: length, opcode, unique. FUSE_INIT is answered with version 7.31 and nothing else.
+                if count >= 16 && asked[4..8] == 26u32.to_ne_bytes() {
+                    let mut answer = vec![0; 80];
+                    answer[..4].copy_from_slice(&80u32.to_ne_bytes());
+                    answer[8..16].copy_from_slice(&asked[8..16]);
+                    answer[16..20].copy_from_slice(&7u32.to_ne_bytes());
+                    answer[20..24].copy_from_slice(&31u32.to_ne_bytes());
+                    answer[36..40].copy_from_slice(&4096u32.to_ne_bytes());
+                    served.write_all(&answer).unwrap();
+                } else {
+                    heard.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        });
+        Some(Self { at: at.to_owned(), device: None, asked })
+    }
+
+    /// Mounted.
+    fn device(at: &Path) -> Option<fs::File> {
         let device = fs::File::options().read(true).write(true).open("/dev/fuse").ok()?;
         let mut command = Command::new("mount");
         command.args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other", "dead"]).arg(at);
         let mounted = command.stdin(Stdio::from(device.try_clone().unwrap())).stderr(Stdio::null()).status().ok()?;
-        mounted.success().then(|| Self { at: at.to_owned(), _device: device })
+        mounted.success().then_some(device)
     }
 }
 
 impl Drop for Dead {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        // Whoever waits is told that it is gone: by the end of its last server, or because somebody says so.
+        self.device = None;
+        let _ = Command::new("umount").args(["-f", "-l"]).arg(&self.at).status();
     }
 }
 
@@ -290,6 +329,38 @@ fn an_app_on_a_disk_that_is_gone_is_given_up_by_name_and_the_others_go_on() {
     drop(dead);
     two.as_evil("symlink('1', 'next') or die $!; rename('next', 'current') or die $!;");
     wait::until("it can be prepared again", secs(30), || two.site.rota(&["restart", "evil"]).status == Some(0));
+    two.ends();
+}
+
+/// The state of a thread of a process by its name (proc(5)): `D` waits and cannot be killed.
+fn state_of(pid: u32, name: &str) -> Option<char> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    let states = stats.filter(|stat| stat.contains(&format!("({name})"))).filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next());
+    states.max_by_key(|state| *state == 'D')
+}
+
+/// A thread that a disk holds does not end with rota, and keeps open what is in its table.
+#[test]
+fn a_rota_that_is_killed_while_a_disk_is_gone_leaves_nothing_that_the_next_one_needs() {
+    let Some(two) = Two::prepare("restart_file = \"tmp/restart.txt\"\n") else { return };
+    let two = two.serve();
+    fs::create_dir(two.path("dead")).unwrap();
+    let Some(dead) = Dead::mount_deaf(&two.path("dead")) else {
+        println!("no right to mount: there is no disk that is gone");
+        return;
+    };
+    two.as_evil("symlink('../dead/release', 'next') or die $!; rename('next', 'current') or die $!;");
+    let mut asked = two.site.command(&["restart", "evil"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let rota = two.site.pid();
+    wait::until("the disk holds a thread", secs(20), || dead.asked.load(Ordering::Acquire) > 0);
+    two.site.signal(Signal::KILL);
+    wait::until("the keeper has ended the apps", secs(20), || two.site.left().is_empty());
+    let _ = asked.wait();
+    assert_eq!(state_of(rota, "as daemon"), Some('D'), "something of the killed one is left");
+    let two = two.launch();
+    wait::until("the good app answers", secs(60), || two.answers("good"));
+    drop(dead);
     two.ends();
 }
 

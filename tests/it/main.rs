@@ -9,6 +9,7 @@ mod bytes;
 mod fixture;
 mod seed;
 mod site;
+mod strangers;
 mod streaming;
 mod tally;
 mod traffic;
