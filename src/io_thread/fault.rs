@@ -48,7 +48,10 @@ impl IoThread {
         let Session { claim, upstream, exchange, .. } = *session;
         let idled = upstream.and_then(|upstream| self.upstreams.all[upstream].idled);
         if let Some(upstream) = upstream {
-            self.upstreams.close(upstream);
+            match exchange.is_sending() {
+                true => self.upstreams.give_up(upstream),
+                false => self.upstreams.close(upstream),
+            }
         }
         let Some(request) = conn.request.as_ref() else { return };
         let closed = matches!(fault, Fault::Refused(_) | Fault::Ended | Fault::Broken(_));

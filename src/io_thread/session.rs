@@ -203,7 +203,10 @@ impl IoThread {
         }
         let Some(session) = client.session else { return };
         if let Some(upstream) = session.upstream {
-            self.upstreams.close(upstream);
+            match session.exchange.is_sending() {
+                true => self.upstreams.give_up(upstream),
+                false => self.upstreams.close(upstream),
+            }
         }
         self.give_back(session.claim, Ended::Cut);
     }

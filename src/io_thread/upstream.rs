@@ -302,6 +302,15 @@ impl Upstreams {
         }
     }
 
+    /// Closes a connection that has not taken its whole request. Over TCP what it did not take would be kept by the kernel, and the connection be
+    /// open for the app, until the app reads all of it, which may be never.
+    pub fn give_up(&mut self, key: usize) {
+        if let Some(upstream) = self.all.get(key) {
+            upstream.socket.reset_on_close();
+        }
+        self.close(key);
+    }
+
     /// Closes what has been idle for too long.
     pub fn close_old(&mut self, now: Instant) {
         self.look_at_the_oldest(now);

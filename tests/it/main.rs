@@ -37,6 +37,7 @@ mod expect;
 mod first_hour;
 mod framing;
 mod full_house;
+mod given_up;
 mod groups;
 mod harness;
 mod init;
