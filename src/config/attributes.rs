@@ -49,13 +49,13 @@ impl Default for SpawnAttributes {
 impl fmt::Display for ResourceLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (key, _) = LIMITS.iter().find(|(_, limit)| limit == self).unwrap_or(&LIMITS[0]);
-        write!(f, "limits.{key}")
+        f.write_str(key)
     }
 }
 
 /// `limits`: the app's table of that name.
 pub fn attributes(app: &Section<'_>, limits: &Section<'_>) -> SpawnAttributes {
-    let rlimit = |(key, limit): &(&'static str, ResourceLimit)| Some((*limit, rlimit(&limits.get(key)?, *limit)?));
+    let rlimit = |(key, limit): &(&'static str, ResourceLimit)| Some((*limit, rlimit(&limits.get(key.strip_prefix("limits.")?)?, *limit)?));
     let default = SpawnAttributes::default();
     SpawnAttributes {
         umask: app.get("umask").and_then(|value| umask(&value)).unwrap_or(default.umask),
@@ -100,14 +100,14 @@ fn rlimit(value: &Value<'_>, limit: ResourceLimit) -> Option<Option<u64>> {
     .map(Some)
 }
 
-/// Keys of `limits`, as ulimit and limits.conf(5) call them.
-const LIMITS: [(&str, ResourceLimit); 6] = [
-    ("nofile", ResourceLimit::Nofile),
-    ("nproc", ResourceLimit::Nproc),
-    ("core", ResourceLimit::Core),
-    ("fsize", ResourceLimit::Fsize),
-    ("memlock", ResourceLimit::Memlock),
-    ("stack", ResourceLimit::Stack),
+/// Keys, as ulimit and limits.conf(5) call them.
+pub const LIMITS: [(&str, ResourceLimit); 6] = [
+    ("limits.nofile", ResourceLimit::Nofile),
+    ("limits.nproc", ResourceLimit::Nproc),
+    ("limits.core", ResourceLimit::Core),
+    ("limits.fsize", ResourceLimit::Fsize),
+    ("limits.memlock", ResourceLimit::Memlock),
+    ("limits.stack", ResourceLimit::Stack),
 ];
 
 /// As if the app took a tenth of the machine's memory more than it does (proc(5)): more than rota ever takes.

@@ -7,6 +7,7 @@
 mod access;
 mod app;
 mod attributes;
+mod change;
 pub mod command;
 pub mod env_file;
 mod errors;
@@ -36,7 +37,9 @@ use crate::http::trust::TrustedProxies;
 use crate::ids::AppName;
 
 pub use attributes::{OOM_SCORE_ABOVE, ResourceLimit, SpawnAttributes};
+pub use change::{Change, Plan};
 pub use command::sets_itself;
+pub use keys::Effect;
 pub use keys::nearest;
 pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, control, glance, load, load_to_serve};
 pub use parse::{parse, parse_to_serve};

@@ -1,7 +1,7 @@
 //! The keys as people read them: the texts of conf/rota.toml and docs/configuration.md, and the rows of rota.toml(5), all from `keys`. Core:
 //! text only.
 
-use super::keys::{APP, Key, Keys, SERVER, Without};
+use super::keys::{APP, Effect, Key, Keys, SERVER, Without};
 
 /// A key as a reader meets it.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Row {
     pub meaning: &'static str,
     /// What it and the following are about, where that begins.
     pub heading: Option<&'static str>,
+    /// When another value takes effect.
+    pub effect: Effect,
 }
 
 /// The two kinds of file, and how their keys are called.
@@ -39,16 +41,16 @@ impl Part {
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for key in self.keys.keys {
-            rows.push(row(key, key.name.to_owned()));
+            rows.push(row(key, key.name.to_owned(), Effect::AtOnce));
             let of = if is_list(key) { format!("{}[]", key.name) } else { key.name.to_owned() };
             let inner = key.inner.map_or(&[][..], |inner| inner.keys);
-            rows.extend(inner.iter().map(|inner| row(inner, format!("{of}.{}", inner.name))));
+            rows.extend(inner.iter().map(|inner| row(inner, format!("{of}.{}", inner.name), key.effect)));
         }
         rows
     }
 }
 
-fn row(key: &Key, name: String) -> Row {
+fn row(key: &Key, name: String, of_table: Effect) -> Row {
     let without = match key.without {
         Without::Default(value) => format!("`{value}`"),
         Without::Else { what, example } if what == example => format!("`{what}`"),
@@ -56,7 +58,7 @@ fn row(key: &Key, name: String) -> Row {
         Without::Required { example } => format!("required; as `{example}`"),
         Without::OfItsKeys => String::new(),
     };
-    Row { name, kind: key.kind, without, meaning: key.meaning, heading: key.heading }
+    Row { name, kind: key.kind, without, meaning: key.meaning, heading: key.heading, effect: key.effect.max(of_table) }
 }
 
 /// A value among others in a list: it cannot be written with dots.

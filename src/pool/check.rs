@@ -21,7 +21,7 @@ impl<W> Group<W> {
             if others.iter().any(|other| other.id == process.id) {
                 return say("two processes have one id");
             }
-            if process.number.0 == 0 || process.number.0 > self.settings.processes.max || process.generation > self.last_generation {
+            if process.number.0 == 0 || usize::from(process.number.0) > self.places.len() || process.generation > self.last_generation {
                 return say("a number or generation that nobody gave");
             }
             if self.is_exclusive(process.number) && others.iter().any(|other| other.number == process.number) {
@@ -52,7 +52,7 @@ impl<W> Group<W> {
                 return say("a slot is free while requests wait");
             }
         }
-        if self.queue.len() > self.settings.queue_max {
+        if self.queue.len() > self.settings.queue_max.max(self.queue_bound) {
             return say("the queue is longer than its bound");
         }
         self.check_walk().or_else(say)

@@ -29,6 +29,10 @@ pub struct Group<W> {
     pub(super) asked: Option<Ask>,
     /// Its release is being resolved; the walk that was there before goes on meanwhile.
     pub(super) resolving: Option<Ask>,
+    /// Settings that hold once every process serves.
+    pub(super) coming: Option<Settings>,
+    /// The app is not in the configuration any more.
+    pub(super) is_removed: bool,
     /// No request may begin.
     pub(super) pause: Option<Pause>,
     /// At this number the old process goes before the new one is started, because memory is short; and what was found.
@@ -37,6 +41,8 @@ pub struct Group<W> {
     // What is so.
     pub(super) processes: Vec<Process>,
     pub(super) queue: Queue<W>,
+    /// So many were in it when its bound became another.
+    pub(super) queue_bound: usize,
 
     // Books.
     pub(super) resists: Option<Resist>,
@@ -97,10 +103,13 @@ impl<W> Group<W> {
             walk: Some(Walk::new(ask, false, None)),
             asked: None,
             resolving: None,
+            coming: None,
+            is_removed: false,
             pause: None,
             makes_room: None,
             processes: Vec::with_capacity(usize::from(settings.processes.max + settings.surge)),
             queue: Queue::new(),
+            queue_bound: 0,
             resists: None,
             lost_directory: None,
             lost_in_place: None,

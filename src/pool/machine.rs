@@ -113,7 +113,11 @@ impl<W> Pool<W> {
 
     /// For so many more than all groups have or are promised.
     pub(super) fn room(&self) -> usize {
-        self.limits.processes.saturating_sub(self.groups.iter().map(Group::share).sum())
+        self.limits.processes.saturating_sub(self.shares())
+    }
+
+    pub(super) fn shares(&self) -> usize {
+        self.groups.iter().map(Group::share).sum()
     }
 
     /// How many boot, and how many of them are late.
@@ -193,6 +197,10 @@ impl<W> Group<W> {
     /// It needs no room that others could have.
     fn is_within_its_share(&self, wish: &Start) -> bool {
         wish.what != What::Grow && self.counted().count() < self.promised()
+    }
+
+    pub(super) fn boots_now(&self) -> usize {
+        self.processes.iter().filter(|process| process.is_booting()).count()
     }
 
     /// How many boot, and how many of them are late.

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod bake;
+mod change;
 mod check;
 mod deaths;
 mod events;
@@ -54,6 +55,8 @@ pub struct Pool<W> {
     groups: Vec<Group<W>>,
     /// Over all groups.
     limits: Limits,
+    /// What they are to become as what is there allows.
+    wanted_limits: Limits,
     /// Walks asked for all apps run one after another, in this order.
     in_turn: VecDeque<(GroupId, Generation)>,
     /// The last `now` at which nothing was to be done: what was due by then waits for an event, not for time.
@@ -272,6 +275,8 @@ pub enum Trigger {
     File,
     /// `root` leads elsewhere.
     Watch,
+    /// The configuration was read again, and processes started now are started otherwise.
+    Reload,
 }
 
 /// What a walk is for. The release that it goes to is the restart thread's business; here it tells requests apart.
@@ -354,6 +359,8 @@ pub enum WhyDrain {
     Idle(Duration),
     /// This app may start one instead.
     RoomFor(AppName),
+    /// There are to be fewer.
+    Fewer,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -381,7 +388,7 @@ impl<W> Pool<W> {
     }
 
     pub fn with_limits(limits: Limits) -> Self {
-        Self { groups: Vec::new(), limits, in_turn: VecDeque::new(), seen: None }
+        Self { groups: Vec::new(), limits, wanted_limits: limits, in_turn: VecDeque::new(), seen: None }
     }
 
     /// A new group that wants a generation, the `first`, at once.
@@ -408,7 +415,7 @@ impl<W> Pool<W> {
     }
 
     pub fn find(&self, app: &str) -> Option<GroupId> {
-        self.groups.iter().find(|group| group.app().as_str() == app).map(Group::id)
+        self.groups.iter().find(|group| group.app().as_str() == app && !group.is_removed()).map(Group::id)
     }
 
     /// Every group ends: nothing new is started, all processes drain and stop.
@@ -432,6 +439,7 @@ impl<W> Pool<W> {
 
     /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.
     pub fn next_step(&mut self, now: Instant) -> Option<Step<W>> {
+        self.settle_limits();
         self.give_turn();
         let mut step = self.look(now);
         // That there is no room for a group may just have been found.

@@ -19,6 +19,7 @@ impl<W> Group<W> {
         self.bake(now);
         self.wear_out(now);
         self.give_up();
+        self.adopt();
         let step = self
             .tell()
             .or_else(|| self.end_pause(now))
@@ -28,6 +29,7 @@ impl<W> Group<W> {
             .or_else(|| self.serve(now))
             .or_else(|| self.retire(now))
             .or_else(|| self.end_walk(now))
+            .or_else(|| self.dismiss_surplus(now))
             .or_else(|| self.shrink(now));
         self.checked();
         step

@@ -107,6 +107,9 @@ impl<W> Group<W> {
     /// One more number, and what is to be started there: what is known to work, or with nothing known what is being tried.
     pub(super) fn to_grow(&self, now: Instant) -> Option<(Number, Generation)> {
         let number = (1..).zip(&self.places).find(|(_, place)| place.wanted == Wanted::No).map(|(number, _)| Number(number))?;
+        if !self.may_be(number) {
+            return None;
+        }
         let walk = self.walk.as_ref().filter(|walk| walk.resolved);
         // What waits for one process and no other needs no new one.
         let waits = self.queue.has_for(number) && self.pause.is_none();
@@ -140,7 +143,7 @@ impl<W> Group<W> {
         let surge = usize::from(self.settings.surge);
         let wanted = self.numbers().chain((wish.what == What::Grow).then_some(wish.number));
         let there = self.counted().filter(|process| wanted.clone().any(|number| number == process.number)).count();
-        there < wanted.count() + surge && self.counted().count() < self.places.len() + surge
+        there < wanted.count() + surge && self.counted().count() < usize::from(self.settings.processes.max) + surge
     }
 
     /// The wish is granted.
@@ -178,6 +181,12 @@ impl<W> Group<W> {
     }
 
     // ── fewer ──
+
+    /// One at a number that there is not to be any more goes, whatever it has to do.
+    pub(super) fn dismiss_surplus(&mut self, now: Instant) -> Option<Step<W>> {
+        let index = self.to_dismiss()?;
+        Some(self.dismiss(index, WhyDrain::Fewer, now))
+    }
 
     /// One that had nothing to do for long goes.
     pub(super) fn shrink(&mut self, now: Instant) -> Option<Step<W>> {
@@ -235,16 +244,16 @@ impl<W> Group<W> {
     // ── what holds ──
 
     pub(super) fn check_sizes(&self) -> Result<(), &'static str> {
-        let Sizes { min, max, .. } = self.settings.processes;
+        let (min, max) = (self.settings.processes.min, self.places.len());
         let (wanted, surge) = (self.wanted(), usize::from(self.settings.surge));
-        if wanted < min || wanted > max {
+        if wanted < min || usize::from(wanted) > max {
             return Err("fewer or more numbers are wanted than may be");
         }
         if wanted > 0 && self.place(FIRST).wanted == Wanted::No {
             return Err("others are wanted and number 1 is not");
         }
         let there = self.counted().filter(|process| self.place(process.number).wanted != Wanted::No).count();
-        if there > usize::from(wanted) + surge || self.counted().count() > usize::from(max) + surge {
+        if there > usize::from(wanted) + surge || self.counted().count() > max + surge {
             return Err("more processes than wanted and surge");
         }
         let is_wanted = |process: &Process| process.is_leaving() || self.place(process.number).wanted != Wanted::No;

@@ -133,6 +133,7 @@ impl fmt::Display for WhyDrain {
             WhyDrain::Ends => f.write_str("the app ends"),
             WhyDrain::Idle(time) => write!(f, "had nothing to do for {}", span(time.as_secs_f64())),
             WhyDrain::RoomFor(app) => write!(f, "makes room for {app}"),
+            WhyDrain::Fewer => write!(f, "there are to be fewer"),
         }
     }
 }
@@ -146,6 +147,7 @@ impl Trigger {
             Trigger::Signal => "signal",
             Trigger::File => "file",
             Trigger::Watch => "watch",
+            Trigger::Reload => "reload",
         }
     }
 }

@@ -17,6 +17,7 @@ pub const APP: Keys = Keys {
              its Procfile, manage.py, config.ru, package.json, app.py and the like say how it is started, and `bind`, `concurrency` and \
              `stop.signal` with it. `rota check` says what that comes to, and `rota init` writes it into a file.",
         )
+        .walks()
         .under("How it is started"),
         must(
             "root",
@@ -24,22 +25,25 @@ pub const APP: Keys = Keys {
             "\"/srv/blog/current\"",
             "Directory of the release, in which its processes start. Symlinks are followed once per restart, so a `current` link may be \
              switched at any time.",
-        ),
+        )
+        .walks(),
         may(
             "user",
             "text",
             "whoever rota runs as; required of root",
             "\"blog\"",
             "Who the processes run as; `user = \"root\"` if that is meant.",
-        ),
-        may("group", "text", "the user's own", "\"www-data\"", "The group of the processes."),
+        )
+        .walks(),
+        may("group", "text", "the user's own", "\"www-data\"", "The group of the processes.").walks(),
         may(
             "bind",
             "`unix`, `port` or `fd`",
             "as the command says: `$SOCKET` is unix, else port",
             "\"fd\"",
             "How a process learns where to listen: a path in SOCKET, a loopback port in PORT, or a listening socket as descriptor 3.",
-        ),
+        )
+        .walks(),
         may(
             "env",
             "table",
@@ -47,7 +51,8 @@ pub const APP: Keys = Keys {
             "{ RAILS_ENV = \"production\", RAILS_MAX_THREADS = 5 }",
             "Variables of the processes, beside those that rota sets. `$SOCKET`, `$PORT` and `$ROOT` are replaced as in the command, and \
              say as well how a process learns where to listen.",
-        ),
+        )
+        .walks(),
         may(
             "env_file",
             "text or list",
@@ -57,23 +62,26 @@ pub const APP: Keys = Keys {
              them; nothing is substituted, and what those two would read differently is refused with its line. Read at each restart, kept \
              until the next one. As root rota reads what the app's user may read, and what only root may read where only root can have put \
              it (0600 in /etc/rota).",
-        ),
-        is("umask", "text, octal digits", "\"022\"", "Rights that a file which the app makes does not get."),
-        may("nice", "number", "rota's own", "5", "Its share of the processor, from -20 (most, root only) to 19."),
+        )
+        .walks(),
+        is("umask", "text, octal digits", "\"022\"", "Rights that a file which the app makes does not get.").walks(),
+        may("nice", "number", "rota's own", "5", "Its share of the processor, from -20 (most, root only) to 19.").walks(),
         may(
             "oom_score_adj",
             "number",
             "100 more than rota's",
             "500",
             "Whom the kernel ends when memory is short, from -1000 (never) to 1000 (first): an app, and not rota, if it is left so.",
-        ),
+        )
+        .walks(),
         is(
             "no_new_privs",
             "true or false",
             "false",
             "Programs that it executes get no more rights than it has: no sudo, no setuid, and no sendmail either (postdrop is setgid). \
              That is why it is off: rota cannot know what an app executes.",
-        ),
+        )
+        .walks(),
         table("stop", "table", &APP_STOP, "How a process is told to end."),
         is(
             "survivors",
@@ -81,7 +89,8 @@ pub const APP: Keys = Keys {
             "false",
             "Whether what a process has started and what has left its session (setsid, a daemon) may outlive it; else it ends with the \
              process. The status counts it.",
-        ),
+        )
+        .walks(),
         may(
             "hosts",
             "text or list",
@@ -105,7 +114,8 @@ pub const APP: Keys = Keys {
             "as suits the server that was found; of a command of your own 100",
             "100",
             "Requests that a process handles at a time, its slots: 1 for a single-threaded app, the number of its threads otherwise.",
-        ),
+        )
+        .walks(),
         table("queue", "table", &APP_QUEUE, "Requests that wait for a process."),
         is(
             "leader",
@@ -144,7 +154,8 @@ pub const APP: Keys = Keys {
             "none",
             "\"500M\"",
             "With so much memory a process is killed at once, with the requests that it has.",
-        ),
+        )
+        .walks(),
         may(
             "request_timeout",
             "time",
@@ -203,8 +214,9 @@ pub const APP: Keys = Keys {
              redirect the app has: nothing secret may be in it. Symlinks in it that lead out of it are followed where they were there when \
              the release was started and stay in the app's own tree (shared/ beside releases/, or the release).",
         )
+        .walks()
         .under("Requests and answers"),
-        is("public_links", "true or false", "false", "Whether all symlinks in `public` are followed."),
+        is("public_links", "true or false", "false", "Whether all symlinks in `public` are followed.").walks(),
         may(
             "sendfile_root",
             "path",
@@ -212,7 +224,8 @@ pub const APP: Keys = Keys {
             "\"/srv/blog/shared/files\"",
             "The app may name a file beneath this directory in X-Sendfile (its path) or X-Accel-Redirect (its path seen from here), and \
              rota sends it.",
-        ),
+        )
+        .walks(),
         may(
             "underscore_headers",
             "text or list",

@@ -32,6 +32,20 @@ pub struct Key {
     pub meaning: &'static str,
     /// The heading of the keys from here on.
     pub heading: Option<&'static str>,
+    pub effect: Effect,
+}
+
+/// When another value of a key takes effect, once the files are read again (`rota reload`). A key of a table: the later of its own and the
+/// table's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    AtOnce,
+    /// By listeners that are opened and closed.
+    Listeners,
+    /// For processes that are started from then on: by a rolling restart of the app.
+    Restart,
+    /// When rota is started anew.
+    Start,
 }
 
 /// What holds where a key is not written. Values are as TOML writes them.
@@ -52,6 +66,17 @@ impl Keys {
         self.keys.iter().any(|key| key.name == name)
     }
 
+    /// Of a key as it is written with dots, `limits.nofile`. None: there is no such key.
+    pub fn effect(&self, name: &str) -> Option<Effect> {
+        let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+        let key = self.keys.iter().find(|key| key.name == first)?;
+        let inner = match (rest, key.inner) {
+            (Some(rest), Some(inner)) => inner.effect(rest)?,
+            (Some(_), None) | (None, _) => Effect::AtOnce,
+        };
+        Some(key.effect.max(inner))
+    }
+
     pub fn names(&self) -> Vec<&'static str> {
         self.keys.iter().map(|key| key.name).collect()
     }
@@ -59,32 +84,44 @@ impl Keys {
 
 /// A key with a default that could be written down.
 const fn is(name: &'static str, kind: &'static str, default: &'static str, meaning: &'static str) -> Key {
-    Key { name, kind, without: Without::Default(default), inner: None, meaning, heading: None }
+    Key { name, kind, without: Without::Default(default), inner: None, meaning, heading: None, effect: Effect::AtOnce }
 }
 
 /// A key without: off, or as something else has it.
 const fn may(name: &'static str, kind: &'static str, what: &'static str, example: &'static str, meaning: &'static str) -> Key {
-    Key { name, kind, without: Without::Else { what, example }, inner: None, meaning, heading: None }
+    Key { name, kind, without: Without::Else { what, example }, inner: None, meaning, heading: None, effect: Effect::AtOnce }
 }
 
 /// A key without which nothing starts.
 const fn must(name: &'static str, kind: &'static str, example: &'static str, meaning: &'static str) -> Key {
-    Key { name, kind, without: Without::Required { example }, inner: None, meaning, heading: None }
+    Key { name, kind, without: Without::Required { example }, inner: None, meaning, heading: None, effect: Effect::AtOnce }
 }
 
 /// A table of its own, which is written `name.key = ...`.
 const fn table(name: &'static str, kind: &'static str, inner: &'static Keys, meaning: &'static str) -> Key {
-    Key { name, kind, without: Without::OfItsKeys, inner: Some(inner), meaning, heading: None }
+    Key { name, kind, without: Without::OfItsKeys, inner: Some(inner), meaning, heading: None, effect: Effect::AtOnce }
 }
 
 /// One or more values, each of which may be a table.
 const fn list(name: &'static str, kind: &'static str, default: &'static str, inner: &'static Keys, meaning: &'static str) -> Key {
-    Key { name, kind, without: Without::Default(default), inner: Some(inner), meaning, heading: None }
+    Key { name, kind, without: Without::Default(default), inner: Some(inner), meaning, heading: None, effect: Effect::AtOnce }
 }
 
 impl Key {
     const fn under(self, heading: &'static str) -> Self {
         Self { heading: Some(heading), ..self }
+    }
+
+    const fn walks(self) -> Self {
+        Self { effect: Effect::Restart, ..self }
+    }
+
+    const fn listens(self) -> Self {
+        Self { effect: Effect::Listeners, ..self }
+    }
+
+    const fn at_start(self) -> Self {
+        Self { effect: Effect::Start, ..self }
     }
 }
 

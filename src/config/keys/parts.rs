@@ -27,8 +27,8 @@ pub const APP_QUEUE: Keys = Keys {
 pub const APP_READY: Keys = Keys {
     table: "app.ready",
     keys: &[
-        is("path", "path", "\"/\"", "A new process is ready once this path answers below 500, as a visitor could get it."),
-        may("status", "number", "any below 500", "200", "The one status that counts as ready."),
+        is("path", "path", "\"/\"", "A new process is ready once this path answers below 500, as a visitor could get it.").walks(),
+        may("status", "number", "any below 500", "200", "The one status that counts as ready.").walks(),
         is(
             "timeout",
             "time",
@@ -76,7 +76,8 @@ pub const APP_STOP: Keys = Keys {
             "as suits the server that was found, else TERM",
             "\"TERM\"",
             "The signal.",
-        ),
+        )
+        .walks(),
         is("timeout", "time", "\"10s\"", "When it is killed if it does not end."),
     ],
 };
@@ -157,8 +158,9 @@ pub const APP_LIMITS: Keys = Keys {
             "512",
             "Processes that a process of the app may have, itself and all that comes of it; with more it is killed, and the status says \
              so. Where rota may make control groups (systemd's Delegate=yes) the kernel holds it to as many, with 8 threads for each.",
-        ),
-        may("cpu", "percent", "none", "\"150%\"", "A share of the processors, in percent of one; it needs control groups."),
+        )
+        .walks(),
+        may("cpu", "percent", "none", "\"150%\"", "A share of the processors, in percent of one; it needs control groups.").walks(),
         may(
             "nofile",
             "number",
@@ -166,11 +168,13 @@ pub const APP_LIMITS: Keys = Keys {
             "4096",
             "Open descriptors, soft and hard limit alike (setrlimit(2)), as for the following. More than rota's own hard limit only root \
              may give.",
-        ),
-        may("nproc", "number or `unlimited`", "as rota was started", "500", "Processes and threads, all those of its user counted."),
-        may("core", "size or `unlimited`", "as rota was started", "0", "Bytes of a core file."),
-        may("fsize", "size or `unlimited`", "as rota was started", "\"1G\"", "Bytes of any file that it writes."),
-        may("memlock", "size or `unlimited`", "as rota was started", "\"64K\"", "Bytes of locked memory."),
-        may("stack", "size or `unlimited`", "as rota was started", "\"8M\"", "Bytes of the main thread's stack."),
+        )
+        .walks(),
+        may("nproc", "number or `unlimited`", "as rota was started", "500", "Processes and threads, all those of its user counted.")
+            .walks(),
+        may("core", "size or `unlimited`", "as rota was started", "0", "Bytes of a core file.").walks(),
+        may("fsize", "size or `unlimited`", "as rota was started", "\"1G\"", "Bytes of any file that it writes.").walks(),
+        may("memlock", "size or `unlimited`", "as rota was started", "\"64K\"", "Bytes of locked memory.").walks(),
+        may("stack", "size or `unlimited`", "as rota was started", "\"8M\"", "Bytes of the main thread's stack.").walks(),
     ],
 };

@@ -14,6 +14,7 @@ pub const SERVER: Keys = Keys {
              that this machine does not have yet is taken when it comes; one that another program has, where there is another place to \
              listen.",
         )
+        .listens()
         .under("Where clients connect"),
         is(
             "trusted_proxies",
@@ -39,6 +40,7 @@ pub const SERVER: Keys = Keys {
             "\"/run/rota/control.sock\"",
             "The socket that `rota status`, `rota restart` and the others talk to; only its owner may.",
         )
+        .at_start()
         .under("Who may operate it, and where its files are"),
         may(
             "control_group",
@@ -46,10 +48,11 @@ pub const SERVER: Keys = Keys {
             "nobody but the owner",
             "\"adm\"",
             "A group whose members may look, and no more: `rota status`, `rota history` and `rota requests`.",
-        ),
-        is("run_dir", "path", "\"/run/rota\"", "Sockets of the apps; by default the directory of the control socket."),
-        is("state_dir", "path", "\"/var/lib/rota\"", "What must outlive rota: which release serves, and the history."),
-        is("spool_dir", "path", "\"/var/tmp\"", "Large bodies wait here in files that have no name; a disk, not memory."),
+        )
+        .at_start(),
+        is("run_dir", "path", "\"/run/rota\"", "Sockets of the apps; by default the directory of the control socket.").at_start(),
+        is("state_dir", "path", "\"/var/lib/rota\"", "What must outlive rota: which release serves, and the history.").at_start(),
+        is("spool_dir", "path", "\"/var/tmp\"", "Large bodies wait here in files that have no name; a disk, not memory.").at_start(),
         is(
             "spool_max",
             "size",

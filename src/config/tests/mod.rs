@@ -1,5 +1,6 @@
 //! The configuration as its user meets it: texts in, values or a report out.
 
+mod change;
 mod conf_files;
 mod errors;
 mod noise;

@@ -1,5 +1,6 @@
 //! The pool by example: each test is one story, told by the steps that the table names.
 
+mod change;
 mod deaths;
 mod deployments;
 mod failures;
