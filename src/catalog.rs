@@ -8,18 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::access_log::{AccessLog, Outputs};
 use crate::app_log::{self, AppLog};
-use crate::config::{AppConfig, BrokenApp, Config, ResourceLimit, ServerConfig};
+use crate::config::{AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, ServerConfig};
 use crate::conn::uploads::Uploads;
+use crate::credentials::Credentials;
 use crate::descriptors::Descriptors;
 use crate::errands::files::Files;
 use crate::http::refusal::Refusal;
 use crate::ids::GroupId;
 use crate::log_files::{LogFiles, Sinks};
 use crate::once::Once;
+use crate::pool::{Limits, Settings};
 use crate::printable::counted_past;
 use crate::restart::release;
 use crate::router::Router;
 use crate::sys;
+use crate::table::Shared;
 
 /// A configuration that is in force.
 #[derive(Debug)]
@@ -51,8 +54,23 @@ pub struct Ledger {
     /// Who waits for a file while the app has no process.
     pub files: Files,
     pub once: Once,
+    /// The app has the thread that watches its files.
+    pub has_lookout: Runs,
+    /// It has the one that opens them.
+    pub has_files: Runs,
     /// Requests are known that ended processes of the app ([`crate::pool::Group::may_risk`]).
     suspects: AtomicBool,
+}
+
+/// Whether a thread of an app runs.
+#[derive(Debug, Default)]
+pub struct Runs(AtomicBool);
+
+/// It does; not any more when this is dropped, on the thread.
+#[derive(Debug)]
+pub struct Running<'a> {
+    runs: &'a Runs,
+    shared: &'a Shared,
 }
 
 /// An app that cannot be served for what is wrong in its description.
@@ -72,13 +90,46 @@ pub struct Logs {
 }
 
 impl Catalog {
-    /// `logs`: of the same configuration.
-    pub fn new(config: Config, logs: Logs) -> Self {
+    /// Opens the log files that the configuration names; errors name the key and the file.
+    pub fn open(config: Config) -> Result<Self, String> {
+        let apps: Vec<App> = config.apps.iter().cloned().map(App::new).collect();
+        let logs = Logs::open(&config.server, &apps)?;
+        Ok(Self::of(config, apps, logs))
+    }
+
+    /// The catalog of another configuration. Apps keep their numbers and their ledgers, new ones stand behind all others; log files are opened
+    /// where they are not those of before.
+    pub fn next(&self, config: Config) -> Result<Self, String> {
+        let mut apps: Vec<App> = self.apps.iter().map(|app| App { is_removed: true, ..app.clone() }).collect();
+        for wanted in &config.apps {
+            let Some(known) = apps.iter_mut().find(|app| app.config.name == wanted.name) else {
+                apps.push(App::new(wanted.clone()));
+                continue;
+            };
+            known.is_removed = false;
+            if *known.config != *wanted {
+                known.config = Arc::new(wanted.clone());
+            }
+        }
+        if apps.len() > usize::from(u16::MAX) {
+            return Err(format!("rota has known {} apps since it was started, and has no number for another: restart it", self.apps.len()));
+        }
+        let logs_of = |app: &App| (app.config.log.clone(), app.config.log_rate, app.config.access_log.clone());
+        let is_same = self.server.access_log == config.server.access_log && self.apps.iter().map(logs_of).eq(apps.iter().map(logs_of));
+        let logs = if is_same { self.logs.clone() } else { Logs::open(&config.server, &apps)? };
+        Ok(Self::of(config, apps, logs))
+    }
+
+    fn of(config: Config, apps: Vec<App>, logs: Logs) -> Self {
         let descriptors = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config);
-        let Config { server, apps, broken } = config;
-        let apps: Vec<App> = apps.into_iter().map(|config| App::new(Arc::new(config))).collect();
+        let Config { server, broken, .. } = config;
         let router = router(&apps, &broken);
         Self { server, apps, broken: broken.into_iter().map(Unserved::new).collect(), router, descriptors, logs }
+    }
+
+    /// None: it is of a later one.
+    pub fn get(&self, group: GroupId) -> Option<&App> {
+        self.apps.get(group.index())
     }
 
     pub fn app(&self, group: GroupId) -> &Arc<AppConfig> {
@@ -90,12 +141,19 @@ impl Catalog {
     }
 
     /// Those that are served.
-    pub fn apps(&self) -> impl Iterator<Item = (GroupId, &Arc<AppConfig>)> {
+    pub fn apps(&self) -> impl Iterator<Item = (GroupId, &Arc<AppConfig>)> + Clone {
         self.ledgers().filter(|(_, app)| !app.is_removed).map(|(group, app)| (group, &app.config))
     }
 
+    /// Those that threads act for, and the groups of apps' users.
+    pub fn users(&self) -> (Vec<Credentials>, Vec<u32>) {
+        let starts = || self.apps().map(|(_, app)| &app.start);
+        let users = release::credentials(starts()).into_iter().chain(Credentials::of_the_master()).collect();
+        (users, release::groups(starts()))
+    }
+
     /// Of all that there were while rota ran.
-    pub fn ledgers(&self) -> impl Iterator<Item = (GroupId, &App)> {
+    pub fn ledgers(&self) -> impl Iterator<Item = (GroupId, &App)> + Clone {
         self.apps.iter().enumerate().map(|(index, app)| (GroupId(index as u16), app))
     }
 
@@ -126,8 +184,8 @@ fn router(apps: &[App], broken: &[BrokenApp]) -> Router {
 }
 
 impl App {
-    fn new(config: Arc<AppConfig>) -> Self {
-        Self { config, ledger: Arc::default(), is_removed: false }
+    fn new(config: AppConfig) -> Self {
+        Self { config: Arc::new(config), ledger: Arc::default(), is_removed: false }
     }
 }
 
@@ -141,6 +199,31 @@ impl Ledger {
 
     pub fn asks_for_suspects(&self) -> bool {
         self.suspects.load(Ordering::Relaxed)
+    }
+}
+
+impl Runs {
+    /// False: it runs already.
+    pub fn begin(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// It could not be started.
+    pub fn take_back(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// For the thread to hold.
+    pub fn hold<'a>(&'a self, shared: &'a Shared) -> Running<'a> {
+        Running { runs: self, shared }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.runs.take_back();
+        self.shared.table.lock().tend = true;
+        self.shared.table.notify();
     }
 }
 
@@ -160,12 +243,40 @@ impl Unserved {
 
 impl Logs {
     /// Opens every file that the configuration names and starts the thread that writes them; errors name the key and the file.
-    pub fn open(config: &Config) -> Result<Self, String> {
-        let mut sinks = Sinks::new(release::groups(config.apps.iter().map(|app| &app.start)));
-        let outputs = Outputs::open(config, &mut sinks)?;
-        let app_sinks = app_log::open(config, &mut sinks);
+    fn open(server: &ServerConfig, apps: &[App]) -> Result<Self, String> {
+        let configs = || apps.iter().map(|app| &*app.config);
+        let mut sinks = Sinks::new(release::groups(configs().map(|app| &app.start)));
+        let outputs = Outputs::open(&server.access_log, configs(), &mut sinks)?;
+        let app_sinks = app_log::open(configs(), &mut sinks);
         let files = Arc::new(LogFiles::start(sinks).map_err(|error| format!("log thread: {error}"))?);
-        let app = Arc::new(AppLog::new(config, app_sinks, files.clone()));
+        let app = Arc::new(AppLog::new(configs(), app_sinks, files.clone()));
         Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone())), app, files })
+    }
+}
+
+/// What the pool must know of the machine.
+pub fn limits(machine: &MachineConfig) -> Limits {
+    // One slow boot shall not hold up every other.
+    let processors = || std::thread::available_parallelism().map_or(2, |number| number.get().max(2));
+    Limits { processes: machine.processes.map_or(usize::MAX, usize::from), spawning: machine.spawning.map_or_else(processors, usize::from) }
+}
+
+/// What the pool must know of an app.
+pub fn settings(app: &AppConfig) -> Settings {
+    Settings {
+        processes: app.processes,
+        concurrency: app.start.concurrency.unwrap_or(CONCURRENCY),
+        queue_max: app.queue.max,
+        queue_timeout: app.queue.timeout,
+        ready_timeout: app.ready.timeout,
+        probation: app.probation,
+        drain_timeout: app.drain.timeout,
+        drain_longest: app.drain.longest,
+        stop_timeout: app.stop.timeout,
+        on_failure: app.on_failure,
+        surge: app.surge,
+        leader: app.leader,
+        bake: app.bake,
+        lifespan: app.lifespan,
     }
 }

@@ -152,6 +152,8 @@ pub enum Rights {
     Sampler,
     /// To become an app's user for its files, and to read what only root may: errands, before they act for an app.
     Errand,
+    /// To read the configuration again, and open what it names: `rota reload`.
+    Reload,
     /// To start processes as their users, signal them, and give them what is theirs: the restart thread.
     Restart,
 }
@@ -185,6 +187,7 @@ impl Rights {
             Rights::None => CapabilitySet::empty(),
             Rights::Porter => files | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::NET_ADMIN,
             Rights::Sampler => looks,
+            Rights::Reload => CHOOSES | files,
             Rights::Errand => CHOOSES | CapabilitySet::DAC_OVERRIDE,
             // The last one for scheduling groups, which others may give a value once in a tenth of a second, all of them together (sched(7)).
             Rights::Restart => CHOOSES | files | looks | CapabilitySet::KILL | CapabilitySet::SYS_NICE | CapabilitySet::SYS_ADMIN,
@@ -200,6 +203,11 @@ pub fn give_up_what_was_lent() -> io::Result<()> {
     }
     thread::set_no_new_privs(true)?;
     set_capabilities(CapabilitySet::empty())
+}
+
+/// It is rota's own user.
+pub fn is_own(uid: u32) -> bool {
+    account().is_some_and(|own| own.uid.as_raw() == uid)
 }
 
 fn account() -> Option<Account> {

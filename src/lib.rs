@@ -17,6 +17,7 @@
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
 //! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them where that may take a disk; sleeps otherwise |
 //! | `APP: prepare`, `APP: open`, `APP: sweep`, one of each per app while there is something to do | [`errands`] | its release, command, variables and directories for a walk; the private directories of processes that are gone |
+//! | `rota-reload`, for a moment | [`mod@reload`] | reads the configuration again |
 //! | `proc`, one for each thread that asks, for a moment | `sys::patience` | what a process can keep /proc from saying: its environment, its share of memory |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
@@ -97,6 +98,14 @@
 //! [`http::exchange::leave`]. Why an answer was cut, in all
 //! places where somebody reads it, says [`http::cut`].
 //!
+//! # Another configuration
+//!
+//! `rota reload` has [`mod@reload`] read all files on a thread of its own and compare them with what is in force, key by key ([`config::Plan`]; the
+//! table in `config/keys/` says of each key how it takes effect). What comes of it is the next [`catalog::Catalog`]: apps keep their numbers. The
+//! master puts it in the place of the old one and changes the pool in the same critical section (`master/reload.rs`, `pool/change.rs`). An event
+//! loop goes on with the catalog that it began its turn with ([`conn::desk::Desk::refresh`]); listeners follow (`master/doors.rs`), and threads
+//! that look after an app's files (`restart/tending.rs`).
+//!
 //! # A process that wears out
 //!
 //! What a process has had, its age, its memory ([`samples`]) and a request that it does not come back from (`io_thread::overdue`) are books of the
@@ -168,7 +177,7 @@
 //!
 //! | it is | it goes into | and then |
 //! | --- | --- | --- |
-//! | a key | a row in `config/keys/`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs`, or in the file of its group (`config/sizes.rs`, `config/lifespan.rs`, `config/attributes.rs`); what the pool is to know is in `pool::Settings` | `ROTA_WRITE=1 cargo test --lib conf_files` |
+//! | a key | a row in `config/keys/` with its effect, a line in `config/change.rs`, its value in the struct of `config/mod.rs`, its reading in `config/server.rs` or `config/app.rs`, or in the file of its group (`config/sizes.rs`, `config/lifespan.rs`, `config/attributes.rs`); what the pool is to know is in `pool::Settings` | `ROTA_WRITE=1 cargo test --lib conf_files` |
 //! | a header that rota sends to apps | `http/rewrite.rs`; of where a request came from `http/forwarded.rs` | |
 //! | a header that rota sends to clients | `http/rewrite.rs::response` for answers of apps, `http/refusal.rs` for its own, `http/static_file/` for files, `conn/health.rs` for the health path | |
 //! | a cause for which a request is refused or cut | `http/refusal.rs`, `http/cut.rs`: status, blame and words in one place | |
@@ -224,6 +233,7 @@ pub mod pool;
 pub mod printable;
 pub mod record_writer;
 pub mod records;
+pub mod reload;
 pub mod restart;
 pub mod router;
 mod safe_open;

@@ -5,14 +5,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::catalog::{Catalog, Ledger, Logs};
-use crate::config::{AppConfig, Config, ListenConfig};
+use crate::catalog::{App, Catalog, Ledger};
+use crate::config::{AppConfig, ListenConfig};
 use crate::conn::crowded::{GiveUp, Holdings};
 use crate::conn::folders::AppFolders;
 use crate::conn::idle::DropIdle;
@@ -21,17 +22,17 @@ use crate::conn::spool_place::SpoolPlace;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
-use crate::credentials::Credentials;
 use crate::errands::Answer;
 use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::last_word::fatal;
 use crate::master::listeners::Listener;
-use crate::pool::{Claim, Exit, Pool, WaitId};
+use crate::pool::{Claim, Exit, Pool, Settings, Trigger, WaitId};
 use crate::record_writer::Todo;
 use crate::records::Record;
-use crate::restart::release::{self, Release};
+use crate::reload::{self, Reading};
+use crate::restart::release::Release;
 use crate::samples::Sample;
 use crate::sys::Unit;
 use crate::watchdog::Turns;
@@ -42,6 +43,11 @@ pub struct Shared {
     pub table: Table,
     /// The configuration in force.
     catalog: ArcSwap<Catalog>,
+    /// Where that was read.
+    pub config_path: PathBuf,
+    pub read_config: reload::Read,
+    /// [`crate::config::stamp`] of the files then; 0: not known.
+    pub config_stamp: AtomicU64,
     pub spool: Arc<SpoolSpace>,
     pub connections: ConnCount,
     /// Grows when [`State::folders`] changes.
@@ -93,6 +99,10 @@ pub struct State {
     pub survivors: HashMap<GroupId, usize>,
     /// Number and start of orphans that have come to rota, as the sampler saw them last; the restart thread takes them.
     pub orphans: Option<Vec<(u32, u64)>>,
+    /// The configuration is to be read again; the restart thread takes it out.
+    pub reload: Option<reload::Asked>,
+    /// A thread that looks after an app's files has ended.
+    pub tend: bool,
     /// Set by the master on SIGCHLD.
     pub child_ended: bool,
     /// Processes that were started aside of those that serve, and need not stand there any more; the restart thread takes them out.
@@ -156,10 +166,16 @@ pub enum ToMaster {
     Conn(Box<Conn>),
     /// A socket that clients connect to, in the place of the one with this number, or behind them all.
     Listens(usize, Listener),
+    /// The socket with this number is not wanted any more.
+    Closes(usize),
+    /// It is, and otherwise.
+    ListensOtherwise(usize, ListenConfig),
     /// The control socket, made anew.
     Control(mio::net::UnixListener),
     /// The answer of a process's thread to [`ToThread::Tell`].
     InHand(Ticket, ProcessId, Vec<InHand>),
+    /// The configuration was read again.
+    Read(Ticket, Result<Box<Reading>, String>),
     /// The answer of the sampler, by the pids of the leaders.
     Samples(Ticket, Arc<HashMap<u32, Sample>>),
     /// Somebody finds no room for a body in a file: others have to leave.
@@ -173,17 +189,18 @@ pub enum ToMaster {
 }
 
 impl Shared {
-    pub fn new(config: Config, master: Mailbox<ToMaster>, watch: mio::Registry, logs: Logs) -> Self {
-        let users = release::credentials(config.apps.iter().map(|app| &app.start)).into_iter().chain(Credentials::of_the_master());
-        let users: Vec<Credentials> = users.collect();
-        let groups = release::groups(config.apps.iter().map(|app| &app.start));
-        let catalog = Catalog::new(config, logs);
+    /// `read`: how the configuration at `config_path` is read again.
+    pub fn new(catalog: Catalog, config_path: &Path, read: reload::Read, master: Mailbox<ToMaster>, watch: mio::Registry) -> Self {
+        let (users, groups) = catalog.users();
         let server = &catalog.server;
         let place = SpoolPlace::of_users(&server.spool_dir, &users, groups);
         let spool = SpoolSpace::new(place, server.spool_max, catalog.descriptors.files, catalog.apps().count(), Some(master.clone()));
         Self {
             table: Table::default(),
             catalog: ArcSwap::from_pointee(catalog),
+            config_path: config_path.to_owned(),
+            read_config: read,
+            config_stamp: AtomicU64::new(0),
             spool: Arc::new(spool),
             connections: ConnCount::default(),
             folders_edition: AtomicU64::new(0),
@@ -199,6 +216,11 @@ impl Shared {
     /// The configuration that is in force now. An event loop has one for each of its turns.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.load_full()
+    }
+
+    /// Another configuration is in force from now on. The caller has the table's lock, under which it changes the pool with it.
+    pub fn set_catalog(&self, catalog: Arc<Catalog>) {
+        self.catalog.store(catalog);
     }
 
     /// Puts the configuration that is in force in the place of `held`. True: it is another one.
@@ -257,6 +279,17 @@ impl Table {
 }
 
 impl State {
+    /// An app that came with a reload starts for the first time. `group`: its number in the catalog that is in force. Gives the generation.
+    pub fn add_app(&mut self, group: GroupId, app: &App, settings: Settings, now: Instant) -> Generation {
+        let (record, name) = (Record::default(), app.config.name.clone());
+        let first = record.generation.next();
+        let added = self.pool.add(name, settings, first, now);
+        debug_assert_eq!(added, group);
+        self.pool.group_mut(added).is_asked_by(Trigger::Reload);
+        self.records.push(Arc::new(record));
+        first
+    }
+
     /// Puts a connection with its slot into the mailbox of the slot's process.
     pub fn hand_over(&self, conn: Box<Conn>, claim: Claim) -> Result<Wake, (Box<Conn>, Claim)> {
         let Some(thread) = self.threads.get(&claim.process()) else { return Err((conn, claim)) };

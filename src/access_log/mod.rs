@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{AccessLogConfig, Config, LogFormat};
+use crate::config::{AccessLogConfig, AppConfig, LogFormat};
 use crate::http::refusal::Refusal;
 use crate::ids::{AppName, Generation, GroupId, Number};
 use crate::log_files::{LogFiles, SinkId, Sinks};
@@ -109,15 +109,15 @@ impl Entry {
 }
 
 impl Outputs {
-    /// Opens every file that the configuration names.
-    pub fn open(config: &Config, sinks: &mut Sinks) -> Result<Self, String> {
-        let server = output(&config.server.access_log, "server.access_log", sinks)?;
-        let mut apps = Vec::new();
-        for app in &config.apps {
+    /// Opens every file that the configuration names. `apps`: by [`GroupId`].
+    pub fn open<'a>(of_server: &AccessLogConfig, apps: impl Iterator<Item = &'a AppConfig>, sinks: &mut Sinks) -> Result<Self, String> {
+        let server = output(of_server, "server.access_log", sinks)?;
+        let mut of_apps = Vec::new();
+        for app in apps {
             let own = app.access_log.as_ref().map(|own| own_output(own, &app.name, sinks)).transpose()?;
-            apps.push((app.name.clone(), own.unwrap_or(server)));
+            of_apps.push((app.name.clone(), own.unwrap_or(server)));
         }
-        Ok(Self { apps, server })
+        Ok(Self { apps: of_apps, server })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::config::{AppConfig, Config};
+use crate::config::AppConfig;
 use crate::ids::{AppName, GroupId, ProcessName};
 use crate::log_files::{LogFiles, SinkId, Sinks};
 use crate::pool::thousands;
@@ -43,14 +43,14 @@ pub enum Stream {
 }
 
 /// Opens the file of each app that names one.
-pub fn open(config: &Config, sinks: &mut Sinks) -> Vec<Option<SinkId>> {
-    let mut open = |app: &AppConfig| app.log.as_deref().map(|path| sinks.open_or_wait(path, &format!("log of {}", app.name)));
-    config.apps.iter().map(&mut open).collect()
+pub fn open<'a>(apps: impl Iterator<Item = &'a AppConfig>, sinks: &mut Sinks) -> Vec<Option<SinkId>> {
+    let open = |app: &AppConfig| app.log.as_deref().map(|path| sinks.open_or_wait(path, &format!("log of {}", app.name)));
+    apps.map(open).collect()
 }
 
 impl AppLog {
-    pub fn new(config: &Config, sinks: Vec<Option<SinkId>>, files: Arc<LogFiles>) -> Self {
-        let rates = config.apps.iter().map(|app| (app.name.clone(), Rate::new(app.log_rate))).collect();
+    pub fn new<'a>(apps: impl Iterator<Item = &'a AppConfig>, sinks: Vec<Option<SinkId>>, files: Arc<LogFiles>) -> Self {
+        let rates = apps.map(|app| (app.name.clone(), Rate::new(app.log_rate))).collect();
         Self { sinks, rates, started: Instant::now(), files }
     }
 

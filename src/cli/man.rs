@@ -158,7 +158,7 @@ const SIGNALS: [(&str, &str); 5] = [
     ("USR1", "Opens log files anew, after they were renamed: of access_log, and of the apps' log."),
     ("USR2", "Restarts all apps, one after another, as rota restart does."),
     ("TERM, INT", "Stops: what is in hand is answered, then the apps are stopped. A second one: now."),
-    ("HUP", "Changes nothing, and says so in the log: the configuration is read when the server starts."),
+    ("HUP", "Reads the configuration again and does what it changes, as rota reload; what came of it is in the log."),
     ("QUIT", "Writes the state of everything to the log."),
 ];
 
@@ -180,7 +180,7 @@ mod tests {
         for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
             let name = verb.get_name();
             assert!(page.contains(&format!("\n.SS \"rota {name}\"\n")), "{name}\n{page}");
-            let waits = ["restart", "deploy", "rollback", "abort"].contains(&name);
+            let waits = ["restart", "reload", "deploy", "rollback", "abort"].contains(&name);
             assert_eq!(statuses_of(verb).len() == Exit::ALL.len(), waits, "{name}: {:?}", statuses_of(verb));
             for option in verb.get_arguments().filter_map(|argument| argument.get_long()).filter(|option| *option != "help") {
                 assert!(page.contains(&format!("--{option}")), "{name} --{option}");

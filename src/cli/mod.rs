@@ -61,6 +61,7 @@ pub fn run() -> u8 {
             Ok(directory) => cli.walk(how, |wait| Request::Deploy { app: app.clone(), directory, wait }),
             Err(why) => complain(&why, Exit::Bad),
         },
+        Verb::Reload { dry_run, how } => cli.walk(how, |wait| Request::Reload { dry_run: *dry_run, wait }),
         Verb::Rollback { app, how } => cli.walk(how, |wait| Request::Rollback { app: app.clone(), wait }),
         Verb::Abort { app, how } => cli.walk(how, |wait| Request::Abort { app: app.clone(), wait }),
         Verb::History { app, last, json } => cli.with_socket(|socket| history::run(socket, app.as_deref(), *last, *json, cli.paint())),

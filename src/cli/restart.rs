@@ -70,8 +70,10 @@ fn follow(heard: &Receiver<Heard>, teller: &mut Teller<impl Write>, wait: bool) 
         };
         teller.tell(&reply, Instant::now());
         match reply {
-            Reply::Asked { walks } => open = Some(walks),
+            Reply::Asked { walks, .. } => open = Some(walks),
             Reply::Progress(_) => {}
+            Reply::Plan { dry_run: true, .. } => return exit,
+            Reply::Plan { .. } => {}
             Reply::Ended(end) => {
                 exit = exit.or_worse(exit_of(end.outcome));
                 open.iter_mut().for_each(|open| open.retain(|walk| (&walk.app, walk.generation) != (&end.app, end.generation)));
@@ -144,7 +146,10 @@ mod tests {
     }
 
     fn asked(apps: &[&str]) -> Heard {
-        reply(Reply::Asked { walks: apps.iter().map(|app| Asked { app: AppName::new(app).unwrap(), generation: Generation(8) }).collect() })
+        reply(Reply::Asked {
+            walks: apps.iter().map(|app| Asked { app: AppName::new(app).unwrap(), generation: Generation(8) }).collect(),
+            config: None,
+        })
     }
 
     fn ended(app: &str, outcome: OutcomeKind) -> Heard {

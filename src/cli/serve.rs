@@ -2,16 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::config::{self, AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, Severity};
+use crate::catalog::{limits, settings};
+use crate::config::{self, AppConfig, BrokenApp, Config, Glance, ResourceLimit, Severity};
 use crate::credentials::{self, Credentials};
 use crate::descriptors::Descriptors;
 use crate::lock_file::LockFile;
 use crate::master::Master;
-use crate::pool::{Limits, Pool, Settings};
+use crate::pool::Pool;
 use crate::printable::counted;
 use crate::record_writer::RecordWriter;
+use crate::reload::Files;
 use crate::{last_word, restart, sys};
 
 use super::Exit;
@@ -19,6 +22,7 @@ use super::check::{self, Privileges, right_findings, user_findings};
 
 /// Serves until it is told to stop.
 pub fn run(config: &Path) -> Exit {
+    let stamp = config::stamp(config);
     let mut loaded = match config::load_to_serve(config, &check::gate(config)) {
         Ok(loaded) => loaded,
         Err(report) => {
@@ -38,13 +42,29 @@ pub fn run(config: &Path) -> Exit {
         log::error!("there is no app that could be served");
         return Exit::Bad;
     }
-    match serve(loaded.config) {
+    match serve(loaded.config, config, stamp) {
         Ok(()) => Exit::Done,
         Err(error) => {
             log::error!("{error}");
             Exit::Bad
         }
     }
+}
+
+/// As for a start; but what costs one app there costs the whole reload, which somebody is there to hear of.
+fn read_again(path: &Path) -> Result<Files, String> {
+    let Glance { config, report, .. } = config::glance(path, &check::gate(path));
+    if report.has_errors() {
+        return Err(report.to_string().trim_end().to_owned());
+    }
+    let findings = user_findings(&config).into_iter().chain(right_findings(&config, &Privileges::own(), Severity::Error));
+    let (wrong, odd): (Vec<_>, Vec<_>) = findings.partition(|finding| finding.severity == Severity::Error);
+    if !wrong.is_empty() {
+        return Err(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+    let mut warnings: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
+    warnings.extend(odd.iter().map(ToString::to_string));
+    Ok(Files { config, warnings })
 }
 
 /// Takes out the apps that could never be started. What the machine may come to have, a user or a group, is looked for at each start.
@@ -62,8 +82,9 @@ fn leave_out(config: &mut Config, file: &Path) {
     }
 }
 
-/// Serves this configuration until the server is told to stop.
-pub fn serve(config: Config) -> Result<(), String> {
+/// Serves this configuration, which `path` has, until the server is told to stop.
+/// `stamp`: of its files ([`config::stamp`]).
+pub fn serve(config: Config, path: &Path, stamp: Option<u64>) -> Result<(), String> {
     let nofile = sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
     if let Some(problem) = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config).problem(&config) {
         log::warn!("{problem}");
@@ -77,7 +98,8 @@ pub fn serve(config: Config) -> Result<(), String> {
     if let Err(why) = credentials::find_own(&users) {
         log::info!("{why}");
     }
-    let (master, mut porter) = Master::new(config, run, writer.bell())?;
+    let (master, mut porter) = Master::new(config, path, read_again, run, writer.bell())?;
+    master.shared().config_stamp.store(stamp.unwrap_or(0), Ordering::Relaxed);
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
     for (app, known) in apps.iter().zip(records) {
@@ -108,31 +130,4 @@ pub fn serve(config: Config) -> Result<(), String> {
     drop((restart, writer));
     log::info!("stopped");
     Ok(())
-}
-
-/// What the pool must know of the machine.
-fn limits(machine: &MachineConfig) -> Limits {
-    // One slow boot shall not hold up every other.
-    let processors = || std::thread::available_parallelism().map_or(2, |number| number.get().max(2));
-    Limits { processes: machine.processes.map_or(usize::MAX, usize::from), spawning: machine.spawning.map_or_else(processors, usize::from) }
-}
-
-/// What the pool must know of an app.
-fn settings(app: &AppConfig) -> Settings {
-    Settings {
-        processes: app.processes,
-        concurrency: app.start.concurrency.unwrap_or(CONCURRENCY),
-        queue_max: app.queue.max,
-        queue_timeout: app.queue.timeout,
-        ready_timeout: app.ready.timeout,
-        probation: app.probation,
-        drain_timeout: app.drain.timeout,
-        drain_longest: app.drain.longest,
-        stop_timeout: app.stop.timeout,
-        on_failure: app.on_failure,
-        surge: app.surge,
-        leader: app.leader,
-        bake: app.bake,
-        lifespan: app.lifespan,
-    }
 }

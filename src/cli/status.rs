@@ -12,8 +12,9 @@ use super::Exit;
 use super::hear::something_else;
 use super::requests;
 use super::say::{Paint, columns, complain, no_reply, print};
+use crate::config;
 use crate::control::client::{ClientError, Conversation};
-use crate::control::proto::{Reply, Request, reply_line};
+use crate::control::proto::{ConfigRead, Reply, Request, reply_line};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,10 +52,20 @@ fn fetch(socket: &Path, look: &Look) -> Result<Reply, Trouble> {
     let request = if look.blocking { Request::Requests { app, draining: true } } else { Request::Status { app } };
     match Conversation::start(socket, &request).and_then(|mut conversation| conversation.next_reply()) {
         Ok(Some(Reply::Error { message })) => Err(Trouble::Refused(message)),
+        Ok(Some(Reply::Status(mut status))) => {
+            status.config_changed = status.config.as_ref().and_then(has_changed);
+            Ok(Reply::Status(status))
+        }
         Ok(Some(reply)) => Ok(reply),
         Ok(None) => Err(Trouble::Refused("the server ended the connection without an answer".to_owned())),
         Err(error) => Err(Trouble::NoReply(error)),
     }
+}
+
+/// The files are others than those that were read. None: that cannot be seen.
+pub fn has_changed(read: &ConfigRead) -> Option<bool> {
+    let now = config::stamp(&read.file).filter(|_| read.stamp != 0)?;
+    Some(now != read.stamp)
 }
 
 /// None: that is no answer to the question.

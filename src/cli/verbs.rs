@@ -114,6 +114,19 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
+    /// Read the configuration again, and do what it changes
+    ///
+    /// Says what comes, what goes and what changes, at once or by a rolling
+    /// restart; apps that did not change notice nothing. With a mistake in any
+    /// file nothing changes.
+    #[command(after_help = statuses(&Exit::OF_A_WALK))]
+    Reload {
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        how: How,
+    },
     /// Put the release in a directory into service, as a restart does
     #[command(after_help = statuses(&Exit::OF_A_WALK))]
     Deploy {

@@ -270,6 +270,17 @@ impl fmt::Display for Change {
     }
 }
 
+impl Effect {
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::AtOnce | Self::Listeners => "at_once",
+            Self::Restart => "restart",
+            Self::Start => "start",
+        }
+    }
+}
+
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

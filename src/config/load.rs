@@ -1,7 +1,9 @@
 //! Finds the configuration files on the disk, and has them read.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::parse::{self, parse};
@@ -104,6 +106,20 @@ pub fn control(path: &Path, reader: &dyn Reader) -> Result<(PathBuf, Option<Repo
         Some((control, false)) => Ok((control, Some(report()))),
         None => Err(report()),
     }
+}
+
+/// Of the files that `path` and apps.d beside it are now: others have another one. None: they cannot be seen. What they name, as error pages,
+/// does not count.
+pub fn stamp(path: &Path) -> Option<u64> {
+    let directory = path.parent().unwrap_or(Path::new("")).join(APPS);
+    let apps = app_files(&directory).ok()?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    // Without keys: another process finds the same.
+    let mut hasher = DefaultHasher::new();
+    for path in std::iter::once(path.to_owned()).chain(apps) {
+        let found = fs::metadata(&path).ok()?;
+        (path.file_name(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher);
+    }
+    Some(hasher.finish())
 }
 
 /// What lies on the disk.

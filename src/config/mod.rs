@@ -41,7 +41,7 @@ pub use change::{Change, Plan};
 pub use command::sets_itself;
 pub use keys::Effect;
 pub use keys::nearest;
-pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, control, glance, load, load_to_serve};
+pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, control, glance, load, load_to_serve, stamp};
 pub use parse::{parse, parse_to_serve};
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
 

@@ -131,11 +131,22 @@ pub fn markdown() -> String {
             if let Some(heading) = row.heading {
                 page += &format!("\n### {heading}\n\n| key | takes | default | meaning |\n| --- | --- | --- | --- |\n");
             }
-            let cells = [format!("`{}`", row.name), row.kind.to_owned(), row.without, row.meaning.to_owned()];
+            let meaning = format!("{}{}", row.meaning, effect(row.effect));
+            let cells = [format!("`{}`", row.name), row.kind.to_owned(), row.without, meaning];
             page += &format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
         }
     }
     page
+}
+
+/// What a change of it needs; what holds at once needs nothing.
+pub fn effect(effect: Effect) -> &'static str {
+    match effect {
+        Effect::AtOnce => "",
+        Effect::Listeners => " A change opens and closes listeners.",
+        Effect::Restart => " A change takes a rolling restart of the app.",
+        Effect::Start => " A change takes effect when rota is started anew.",
+    }
 }
 
 const WIDTH: usize = 140;
@@ -162,4 +173,6 @@ probably meant. The same keys are in [conf/rota.toml](../conf/rota.toml), the fi
 
 Times are `\"250ms\"`, `\"30s\"`, `\"5m\"` or `\"1h\"`; sizes are bytes or `\"64K\"`, `\"512M\"`, `\"1G\"`. A key with a dot may stand in a table:
 `drain.timeout = \"60s\"` is `drain = { timeout = \"60s\" }`, or a line below `[drain]`.
+
+Another value takes effect at `rota reload`, at once where nothing else is said.
 ";

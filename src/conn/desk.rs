@@ -193,7 +193,6 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::*;
-    use crate::catalog::Logs;
     use crate::config::{self, SourceFile};
     use crate::conn::Phase;
     use crate::conn::intake::{self, Next};
@@ -207,8 +206,8 @@ mod tests {
         let loaded = config::parse(&[SourceFile { path: "rota.toml".into(), text: text.to_owned() }]).unwrap();
         let poll = Poll::new().unwrap();
         let (master, inbox) = mailbox(poll.registry(), Token(0)).unwrap();
-        let (watch, logs) = (poll.registry().try_clone().unwrap(), Logs::open(&loaded.config).unwrap());
-        (Arc::new(Shared::new(loaded.config, master, watch, logs)), inbox)
+        let (watch, catalog) = (poll.registry().try_clone().unwrap(), Catalog::open(loaded.config).unwrap());
+        (Arc::new(Shared::new(catalog, std::path::Path::new("rota.toml"), |_| Err("not here".to_owned()), master, watch)), inbox)
     }
 
     /// A client that has sent `begin`, at a loop that has read it.

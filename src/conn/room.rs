@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::pace::Pace;
@@ -29,16 +30,16 @@ use crate::visitor::Visitor;
 #[derive(Debug)]
 pub struct SpoolSpace {
     place: SpoolPlace,
-    max: u64,
+    max: AtomicU64,
     /// What each file counts for at least, so that there are never more of them than there are descriptors for them.
-    least: u64,
+    least: AtomicU64,
     /// Bytes in files.
     bytes: AtomicU64,
     /// What they count for.
     used: AtomicU64,
     of_kinds: [AtomicU64; 2],
     /// By [`GroupId`].
-    of_apps: Vec<Arc<AtomicU64>>,
+    of_apps: ArcSwap<Vec<Arc<AtomicU64>>>,
     /// By a hash that nobody can foresee: clients that fall together are one, which few do.
     visits: Box<[Visit]>,
     hasher: RandomState,
@@ -123,12 +124,12 @@ impl SpoolSpace {
         let since = Instant::now();
         Self {
             place: place.into(),
-            max,
-            least: max.div_ceil(files.max(1) as u64),
+            max: AtomicU64::new(max),
+            least: AtomicU64::new(least(max, files)),
             bytes: AtomicU64::new(0),
             used: AtomicU64::new(0),
             of_kinds: Default::default(),
-            of_apps: (0..apps).map(|_| Arc::default()).collect(),
+            of_apps: ArcSwap::from_pointee((0..apps).map(|_| Arc::default()).collect()),
             visits: (0..VISITS).map(|_| Visit { counted: AtomicU64::new(0), pace: Pace::new(since) }).collect(),
             hasher: RandomState::new(),
             entered,
@@ -139,6 +140,19 @@ impl SpoolSpace {
             told: AtomicU64::new(0),
             master,
         }
+    }
+
+    /// There is so much room from now on, and there are so many apps; what has some keeps it. `files`: so many at most.
+    pub fn resize(&self, max: u64, files: usize, apps: usize) {
+        self.max.store(max, Relaxed);
+        self.least.store(least(max, files), Relaxed);
+        let mut of_apps = self.of_apps.load().to_vec();
+        of_apps.resize_with(apps, Arc::default);
+        self.of_apps.store(Arc::new(of_apps));
+    }
+
+    fn max(&self) -> u64 {
+        self.max.load(Relaxed)
     }
 
     /// A file without a name.
@@ -176,7 +190,7 @@ impl SpoolSpace {
 
     /// Whether what one read brings can still be kept of somebody who has nothing in a file yet.
     pub fn has_room(&self, kind: Kind) -> bool {
-        self.used() + ONE_READ <= self.max && self.of_kind(kind).load(Relaxed) + ONE_READ <= self.most_of_kind()
+        self.used() + ONE_READ <= self.max() && self.of_kind(kind).load(Relaxed) + ONE_READ <= self.most_of_kind()
     }
 
     /// Others are asked to leave for somebody who has nothing in a file yet.
@@ -188,7 +202,7 @@ impl SpoolSpace {
     pub fn has_enough(&self, visitor: Visitor, now: Instant) -> bool {
         let visit = &self.visits[self.place_of(visitor)];
         let counted = visit.counted.load(Relaxed);
-        counted > self.max / 4 && held(counted, &visit.pace, PACE_BEYOND, now) >= HELD_BEYOND
+        counted > self.max() / 4 && held(counted, &visit.pace, PACE_BEYOND, now) >= HELD_BEYOND
     }
 
     /// Says that there is no room: once, and again when it has been so for a while.
@@ -216,27 +230,27 @@ impl SpoolSpace {
         &self.of_kinds[usize::from(kind == Kind::Answer)]
     }
 
-    fn of_app(&self, claimant: &Claimant) -> Option<&AtomicU64> {
-        // Of one alone it is all.
-        claimant.group.filter(|_| self.of_apps.len() > 1).and_then(|group| self.of_apps.get(group.index())).map(|used| &**used)
+    fn of_app(&self, claimant: &Claimant) -> Option<Arc<AtomicU64>> {
+        self.of_apps.load().get(claimant.group?.index()).cloned()
     }
 
     fn most_of_kind(&self) -> u64 {
-        self.max - self.max / 16
+        self.max() - self.max() / 16
     }
 
     /// What those that have their share and more may fill: the rest is for the others.
     fn most_beyond_share(&self) -> u64 {
-        most_of_one(self.max)
+        most_of_one(self.max())
     }
 
     /// Its client has its share, and with so many bytes more than that.
     fn is_beyond(&self, holder: &Holder, bytes: u64) -> bool {
-        self.visit(holder).counted.load(Relaxed) + bytes > self.max / 4
+        self.visit(holder).counted.load(Relaxed) + bytes > self.max() / 4
     }
 
     fn is_app_beyond(&self, holder: &Holder, bytes: u64) -> bool {
-        self.of_app(&holder.claimant).is_some_and(|used| used.load(Relaxed) + bytes > self.max / 2)
+        // Of one app alone it is all.
+        self.of_apps.load().len() > 1 && self.of_app(&holder.claimant).is_some_and(|used| used.load(Relaxed) + bytes > self.max() / 2)
     }
 
     fn may_grow(&self, holder: &Holder, bytes: u64) -> bool {
@@ -246,7 +260,7 @@ impl SpoolSpace {
             }
             self.most_beyond_share()
         } else {
-            self.max
+            self.max()
         };
         self.used() + bytes <= most && self.of_kind(holder.claimant.kind).load(Relaxed) + bytes <= self.most_of_kind()
     }
@@ -256,15 +270,13 @@ impl SpoolSpace {
             return Err(SpoolError::TooLarge);
         }
         let has = whole.max(holder.bytes.load(Relaxed));
-        let bytes = has.max(self.least).saturating_sub(holder.counted.load(Relaxed));
-        let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
+        let bytes = has.max(self.least.load(Relaxed)).saturating_sub(holder.counted.load(Relaxed));
+        let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max());
         if !self.may_grow(holder, bytes) || self.used.fetch_update(Relaxed, Relaxed, within).is_err() {
             self.ask(holder, bytes);
             return Err(SpoolError::Full);
         }
-        for used in self.counters(holder) {
-            used.fetch_add(bytes, Relaxed);
-        }
+        self.count(holder, |used| used.fetch_add(bytes, Relaxed));
         self.bytes.fetch_add(has - holder.bytes.swap(has, Relaxed), Relaxed);
         Ok(())
     }
@@ -272,15 +284,17 @@ impl SpoolSpace {
     fn give_back(&self, holder: &Holder) {
         let counted = holder.counted.load(Relaxed);
         self.used.fetch_sub(counted, Relaxed);
-        for used in self.counters(holder) {
-            used.fetch_sub(counted, Relaxed);
-        }
+        self.count(holder, |used| used.fetch_sub(counted, Relaxed));
         self.bytes.fetch_sub(holder.bytes.load(Relaxed), Relaxed);
     }
 
-    /// All in which a holder counts, but for `used`.
-    fn counters<'a>(&'a self, holder: &'a Holder) -> impl Iterator<Item = &'a AtomicU64> {
-        [&holder.counted, &self.visit(holder).counted, self.of_kind(holder.claimant.kind)].into_iter().chain(self.of_app(&holder.claimant))
+    /// Changes all in which a holder counts, but for `used`.
+    fn count(&self, holder: &Holder, change: impl Fn(&AtomicU64) -> u64) {
+        let of_app = self.of_app(&holder.claimant);
+        let counters = [&holder.counted, &self.visit(holder).counted, self.of_kind(holder.claimant.kind)];
+        for used in counters.into_iter().chain(of_app.as_deref()) {
+            change(used);
+        }
     }
 
     /// Somebody finds no room: others are to make some.
@@ -329,11 +343,11 @@ impl Books {
         let (beyond, app_beyond) = (space.is_beyond(asker, *bytes), space.is_app_beyond(asker, *bytes));
         let going: u64 = self.holders.iter().filter(|it| it.must_leave.load(Relaxed)).map(|it| it.counted.load(Relaxed)).sum();
         let of_kind = space.of_kind(asker.claimant.kind).load(Relaxed);
-        let most = if beyond || app_beyond { space.most_beyond_share() } else { space.max };
+        let most = if beyond || app_beyond { space.most_beyond_share() } else { space.max() };
         let in_all = (space.used() + bytes).saturating_sub(most);
         let in_kind = (of_kind + bytes).saturating_sub(space.most_of_kind());
         // A little more, so that the next one need not ask.
-        let mut missing = (in_all.max(in_kind) + space.max / 64).saturating_sub(going);
+        let mut missing = (in_all.max(in_kind) + space.max() / 64).saturating_sub(going);
         let is_asked = |it: &Holder| {
             let same_kind = in_kind == 0 || it.claimant.kind == asker.claimant.kind;
             let same_owner = match (beyond, app_beyond) {
@@ -418,6 +432,11 @@ impl Drop for Holding {
     fn drop(&mut self) {
         self.space.give_back(&self.holder);
     }
+}
+
+/// What each file counts for at least.
+fn least(max: u64, files: usize) -> u64 {
+    max.div_ceil(files.max(1) as u64)
 }
 
 /// What one body may take of so much room, at most (bytes).

@@ -21,9 +21,6 @@ use crate::sys;
 #[derive(Debug)]
 pub struct SpoolPlace {
     dir: PathBuf,
-    users: Vec<Credentials>,
-    /// Of the apps' users.
-    groups: Vec<u32>,
     /// Mode, user and group that it had when rota started.
     like: Option<(u32, u32, u32)>,
     /// One that is taken out to be looked at and put back: no call of the system lies between.
@@ -33,6 +30,9 @@ pub struct SpoolPlace {
 /// What there is of it.
 #[derive(Debug, Default)]
 struct Made {
+    users: Vec<Credentials>,
+    /// Of the apps' users.
+    groups: Vec<u32>,
     /// Device and inode of the directory.
     identity: Option<(u64, u64)>,
     /// Directories in it, by uid.
@@ -41,7 +41,7 @@ struct Made {
 
 impl From<PathBuf> for SpoolPlace {
     fn from(dir: PathBuf) -> Self {
-        Self::holding(dir, &[], Vec::new(), Made::default())
+        Self::holding(dir, Made::default())
     }
 }
 
@@ -49,21 +49,31 @@ impl SpoolPlace {
     /// Before any thread acts for one of these users. What cannot be made is said, and is missing when the user needs it. `groups`: of the users of
     /// apps.
     pub fn of_users(dir: &Path, users: &[Credentials], groups: Vec<u32>) -> Self {
-        let mut made = Made { identity: identity(dir), own: Vec::new() };
-        for user in users {
-            let tried = user.on_a_thread(|| sys::open_unlinked_temp(CWD, dir));
-            if tried.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-                && let Err(error) = made.add(dir, user, &groups)
-            {
-                log::error!("{error}");
-            }
-        }
-        Self::holding(dir.to_owned(), users, groups, made)
+        let mut made = Made { users: users.to_vec(), groups, identity: identity(dir), own: Vec::new() };
+        made.admit(dir, users);
+        Self::holding(dir.to_owned(), made)
     }
 
-    fn holding(dir: PathBuf, users: &[Credentials], groups: Vec<u32>, made: Made) -> Self {
+    /// As [`Self::of_users`] for users that come later; those of before stay. On a thread that has root's rights.
+    pub fn admit(&self, users: &[Credentials], groups: Vec<u32>) {
+        let made = self.made();
+        let own: io::Result<Vec<_>> = made.own.iter().map(|(uid, own)| Ok((*uid, own.try_clone()?))).collect();
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => return log::error!("server.spool_dir {}: for users of new apps: {error}", self.dir.display()),
+        };
+        let new: Vec<Credentials> = users.iter().filter(|user| !made.users.contains(user)).cloned().collect();
+        let mut next = Made { users: made.users.clone(), groups, identity: made.identity, own };
+        next.admit(&self.dir, &new);
+        next.users.extend(new);
+        let old = self.made.1.recv();
+        self.put(Arc::new(next));
+        drop(old);
+    }
+
+    fn holding(dir: PathBuf, made: Made) -> Self {
         let like = fs::metadata(&dir).ok().map(|found| (found.mode() & 0o7777, found.uid(), found.gid()));
-        let place = Self { dir, users: users.to_vec(), groups, like, made: crossbeam_channel::bounded(1) };
+        let place = Self { dir, like, made: crossbeam_channel::bounded(1) };
         place.put(Arc::new(made));
         place
     }
@@ -94,16 +104,17 @@ impl SpoolPlace {
     /// there. Err: what is missing still, as a sentence.
     pub fn make_anew(&self) -> Result<(), String> {
         let named = |error: io::Error| format!("server.spool_dir {}: {error}", self.dir.display());
+        let Made { users, groups, .. } = &*self.made();
         if identity(&self.dir).is_none() {
-            self.make_directory().map_err(named)?;
+            self.make_directory(groups).map_err(named)?;
         }
         let mode = fs::metadata(&self.dir).map_err(named)?.mode();
-        let mut made = Made { identity: identity(&self.dir), own: Vec::new() };
+        let mut made = Made { users: users.clone(), groups: groups.clone(), identity: identity(&self.dir), own: Vec::new() };
         let everybody = Mode::WOTH | Mode::XOTH;
         // The main thread cannot try it as them: a directory more than is needed does no harm.
-        let users = if Mode::from_raw_mode(mode).contains(everybody) { &[] } else { self.users.as_slice() };
+        let users = if Mode::from_raw_mode(mode).contains(everybody) { &[] } else { users.as_slice() };
         for user in users {
-            made.add(&self.dir, user, &self.groups)?;
+            made.add(&self.dir, user)?;
         }
         let old = self.made.1.recv();
         self.put(Arc::new(made));
@@ -111,9 +122,9 @@ impl SpoolPlace {
         Ok(())
     }
 
-    fn make_directory(&self) -> io::Result<()> {
+    fn make_directory(&self, groups: &[u32]) -> io::Result<()> {
         let (mode, uid, gid) = self.like.ok_or(io::ErrorKind::NotFound)?;
-        safe_open::check_way(&self.dir, &self.groups)?;
+        safe_open::check_way(&self.dir, groups)?;
         rustix::fs::mkdir(&self.dir, Mode::RWXU)?;
         let made = rustix::fs::open(&self.dir, DIRECTORY, Mode::empty())?;
         let ours = rustix::process::geteuid().as_raw();
@@ -149,9 +160,21 @@ impl SpoolPlace {
 }
 
 impl Made {
+    /// For those that may make no file there.
+    fn admit(&mut self, dir: &Path, users: &[Credentials]) {
+        for user in users {
+            let tried = user.on_a_thread(|| sys::open_unlinked_temp(CWD, dir));
+            if tried.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+                && let Err(error) = self.add(dir, user)
+            {
+                log::error!("{error}");
+            }
+        }
+    }
+
     /// Where root gives something away, nobody else may decide what stands.
-    fn add(&mut self, dir: &Path, user: &Credentials, groups: &[u32]) -> Result<(), String> {
-        let made = safe_open::check_way(&dir.join(name(user.uid())), groups).and_then(|()| make(dir, user));
+    fn add(&mut self, dir: &Path, user: &Credentials) -> Result<(), String> {
+        let made = safe_open::check_way(&dir.join(name(user.uid())), &self.groups).and_then(|()| make(dir, user));
         let made =
             made.map_err(|error| format!("server.spool_dir {}: for large bodies of user {}: {error}", dir.display(), user.name()))?;
         self.own.push((user.uid(), made));

@@ -12,6 +12,7 @@
 //! {"v":1,"do":"detach","app":"blog","number":2,"wait":true}    one process is replaced
 //! {"v":1,"do":"requests","draining":true}            what is in hand; only with processes that drain
 //! {"v":1,"do":"drain"}                              the health path says 503; "undrain": how it is
+//! {"v":1,"do":"reload","dry_run":false,"wait":true}   the configuration is read again
 //! {"v":1,"do":"stop"}
 //! ```
 //!
@@ -116,6 +117,15 @@ pub enum Request {
     Drain {},
     /// Answered by [`Reply::Drained`].
     Undrain {},
+    /// The configuration is read again, and what it changes is done. Answered by [`Reply::Plan`] and, unless `dry_run`, by [`Reply::Asked`] with
+    /// the walks that come of it, and then as [`Request::Restart`]; or by [`Reply::Error`] with every mistake, and nothing has changed.
+    Reload {
+        /// Says what would be done.
+        #[serde(default)]
+        dry_run: bool,
+        #[serde(default)]
+        wait: bool,
+    },
     /// Answered by [`Reply::Stopping`]; the connection ends when the server does. Asked again: what drains is cut.
     Stop {},
 }
@@ -134,6 +144,7 @@ impl Request {
             | Request::Detach { .. }
             | Request::Drain {}
             | Request::Undrain {}
+            | Request::Reload { .. }
             | Request::Stop {} => false,
         }
     }
@@ -147,6 +158,8 @@ pub enum Reply {
     /// These walks are asked for and run in this order.
     Asked {
         walks: Vec<Asked>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        config: Option<ConfigRead>,
     },
     Progress(Box<Progress>),
     Ended(Box<WalkEnd>),
@@ -184,11 +197,36 @@ pub enum Reply {
         /// The health path.
         health: String,
     },
+    /// What the files change; none: they say what is in force.
+    Plan {
+        changes: Vec<Planned>,
+        /// What is odd about them, line by line.
+        warnings: Vec<String>,
+        /// Nothing of it is done.
+        dry_run: bool,
+    },
     Stopping,
     /// Nothing was done. The connection ends.
     Error {
         message: String,
     },
+}
+
+/// One change of a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// None: of the server.
+    pub app: Option<AppName>,
+    /// `added`, `removed`, `changed`, `opened` or `closed`.
+    pub what: String,
+    /// What is listened on.
+    pub at: Option<String>,
+    /// Those that have another value.
+    pub keys: Vec<String>,
+    /// `at_once`, `restart` or `start`: when they take effect. None: it is no key.
+    pub effect: Option<String>,
+    /// The same for people: `blog: queue.max: at once`.
+    pub line: String,
 }
 
 /// A walk by its name.
@@ -205,7 +243,7 @@ pub struct Progress {
     pub generation: Generation,
     /// "start", "restart", "deploy" or "rollback"; "back" when it failed or was called off and takes back what it replaced.
     pub kind: String,
-    /// Who asked: "boot", "command", "signal", "file" (the restart file) or "watch" (a switched symlink).
+    /// Who asked: "boot", "command", "signal", "file" (the restart file), "watch" (a switched symlink) or "reload".
     pub trigger: String,
     /// What happens to the process in hand: "resolve", "spawn", "boot", "probation", "bake", "drain", "stop", "backoff" or "wait".
     pub phase: String,
@@ -347,12 +385,25 @@ pub struct StatusReply {
     /// The health path says 503, as `rota drain` wants it.
     #[serde(default)]
     pub drained: bool,
+    #[serde(default)]
+    pub config: Option<ConfigRead>,
+    /// The files are others than those that were read. None: whoever asks cannot see that. The command fills it in, which may look at a disk.
+    #[serde(default)]
+    pub config_changed: Option<bool>,
     /// Open connections of clients.
     pub connections: usize,
     /// Bytes of bodies in temporary files.
     pub spooled: u64,
     /// In the order of the configuration.
     pub apps: Vec<AppStatus>,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigRead {
+    pub file: PathBuf,
+    /// Of the files when they were read ([`crate::config::stamp`]). 0: not known.
+    pub stamp: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::net::UCred;
 
-use super::proto::{AppHistory, Asked, Pausing, Progress, Reply, WalkEnd, reply_line};
+use super::proto::{AppHistory, Asked, ConfigRead, Pausing, Planned, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
 use crate::socket_file::SocketFile;
 pub use connection::COLLECTING;
@@ -50,6 +50,12 @@ pub trait Operator {
     fn ask_requests(&mut self, app: Option<&str>, draining: bool, now: Instant) -> Result<Ticket, String>;
     /// The answer to a question, when all that were asked have spoken or the time is up.
     fn answer(&mut self, ticket: Ticket, now: Instant) -> Option<Reply>;
+    /// Has the configuration read again.
+    fn reload(&mut self, dry_run: bool, now: Instant) -> Result<Ticket, String>;
+    /// What came of that; None: it is not read yet.
+    fn has_reloaded(&mut self, ticket: Ticket) -> Option<Result<Reloaded, String>>;
+    /// What is in force.
+    fn config(&self) -> ConfigRead;
     /// Has the health path say 503, or how it is; gives that path.
     fn drain(&mut self, drained: bool) -> Result<String, String>;
     /// Ends the server; told again: now.
@@ -74,6 +80,15 @@ pub struct Detached {
     pub id: ProcessId,
     /// When that was.
     pub asked: Instant,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    pub changes: Vec<Planned>,
+    pub warnings: Vec<String>,
+    /// Walks that come of it.
+    pub walks: Vec<Asked>,
 }
 
 /// A question to other threads.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::config::AppConfig;
 use crate::conn::Conn;
 use crate::conn::static_files;
 use crate::credentials::Credentials;
+use crate::errands::lookout::UNKNOWN;
 use crate::ids::GroupId;
-use crate::restart::release;
 use crate::seccomp;
 use crate::table::{Shared, ToMaster};
 
@@ -88,29 +89,35 @@ pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
     if app.files.public.directory().is_none() && app.files.sendfile_root.is_none() {
         return Ok(());
     }
-    let own = shared.clone();
-    super::thread(format!("{}: files", app.name), move || {
-        // Its user is looked up by each walk, too, which says what is wrong.
-        let user = loop {
-            match release::user(&app.start) {
-                Ok(user) => break user,
-                Err(_) => std::thread::sleep(UNKNOWN),
-            }
-        };
+    let (own, ledger) = (shared.clone(), shared.ledger(group));
+    if !ledger.has_files.begin() {
+        return Ok(());
+    }
+    let of_thread = ledger.clone();
+    let started = super::thread(format!("{}: files", app.name), move || {
+        let _running = of_thread.has_files.hold(&own);
+        let Some(user) = super::user_of(&own, group, &app) else { return };
         if let Err(error) = user.map_or(Ok(()), |user| Credentials::of(&user).assume()) {
-            return log::error!("{}: without a process its files are left to it: {error}", app.name);
+            log::error!("{}: without a process its files are left to it: {error}", app.name);
+            return std::thread::sleep(UNKNOWN);
         }
         seccomp::restrict();
-        serve(&own, group);
-    })
+        serve(&own, group, &app);
+    });
+    started.inspect_err(|_| ledger.has_files.take_back())
 }
 
-fn serve(shared: &Shared, group: GroupId) {
+fn serve(shared: &Shared, group: GroupId, app: &AppConfig) {
     let ledger = shared.ledger(group);
     let files = &ledger.files;
     files.has_in_hand(false);
     files.is_served.store(true, Ordering::Relaxed);
     while let Ok(mut conn) = files.waiting.1.recv() {
+        if !super::is_for(shared, group, app) {
+            // Another thread comes, with the rights of another user. The sender is here as well: it takes whatever is sent.
+            let _ = files.waiting.0.send(conn);
+            return;
+        }
         files.has_in_hand(true);
         let folders = shared.table.lock().folders.get(group.index()).cloned().unwrap_or_default();
         let ran = super::caught(|| static_files::run_errand(&mut conn, &folders));
@@ -146,5 +153,3 @@ const WAITING: usize = 10_000;
 /// A disk that has not answered for so long is gone.
 const LONGEST: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two looks for a user that there is not.
-const UNKNOWN: Duration = Duration::from_secs(10);

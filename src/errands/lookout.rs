@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::watch::{Change, Due, Watch};
+use crate::config::AppConfig;
 use crate::credentials::Credentials;
 use crate::ids::{Generation, GroupId};
 use crate::pool::{Aim, Lost, Trigger};
 use crate::printable::clean;
-use crate::restart::release;
 use crate::seccomp;
 use crate::table::{Shared, State};
 
@@ -26,25 +26,28 @@ pub type Identity = (u64, u64);
 
 /// Starts the thread of an app. It ends with rota.
 pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
-    let shared = shared.clone();
-    super::thread_apart(format!("{}: look", shared.app(group).name), move || {
-        // Its user is looked up by each walk, too, which says what is wrong.
-        let user = loop {
-            match release::user(&shared.app(group).start) {
-                Ok(user) => break user,
-                Err(_) => std::thread::sleep(UNKNOWN),
-            }
-        };
-        let of = shared.app(group).name.clone();
+    let (shared, ledger) = (shared.clone(), shared.ledger(group));
+    if !ledger.has_lookout.begin() {
+        return Ok(());
+    }
+    let app = shared.app(group);
+    let own = ledger.clone();
+    let started = super::thread_apart(format!("{}: look", app.name), move || {
+        let _running = own.has_lookout.hold(&shared);
+        let Some(user) = super::user_of(&shared, group, &app) else { return };
         let assumed = user.map_or(Ok(()), |user| Credentials::of(&user).assume());
         match assumed {
             Ok(()) => {
                 seccomp::restrict();
-                Lookout { watch: None, shared, group }.run();
+                Lookout { watch: None, shared: shared.clone(), group, app }.run();
             }
-            Err(error) => log::error!("{of}: its restart file and its release are not watched: {error}"),
+            Err(error) => {
+                log::error!("{}: its restart file and its release are not watched: {error}", app.name);
+                std::thread::sleep(UNKNOWN);
+            }
         }
-    })
+    });
+    started.inspect_err(|_| ledger.has_lookout.take_back())
 }
 
 /// None: there is none, or it may not be seen.
@@ -55,6 +58,8 @@ pub fn identity(directory: &Path) -> Option<Identity> {
 struct Lookout {
     shared: Arc<Shared>,
     group: GroupId,
+    /// As it was when the thread looked last.
+    app: Arc<AppConfig>,
     /// None: nothing of the app is watched, or not yet.
     watch: Option<Watch>,
 }
@@ -70,10 +75,10 @@ impl Lookout {
     fn run(mut self) {
         let mut look_at = Instant::now();
         self.begin(look_at);
-        self.watch = Watch::new(&self.shared.app(self.group));
+        self.watch = Watch::new(&self.app);
         loop {
             let now = Instant::now();
-            if !self.begin(now) {
+            if !self.begin(now) || !self.keeps_up() {
                 return;
             }
             if now >= look_at {
@@ -88,6 +93,20 @@ impl Lookout {
             let until = self.watch.as_ref().and_then(Watch::next_deadline).map_or(look_at, |at| at.min(look_at));
             self.sleep(until);
         }
+    }
+
+    /// The configuration may be another one. False: this thread is not the one for the app any more.
+    fn keeps_up(&mut self) -> bool {
+        let app = self.shared.app(self.group);
+        if !super::is_for(&self.shared, self.group, &self.app) {
+            return false;
+        }
+        let watched = |app: &AppConfig| (app.restart_file.clone(), app.watch, app.start.root.clone());
+        if watched(&app) != watched(&self.app) {
+            self.watch = Watch::new(&app);
+        }
+        self.app = app;
+        true
     }
 
     /// What follows asks the disk, which may not answer: from then on others know that. False: nobody needs to look any more.
@@ -191,7 +210,7 @@ fn seen(root: &Path, identity: Identity) -> io::Result<Option<Lost>> {
 
 const EVERY: Duration = Duration::from_secs(2);
 /// Between two looks for a user that there is not.
-const UNKNOWN: Duration = Duration::from_secs(10);
+pub const UNKNOWN: Duration = Duration::from_secs(10);
 const BREATH: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

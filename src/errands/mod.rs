@@ -14,11 +14,13 @@ pub mod watch;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::config::AppConfig;
 use crate::credentials::Rights;
 use crate::ids::{Generation, GroupId};
 use crate::logging;
 use crate::pool::Failure;
 use crate::records::Record;
+use crate::restart::release;
 use crate::sys;
 use crate::table::Shared;
 use folders::Opened;
@@ -73,6 +75,25 @@ fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> 
         work();
     };
     thread.spawn(aside).map(drop)
+}
+
+/// The user of an app, who may still have to be made. It is looked up by each walk, too, which says what is wrong. None: the app has another
+/// user meanwhile, or is gone.
+fn user_of(shared: &Shared, group: GroupId, app: &AppConfig) -> Option<Option<release::Identity>> {
+    loop {
+        match release::user(&app.start) {
+            Ok(user) => return Some(user),
+            Err(_) if !is_for(shared, group, app) || shared.table.lock().finished => return None,
+            Err(_) => std::thread::sleep(lookout::UNKNOWN),
+        }
+    }
+}
+
+/// The app is served, by the same user as when it was like this.
+fn is_for(shared: &Shared, group: GroupId, app: &AppConfig) -> bool {
+    let catalog = shared.catalog();
+    let of = |app: &AppConfig| (app.start.user.clone(), app.start.group.clone());
+    catalog.apps().any(|(served, current)| served == group && of(current) == of(app))
 }
 
 /// Err: it panicked.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{FULL_PAUSE, Held, Master};
+use crate::config::ListenConfig;
 use crate::conn::socket::Socket;
 use crate::conn::{Conn, Phase, answering};
 use crate::http::accept::Form;
@@ -57,6 +58,14 @@ impl Master {
     /// What comes first on a connection of this listener. None: its peer has no business there.
     pub(super) fn first_phase(&mut self, listener: usize, peer: Option<IpAddr>) -> Option<Phase> {
         if !self.listeners[listener].config.proxy_protocol {
+            return Some(Phase::Head);
+        }
+        let at = self.listeners[listener].config.clone();
+        self.first_phase_at(&at, peer)
+    }
+
+    pub(super) fn first_phase_at(&mut self, listener: &ListenConfig, peer: Option<IpAddr>) -> Option<Phase> {
+        if !listener.proxy_protocol {
             return Some(Phase::Head);
         }
         if !self.desk.catalog.server.trusted_proxies.contains(peer) {

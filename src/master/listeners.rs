@@ -26,6 +26,8 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Listening {
+    /// It was taken out.
+    Closed,
     Tcp(mio::net::TcpListener),
     Unix(mio::net::UnixListener),
 }
@@ -115,13 +117,9 @@ impl Listener {
             }
             Listen::Unix(path) => {
                 let SocketAccess { mode, group } = &config.door;
-                // Whoever may reach the directory may connect, as with a port.
-                let otherwise = if group.is_some() { FOR_GROUP } else { FOR_ALL };
-                let mode = mode.map_or(otherwise, Mode::from_bits_truncate);
-                let group = group.as_deref().map(gid).transpose()?;
-                let (listener, file) = SocketFile::bind(path, mode, BACKLOG)?;
-                if let Some(group) = group {
-                    file.share(group, mode)?;
+                let (listener, file) = SocketFile::bind(path, mode_of(*mode, group.is_some()), BACKLOG)?;
+                if group.is_some() {
+                    share(&file, *mode, group.as_deref())?;
                 }
                 (Listening::Unix(mio::net::UnixListener::from_std(listener)), Some(file))
             }
@@ -129,8 +127,28 @@ impl Listener {
         Ok((Self { config: config.clone(), socket, ready: true }, file))
     }
 
+    /// In its place stays one on which nobody ever comes.
+    pub fn take(&mut self) -> Self {
+        let socket = std::mem::replace(&mut self.socket, Listening::Closed);
+        self.ready = false;
+        Self { config: self.config.clone(), socket, ready: true }
+    }
+
+    pub fn is_open(&self) -> bool {
+        !matches!(self.socket, Listening::Closed)
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.socket {
+            Listening::Tcp(socket) => socket.deregister(registry),
+            Listening::Unix(socket) => socket.deregister(registry),
+            Listening::Closed => Ok(()),
+        }
+    }
+
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.socket {
+            Listening::Closed => Ok(()),
             Listening::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
             Listening::Unix(socket) => socket.register(registry, token, Interest::READABLE),
         }
@@ -140,7 +158,7 @@ impl Listener {
     pub fn handle(&self) -> Option<OwnedFd> {
         match &self.socket {
             Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned().ok(),
-            Listening::Unix(_) => None,
+            Listening::Unix(_) | Listening::Closed => None,
         }
     }
 
@@ -149,6 +167,7 @@ impl Listener {
         match &self.socket {
             Listening::Tcp(socket) => socket.accept().map(|(stream, addr)| (Socket::Tcp(stream), Some(addr.ip().to_canonical()))),
             Listening::Unix(socket) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
+            Listening::Closed => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 }
@@ -161,6 +180,18 @@ pub fn turn_away(socket: &OwnedFd) {
     if let Err(error) = SockRef::from(socket).attach_filter(&NO_SYN) {
         log::warn!("server.listen: a connection may be lost at its end: SO_ATTACH_FILTER: {error}");
     }
+}
+
+/// Makes the file of a socket those users'.
+pub fn share(file: &SocketFile, mode: Option<u32>, group: Option<&str>) -> io::Result<()> {
+    let own = || Ok(rustix::process::getegid());
+    file.share(group.map_or_else(own, gid)?, mode_of(mode, group.is_some()))
+}
+
+/// Whoever may reach the directory may connect, as with a port.
+fn mode_of(mode: Option<u32>, has_group: bool) -> Mode {
+    let otherwise = if has_group { FOR_GROUP } else { FOR_ALL };
+    mode.map_or(otherwise, Mode::from_bits_truncate)
 }
 
 fn gid(name: &str) -> io::Result<Gid> {

@@ -8,17 +8,20 @@ mod accept;
 mod census;
 mod clients;
 mod crowd;
+mod doors;
 mod files;
 pub mod listeners;
 mod operator;
 mod porter;
 mod proxies;
 mod queues;
+mod reload;
 mod stopping;
 mod turning;
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,7 +30,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
-use crate::catalog::Logs;
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::conn::answering;
 use crate::conn::desk::Desk;
@@ -67,6 +70,7 @@ pub struct Master {
     poll: Poll,
     inbox: Inbox<ToMaster>,
     listeners: Vec<Listener>,
+    closing: Vec<doors::Closing>,
     /// After an error of accept that time may mend: not before this.
     accept_after: Option<Instant>,
     /// That it failed was said; not again before this.
@@ -100,8 +104,7 @@ struct Held {
 
 impl Master {
     /// Binds everything that the configuration names; each error says what could not be done.
-    pub fn new(config: Config, run: LockFile, records: Bell) -> Result<(Self, Porter), String> {
-        let logs = Logs::open(&config)?;
+    pub fn new(config: Config, path: &Path, read: crate::reload::Read, run: LockFile, records: Bell) -> Result<(Self, Porter), String> {
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let (mailbox, inbox) = handoff::mailbox(registry, WAKER).map_err(|error| format!("eventfd: {error}"))?;
@@ -124,7 +127,7 @@ impl Master {
             log::warn!("server.listen {at}: {error}; it is taken when it can be had, and the others are served");
         }
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(config, mailbox, clients, logs));
+        let shared = Arc::new(Shared::new(Catalog::open(config)?, path, read, mailbox, clients));
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
         let file = control.take_file().ok_or("server.control: it has no file")?;
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
@@ -137,6 +140,7 @@ impl Master {
             poll,
             inbox,
             listeners,
+            closing: Vec::new(),
             accept_after: None,
             failed_after: None,
             clients: Clients::default(),
@@ -163,7 +167,7 @@ impl Master {
 
     /// The places that clients can connect to.
     pub fn listens_on(&self) -> Vec<String> {
-        self.listeners.iter().map(|listener| listener.config.to_string()).collect()
+        self.listeners.iter().filter(|listener| listener.is_open()).map(|listener| listener.config.to_string()).collect()
     }
 
     /// Starts the thread, which has none of root's rights: everything is bound. It ends when everything has, and tells the porter.
@@ -199,6 +203,7 @@ impl Master {
             self.desk.catalog.logs.app.tick(self.desk.now);
             self.pass_deadlines();
             self.accept();
+            self.close_listeners();
             self.catch_up();
             self.queues();
             self.give_up_files();
@@ -225,7 +230,7 @@ impl Master {
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
         let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline()];
-        own.into_iter().chain([queue, stopping, watchdog, self.files_deadline(), self.turning.deadline()]).flatten().min()
+        own.into_iter().chain([queue, stopping, watchdog, self.files_deadline(), self.turning.deadline(), self.closes_at()]).flatten().min()
     }
 
     /// rota did not run for so long: clients that send and requests that wait had no chance meanwhile.
@@ -275,7 +280,10 @@ impl Master {
                 signals::Event::Stop => self.operations.stop(),
                 signals::Event::DumpState => self.operations.log_state(self.desk.now),
                 signals::Event::Reload => {
-                    log::info!("SIGHUP: nothing changed; the configuration is read when rota starts: systemctl restart rota")
+                    log::info!("SIGHUP: the configuration is read again");
+                    if let Err(why) = self.operations.reload(false, self.desk.now) {
+                        log::error!("SIGHUP: {why}");
+                    }
                 }
                 signals::Event::ReopenLogs if self.desk.catalog.logs.files.reopen() => {
                     log::info!("SIGUSR1: the log files are opened anew");
@@ -304,10 +312,16 @@ impl Master {
                     changed = true;
                 }
                 ToMaster::Listens(number, listener) => self.listens(number, listener),
+                ToMaster::Closes(number) => self.closes(number),
+                ToMaster::ListensOtherwise(number, config) => self.listens_otherwise(number, config),
                 ToMaster::Control(listener) => {
                     if let Err(error) = self.control.replace(listener, self.poll.registry()) {
                         log::error!("server.control: epoll: {error}");
                     }
+                }
+                ToMaster::Read(ticket, read) => {
+                    self.read(ticket, read);
+                    changed = true;
                 }
                 ToMaster::MakeRoom(need) => self.make_room(&need),
                 ToMaster::Counted(asked, process, holdings) => self.counted(asked, process, *holdings),

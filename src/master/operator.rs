@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::control::proto::{
-    AppHistory, AppStatus, Asked, Broken, Finishing, InHand, NotListening, Pausing, Progress, Reply, SCHEMA, StatusReply, WalkEnd, seconds,
+    AppHistory, AppStatus, Asked, Broken, ConfigRead, Finishing, InHand, NotListening, Pausing, Progress, Reply, SCHEMA, StatusReply,
+    WalkEnd, seconds,
 };
-use crate::control::server::{COLLECTING, Detached, Operator, Ticket, WalkReport, Wish};
+use crate::control::server::{COLLECTING, Detached, Operator, Reloaded, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
 use crate::pool::{Aim, Group, GroupView, Trigger};
 use crate::printable::counted;
+use crate::reload;
 use crate::samples::{self, Sample};
 use crate::table::{Shared, State, ToThread};
 
@@ -27,6 +29,10 @@ pub struct Operations {
     pub stop_asked: u32,
     /// Asks the sampler.
     sampler: Sender<Ticket>,
+    /// A reload that is asked for and not heard of.
+    reload: Option<(Ticket, Instant)>,
+    /// What came of reloads, until whoever asked takes it or has gone.
+    reloaded: HashMap<Ticket, (Instant, Result<Reloaded, String>)>,
     /// Questions to other threads that are open.
     questions: HashMap<Ticket, Question>,
     last_ticket: u64,
@@ -58,7 +64,16 @@ enum About {
 impl Operations {
     pub fn new(shared: Arc<Shared>) -> io::Result<Self> {
         let sampler = samples::start(shared.clone())?;
-        Ok(Self { shared, started: Instant::now(), stop_asked: 0, sampler, questions: HashMap::new(), last_ticket: 0 })
+        Ok(Self {
+            shared,
+            started: Instant::now(),
+            stop_asked: 0,
+            sampler,
+            reload: None,
+            reloaded: HashMap::new(),
+            questions: HashMap::new(),
+            last_ticket: 0,
+        })
     }
 
     /// The state of everything, a line each.
@@ -92,7 +107,7 @@ impl Operations {
             return Ok(group);
         }
         if let Some(broken) = self.shared.catalog().broken.iter().find(|broken| broken.app.name == app) {
-            return Err(format!("{app} is not served: {}; mend that, then stop rota and start it again", broken.app.why));
+            return Err(format!("{app} is not served: {}; mend that, then: rota reload", broken.app.why));
         }
         let known: Vec<String> = state.pool.groups().map(|group| group.app().to_string()).collect();
         Err(format!("there is no app \"{app}\"; there is {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") }))
@@ -113,9 +128,22 @@ impl Operations {
         }
     }
 
+    /// The configuration was read, and what it changes is done. Err: it was not, for these mistakes.
+    pub fn reloaded(&mut self, ticket: Ticket, reloaded: Result<Reloaded, String>, now: Instant) {
+        if self.reload.is_some_and(|(asked, _)| asked == ticket) {
+            self.reload = None;
+        }
+        match &reloaded {
+            Ok(_) => {}
+            Err(why) => why.lines().for_each(|line| log::error!("reload: {line}")),
+        }
+        self.reloaded.insert(ticket, (now, reloaded));
+    }
+
     /// For a new question.
     fn ticket(&mut self, now: Instant) -> Ticket {
         self.questions.retain(|_, question| now < question.since + QUESTION_KEPT);
+        self.reloaded.retain(|_, (since, _)| now < *since + QUESTION_KEPT);
         self.last_ticket += 1;
         Ticket(self.last_ticket)
     }
@@ -145,7 +173,9 @@ impl Operations {
     /// `samples`: by pid, as far as they are known.
     fn status(&self, app: Option<&AppName>, samples: &HashMap<u32, Sample>, now: Instant) -> StatusReply {
         let state = self.shared.table.lock();
-        let wanted = state.pool.groups().filter(|group| app.is_none_or(|app| app == group.app()));
+        // Of one that is taken out what is left of its processes is told.
+        let is_gone = |group: &Group<_>| group.is_removed() && group.ids(false).next().is_none();
+        let wanted = state.pool.groups().filter(|group| app.is_none_or(|app| app == group.app()) && !is_gone(group));
         let views: Vec<(GroupId, GroupView)> = wanted.map(|group| (group.id(), group.view(now))).collect();
         let releases = state.releases.clone();
         let recorded = |(group, _): &(GroupId, GroupView)| {
@@ -190,6 +220,8 @@ impl Operations {
             listen: catalog.server.listen.iter().map(ToString::to_string).collect(),
             not_listening: not_listening.into_iter().map(|not| NotListening { at: not.at, message: not.why }).collect(),
             broken: catalog.broken.iter().map(|broken| Broken { app: broken.app.name.clone(), message: broken.app.why.clone() }).collect(),
+            config: Some(self.config()),
+            config_changed: None,
             drained: self.shared.drained.load(Ordering::Relaxed),
             connections: self.shared.connections.open(),
             spooled: self.shared.spool.bytes(),
@@ -396,8 +428,9 @@ impl Operator for Operations {
 
     fn progress(&mut self, app: &AppName, generation: Generation, now: Instant) -> WalkReport {
         let state = self.shared.table.lock();
-        let Some(id) = state.pool.find(app.as_str()) else { return WalkReport::Waiting };
-        let group = state.pool.group(id);
+        // Also of one that was taken out of the configuration meanwhile.
+        let Some(group) = state.pool.groups().find(|group| group.app() == app) else { return WalkReport::Waiting };
+        let id = group.id();
         if let Some(outcome) = group.outcome(generation) {
             let view = group.view(now);
             let first_serving = || view.processes.iter().find(|process| process.state == "serving").map(|process| process.name.generation);
@@ -411,6 +444,29 @@ impl Operator for Operations {
             Some(walk) if walk.generation == generation => WalkReport::Underway(Progress::new(app, &walk)),
             Some(_) | None => WalkReport::Waiting,
         }
+    }
+
+    fn reload(&mut self, dry_run: bool, now: Instant) -> Result<Ticket, String> {
+        if self.stop_asked > 0 {
+            return Err("the server is stopping".to_owned());
+        }
+        if let Some((_, since)) = self.reload {
+            let seconds = now.saturating_duration_since(since).as_secs();
+            return Err(format!("the configuration is being read already, for {seconds} s"));
+        }
+        let ticket = self.ticket(now);
+        self.reload = Some((ticket, now));
+        self.shared.table.lock().reload = Some(reload::Asked { ticket, dry_run });
+        self.shared.table.notify();
+        Ok(ticket)
+    }
+
+    fn config(&self) -> ConfigRead {
+        ConfigRead { file: self.shared.config_path.clone(), stamp: self.shared.config_stamp.load(Ordering::Relaxed) }
+    }
+
+    fn has_reloaded(&mut self, ticket: Ticket) -> Option<Result<Reloaded, String>> {
+        self.reloaded.remove(&ticket).map(|(_, reloaded)| reloaded)
     }
 
     fn drain(&mut self, drained: bool) -> Result<String, String> {

@@ -38,6 +38,10 @@ pub enum ToPorter {
     Close,
     /// No further connection is to begin, on these sockets and on the Unix ones.
     TurnAway(Vec<OwnedFd>),
+    /// These are to be listened on, and no others; `groups`: of the apps' users.
+    Reloaded { listen: Vec<ListenConfig>, groups: Vec<u32> },
+    /// No further connection is to begin on this socket.
+    TurnAwayFrom(OwnedFd),
     /// The master has ended.
     End,
 }
@@ -49,7 +53,7 @@ pub struct Porter {
     poll: Poll,
     inbox: Inbox<ToPorter>,
     /// By the number that the listener has with the master.
-    doors: Vec<Door>,
+    pub(super) doors: Vec<Option<Door>>,
     control: SocketFile,
     control_group: Option<Gid>,
     run: LockFile,
@@ -58,8 +62,8 @@ pub struct Porter {
     /// Of the apps' users.
     groups: Vec<u32>,
     /// Not opened yet.
-    waiting: Vec<ListenConfig>,
-    try_at: Option<Instant>,
+    pub(super) waiting: Vec<ListenConfig>,
+    pub(super) try_at: Option<Instant>,
     /// Tells of files that go. None: it cannot be had, or the server is stopping.
     inotify: Option<OwnedFd>,
     /// Something may be gone.
@@ -99,6 +103,7 @@ impl Porter {
             watched.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
         let Opened { doors, waiting, control, control_group, run, records } = opened;
         let groups = release::groups(shared.catalog().apps().map(|(_, app)| &app.start));
+        let doors = doors.into_iter().map(Some).collect();
         let try_at = (!waiting.is_empty()).then(|| Instant::now() + RETRY);
         let look_at = (!shared.spool.place().is_there()).then(|| Instant::now() + RETRY);
         let porter = Self {
@@ -141,8 +146,13 @@ impl Porter {
                     ToPorter::Close => self.close(),
                     ToPorter::TurnAway(sockets) => {
                         sockets.iter().for_each(turn_away);
-                        self.doors.iter_mut().for_each(|door| door.file = None);
+                        self.doors.iter_mut().flatten().for_each(|door| door.file = None);
                     }
+                    ToPorter::Reloaded { listen, groups } => {
+                        self.groups = groups;
+                        self.listen_to(&listen, now);
+                    }
+                    ToPorter::TurnAwayFrom(socket) => turn_away(&socket),
                     ToPorter::End => return,
                 }
             }
@@ -179,7 +189,7 @@ impl Porter {
     }
 
     /// The directories with files of ours.
-    fn watch(&self) {
+    pub(super) fn watch(&self) {
         let Some(inotify) = &self.inotify else { return };
         let catalog = self.shared.catalog();
         let server = &catalog.server;
@@ -198,14 +208,18 @@ impl Porter {
     }
 
     /// Tries the listeners that are not open.
-    fn listen_late(&mut self, now: Instant) {
+    pub(super) fn listen_late(&mut self, now: Instant) {
         let mut not_yet = Vec::new();
         for config in std::mem::take(&mut self.waiting) {
             match Listener::bind(&config) {
                 Ok((listener, file)) => {
                     log::info!("server.listen {config}: listens now");
-                    self.tell(ToMaster::Listens(self.doors.len(), listener));
-                    self.doors.push(Door { config, file });
+                    let (number, door) = (self.free_number(), Some(Door { config, file }));
+                    self.tell(ToMaster::Listens(number, listener));
+                    match self.doors.get_mut(number) {
+                        Some(free) => *free = door,
+                        None => self.doors.push(door),
+                    }
                 }
                 Err(error) => not_yet.push((config, error)),
             }
@@ -238,7 +252,7 @@ impl Porter {
             }
         }
         for index in 0..self.doors.len() {
-            let Door { config, file } = &mut self.doors[index];
+            let Some(Door { config, file }) = &mut self.doors[index] else { continue };
             if file.as_ref().is_none_or(SocketFile::is_there) {
                 continue;
             }
@@ -276,7 +290,7 @@ impl Porter {
         self.look_at = Some(now + RETRY);
     }
 
-    fn tell(&self, message: ToMaster) {
+    pub(super) fn tell(&self, message: ToMaster) {
         // A master that is gone listens on nothing.
         if let Ok(wake) = self.shared.master.send(message) {
             wake.wake();

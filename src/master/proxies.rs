@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Master;
 use super::clients::Share;
+use crate::config::ListenConfig;
 use crate::http::proxy_header::NoProxyHeader;
 use crate::visitor::Visitor;
 
@@ -45,8 +46,7 @@ impl Master {
     }
 
     /// Somebody who is not trusted has connected to a listener of trusted proxies.
-    pub(super) fn stranger(&mut self, listener: usize, peer: Option<IpAddr>) {
-        let at = self.listeners[listener].config.clone();
+    pub(super) fn stranger(&mut self, at: &ListenConfig, peer: Option<IpAddr>) {
         self.say_strange(|| {
             format!("a connection of {} to {at} is closed: it takes the PROXY protocol from server.trusted_proxies only", name(peer))
         });

@@ -61,11 +61,18 @@ impl<W> Group<W> {
         // It was removed before any release of it was accepted.
         let first = self.last_generation.next();
         (self.last_generation, self.last_asked) = (first, now);
-        let ask = Ask { generation: first, trigger: Trigger::Boot, aim: Aim::Root, since: now, in_turn: false };
+        let ask = Ask { generation: first, trigger: Trigger::Reload, aim: Aim::Root, since: now, in_turn: false };
         self.walk = Some(Walk::new(ask, false, None));
         self.backoff.reset();
         self.configure(settings);
         first
+    }
+
+    /// Who asked for the first start.
+    pub fn is_asked_by(&mut self, trigger: Trigger) {
+        if let Some(walk) = &mut self.walk {
+            walk.ask.trigger = trigger;
+        }
     }
 
     /// Takes over what waits until every process serves.

@@ -27,9 +27,9 @@ impl<W> Group<W> {
             .or_else(|| self.end_process(room, now))
             .or_else(|| self.resolve(now))
             .or_else(|| self.serve(now))
+            .or_else(|| self.dismiss_surplus(now))
             .or_else(|| self.retire(now))
             .or_else(|| self.end_walk(now))
-            .or_else(|| self.dismiss_surplus(now))
             .or_else(|| self.shrink(now));
         self.checked();
         step

@@ -6,7 +6,13 @@ use super::*;
 impl<W> Pool<W> {
     /// Asks for a rolling restart of every group, one after another; gives the generation each will get.
     pub fn restart_all(&mut self, trigger: Trigger, now: Instant) -> Vec<(GroupId, Generation)> {
-        let asked: Vec<_> = self.groups.iter_mut().map(|group| (group.id(), group.ask(trigger, Aim::Root, true, now))).collect();
+        let all: Vec<GroupId> = self.groups.iter().filter(|group| !group.is_removed()).map(Group::id).collect();
+        self.restart_these(&all, trigger, now)
+    }
+
+    /// As [`Self::restart_all`], of these.
+    pub fn restart_these(&mut self, groups: &[GroupId], trigger: Trigger, now: Instant) -> Vec<(GroupId, Generation)> {
+        let asked: Vec<_> = groups.iter().map(|group| (*group, self.group_mut(*group).ask(trigger, Aim::Root, true, now))).collect();
         for turn in &asked {
             if !self.in_turn.contains(turn) {
                 self.in_turn.push_back(*turn);

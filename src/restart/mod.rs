@@ -21,23 +21,26 @@ pub mod release;
 mod saving;
 pub mod shim;
 pub mod spawn;
+mod tending;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::catalog::Catalog;
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::credentials::Rights;
 use crate::dispatch;
-use crate::errands::{Answer, files, lookout, sweep};
+use crate::errands::{Answer, sweep};
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
 use crate::last_word;
 use crate::pool::{Claim, Failure, FailureKind, Step, WhyCut, span};
 use crate::record_writer::Bell;
+use crate::reload;
 use crate::sys::cgroup::Tree;
 use crate::sys::{self, Unit};
 use crate::table::{Shared, State, ToMaster, ToThread};
@@ -74,6 +77,10 @@ struct Restart {
     living: HashMap<ProcessId, Living>,
     /// Of each app the generation that its record has as good.
     written: HashMap<GroupId, Generation>,
+    /// Whose apps are looked after.
+    catalog: Arc<Catalog>,
+    /// A thread that looks after one could not be started.
+    tend_at: Option<Instant>,
     /// What [`sys::kills_for_memory`] said when it was asked last.
     kills_for_memory: Option<u64>,
     /// By when it meant to look at the table again.
@@ -107,6 +114,8 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
         // An instrumented program is not the file that the kernel runs (bench/instructions).
         let program = std::env::var_os("ROTA_FAULT_SHIM").map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
         let mut restart = Restart {
+            catalog: shared.catalog(),
+            tend_at: None,
             shared,
             program,
             nofile,
@@ -154,6 +163,10 @@ enum Work {
     Orphans(Vec<(u32, u64)>),
     /// A record is not on the disk, and some time has passed.
     WriteAgain(GroupId),
+    /// Apps have come, or a thread that looks after one has ended.
+    Tend,
+    /// The configuration is to be read again.
+    Reload(reload::Asked),
     /// It comes this much later than it meant to.
     Late(Duration),
     End,
@@ -167,14 +180,7 @@ impl Restart {
         }
         self.plant();
         self.keep();
-        for (group, _) in self.shared.catalog().apps() {
-            if let Err(error) = lookout::start(&self.shared, group) {
-                log::error!("{}: a thread that watches its files: {error}", self.shared.app(group).name);
-            }
-            if let Err(error) = files::start(&self.shared, group) {
-                log::error!("{}: a thread that opens its files: {error}", self.shared.app(group).name);
-            }
-        }
+        self.tend();
         for (app, names) in sweep::leftovers(&self.shared.catalog().server.run_dir) {
             sweep::remove(&self.shared, &app, names);
         }
@@ -190,6 +196,8 @@ impl Restart {
                 Work::Unsaved(group) => self.stop_waiting(group, saving::SAVED_IN),
                 Work::Look(lingering) => self.look(&lingering),
                 Work::Orphans(orphans) => self.tell_orphans(orphans),
+                Work::Reload(asked) => self.reload(asked),
+                Work::Tend => self.tend(),
                 Work::Accept(group, generation) => self.accept(group, generation),
                 Work::WriteAgain(group) => self.write_again(group),
                 Work::Late(by) => {
@@ -237,6 +245,12 @@ impl Restart {
             if let Some(answer) = state.answers.pop_front() {
                 return Work::Answer(answer);
             }
+            if self.shared.refresh(&mut self.catalog) || std::mem::take(&mut state.tend) || self.tend_at.is_some_and(|at| at <= now) {
+                return Work::Tend;
+            }
+            if let Some(asked) = state.reload.take() {
+                return Work::Reload(asked);
+            }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);
             }
@@ -271,7 +285,7 @@ impl Restart {
             }
             looked = true;
             let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).chain(self.orphans_due).min();
-            deadline = deadline.into_iter().chain(ends).chain(self.waits()).min();
+            deadline = deadline.into_iter().chain(ends).chain(self.waits()).chain(self.tend_at).min();
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }
@@ -292,6 +306,12 @@ impl Restart {
         let prepared = self.preparing.values().filter_map(Preparing::deadline);
         let saved = self.saves.values().filter_map(Saves::deadline);
         prepared.chain(saved).chain(self.below.iter().map(|(at, _, _)| *at)).chain(self.keeping.due())
+    }
+
+    fn reload(&self, asked: reload::Asked) {
+        if let Err(error) = reload::start(self.shared.clone(), asked) {
+            reload::give_up(&self.shared, asked, format!("a thread that reads the configuration: {error}"));
+        }
     }
 
     fn hear(&mut self, answer: Answer) {

@@ -62,6 +62,7 @@ mod raw_answers;
 mod real_apps;
 mod recycling;
 mod releases;
+mod reload;
 mod retries;
 mod slow_disk;
 mod spool_shares;

@@ -521,14 +521,19 @@ fn each_thread_has_the_rights_that_are_promised_of_it() {
     // What comes and goes is held by a disk that does not answer.
     fs::create_dir(site.path("dead")).unwrap();
     let dead = crate::app_trees::Dead::mount(&site.path("dead"));
-    let passing = ["app: prepare", "app: open", "app: sweep", "as daemon", "proc"];
-    let mut waits = None;
+    let passing = ["app: prepare", "app: open", "app: sweep", "as daemon", "proc", "rota-reload"];
+    let mut waits = Vec::new();
     if dead.is_some() {
         std::os::unix::fs::symlink("dead/release", site.path("next")).unwrap();
         fs::rename(site.path("next"), site.path("current")).unwrap();
-        waits = Some(site.command(&["restart", "app"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        std::os::unix::fs::symlink("dead", site.path("apps.d")).unwrap();
+        waits.extend(
+            [&["restart", "app"][..], &["reload"]]
+                .map(|asked| site.command(asked).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()),
+        );
     }
-    let expected = |name: &str| !passing.contains(&name) || (dead.is_some() && ["app: prepare", "as daemon"].contains(&name));
+    let expected =
+        |name: &str| !passing.contains(&name) || (dead.is_some() && ["app: prepare", "as daemon", "rota-reload"].contains(&name));
     let wrong = || {
         let (threads, log) = (threads(site.pid()), site.log());
         let mut wrong: Vec<String> = names.iter().filter(|name| expected(name)).map(|name| (*name).clone()).collect();
@@ -546,7 +551,7 @@ fn each_thread_has_the_rights_that_are_promised_of_it() {
     }
     assert_eq!(wrong(), [""; 0]);
     drop(dead);
-    if let Some(mut asked) = waits {
+    for mut asked in waits {
         let _ = asked.wait();
     }
 }

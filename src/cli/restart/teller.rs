@@ -4,9 +4,10 @@ use std::io::Write;
 use std::time::Instant;
 
 use crate::cli::say::{Live, Paint};
+use crate::cli::status::has_changed;
 use crate::cli::table::{harmless, output_lines, span};
 use crate::cli::walk::{left, place, room};
-use crate::control::proto::{Asked, Finishing, OutcomeKind, Progress, Reply, WalkEnd, reply_line};
+use crate::control::proto::{Asked, Finishing, OutcomeKind, Planned, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Number};
 use crate::printable::counted;
 
@@ -44,9 +45,15 @@ impl<W: Write> Teller<W> {
             return self.live.say(&String::from_utf8_lossy(&reply_line(reply)));
         }
         match reply {
-            Reply::Asked { walks } => self.asked(walks),
+            Reply::Asked { walks, config } => {
+                if !walks.is_empty() && config.as_ref().and_then(has_changed) == Some(true) {
+                    self.live.say("the files of the configuration have changed and were not read; rota reload reads them\n");
+                }
+                self.asked(walks);
+            }
             Reply::Progress(progress) => self.progress(progress, now),
             Reply::Ended(end) => self.ended(end),
+            Reply::Plan { changes, warnings, dry_run } => self.plan(changes, warnings, *dry_run),
             // Those are not about a restart, or said on stderr.
             _ => self.end_line(),
         }
@@ -83,6 +90,18 @@ impl<W: Write> Teller<W> {
             Look::NoWait => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for; rota status shows how it goes\n"))),
             Look::Plain => names.iter().for_each(|name| self.live.say(&format!("{name}: asked for\n"))),
             Look::Json => {}
+        }
+    }
+
+    /// What a reload changes.
+    fn plan(&mut self, changes: &[Planned], warnings: &[String], dry_run: bool) {
+        for line in warnings.iter().chain(changes.iter().map(|change| &change.line)) {
+            self.live.say(&format!("{}\n", harmless(line)));
+        }
+        match (changes.is_empty(), dry_run) {
+            (true, _) => self.live.say("the files say what is in force; nothing changes\n"),
+            (false, true) => self.live.say("nothing of this was done; rota reload does it\n"),
+            (false, false) => {}
         }
     }
 

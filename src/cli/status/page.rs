@@ -13,7 +13,21 @@ use crate::ids::Generation;
 pub fn render(status: &StatusReply, columns: usize, paint: Paint) -> String {
     // Lines of prose that are longer are hard to read.
     let width = if columns == usize::MAX { PROSE } else { columns.clamp(40, 120) };
-    let StatusReply { version, pid, uptime, listen, not_listening, broken, drained, connections, spooled, apps, schema: _ } = status;
+    let StatusReply {
+        version,
+        pid,
+        uptime,
+        listen,
+        not_listening,
+        broken,
+        drained,
+        config: _,
+        config_changed,
+        connections,
+        spooled,
+        apps,
+        schema: _,
+    } = status;
     let listen: Vec<&str> = listen.iter().map(String::as_str).filter(|at| not_listening.iter().all(|not| not.at != *at)).collect();
     let listen = if listen.is_empty() { "nothing".to_owned() } else { listen.join(", ") };
     let spooled = if *spooled == 0 { String::new() } else { format!(", {} in temporary files", size(*spooled)) };
@@ -26,6 +40,9 @@ pub fn render(status: &StatusReply, columns: usize, paint: Paint) -> String {
     }
     for Broken { app, message } in broken {
         trouble(&format!("NOT SERVED: {app}: {message}; its requests are answered 503"), "NOT SERVED");
+    }
+    if *config_changed == Some(true) {
+        trouble("NOT READ: the files of the configuration have changed; rota reload --dry-run says what they change", "NOT READ");
     }
     if *drained {
         trouble("DRAINED: the health path says 503, and requests are served; rota undrain ends it", "DRAINED");
@@ -446,7 +463,8 @@ blog  g7 /srv/blog/releases/41
         let app = AppStatus { processes: vec![process], ..troubled() };
         let not_listening = vec![NotListening { at: String::new(), message: String::new() }];
         let broken = vec![Broken { app: String::new(), message: String::new() }];
-        let status = StatusReply { apps: vec![app], not_listening, broken, ..server() };
+        let config = Some(crate::control::proto::ConfigRead { file: "/etc/rota/rota.toml".into(), stamp: 7 });
+        let status = StatusReply { apps: vec![app], not_listening, broken, config, config_changed: Some(true), ..server() };
         let mut fields = BTreeSet::new();
         places(&serde_json::to_value(&status).unwrap(), "", &mut fields);
         let page = include_str!("../../../docs/running.md");
@@ -486,6 +504,8 @@ NOT SERVED: shop: /etc/rota/apps.d/shop.toml:3:1: unknown key \"comand\"; its
             not_listening: vec![],
             broken: vec![],
             drained: false,
+            config: None,
+            config_changed: None,
             connections: 12,
             spooled: 3 << 20,
             apps: vec![],

@@ -115,7 +115,7 @@ fn every_reply_reads_as_it_was_written() {
     let asked = vec![Asked { app: blog(), generation: Generation(8) }];
     let end = WalkEnd::new(&blog(), Generation(8), &Outcome::Superseded { by: Generation(9) }, None);
     for reply in [
-        Reply::Asked { walks: asked },
+        Reply::Asked { walks: asked, config: None },
         Reply::Progress(Box::new(Progress::new(&blog(), &walk()))),
         Reply::Ended(Box::new(end)),
         Reply::Status(Box::new(status())),
@@ -132,7 +132,7 @@ fn every_reply_reads_as_it_was_written() {
 fn a_field_of_a_newer_server_is_passed_over() {
     assert_eq!(parse_reply(br#"{"event":"stopping","because":"so"}"#).unwrap(), Reply::Stopping);
     let line = br#"{"event":"asked","walks":[{"app":"blog","generation":8,"colour":"blue"}]}"#;
-    assert_eq!(parse_reply(line).unwrap(), Reply::Asked { walks: vec![Asked { app: blog(), generation: Generation(8) }] });
+    assert_eq!(parse_reply(line).unwrap(), Reply::Asked { walks: vec![Asked { app: blog(), generation: Generation(8) }], config: None });
 }
 
 #[test]
@@ -232,6 +232,8 @@ fn status() -> StatusReply {
         not_listening: vec![NotListening { at: "127.0.0.1:80".to_owned(), message: "Address in use".to_owned() }],
         broken: vec![Broken { app: "shop".to_owned(), message: "/etc/rota/apps.d/shop.toml: unknown key".to_owned() }],
         drained: false,
+        config: Some(ConfigRead { file: "/etc/rota/rota.toml".into(), stamp: 7 }),
+        config_changed: None,
         connections: 3,
         spooled: 0,
         apps: vec![AppStatus::new(view(), |generation| Some(format!("/srv/blog/{}", generation.0)))],

@@ -8,7 +8,7 @@ use mio::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::UCred;
 
-use super::{Detached, Operator, Ticket, WalkReport, Wish};
+use super::{Detached, Operator, Reloaded, Ticket, WalkReport, Wish};
 use crate::control::proto::{Asked, Pausing, Progress, Reply, Request, WalkEnd, parse_request, reply_line, seconds};
 
 /// What a client may ask.
@@ -47,6 +47,8 @@ enum Stage {
     Detaching { process: Detached },
     /// It waits for the answers of other threads, at most until `until`.
     Collecting { ticket: Ticket, until: Instant },
+    /// It waits until the configuration has been read, at most until `until`.
+    Reloading { ticket: Ticket, dry_run: bool, wait: bool, until: Instant },
     /// It has heard all and goes when that is written; some of it must have been written by `until`.
     Leaving { until: Instant },
     /// It waits for the end of the server.
@@ -132,6 +134,13 @@ impl Connection {
                 Some(reply) => reply,
                 None => return Ok(()),
             },
+            Stage::Reloading { ticket, dry_run, wait, .. } => {
+                let (ticket, dry_run, wait) = (*ticket, *dry_run, *wait);
+                return match operator.has_reloaded(ticket) {
+                    Some(reloaded) => self.reloaded(reloaded, dry_run, wait, operator, now),
+                    None => Ok(()),
+                };
+            }
             Stage::Asking { .. } | Stage::Leaving { .. } | Stage::Staying => return Ok(()),
         };
         self.last_word(&last, now)?;
@@ -167,7 +176,9 @@ impl Connection {
 
     pub fn limit(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Asking { until } | Stage::Leaving { until } | Stage::Collecting { until, .. } => Some(until),
+            Stage::Asking { until } | Stage::Leaving { until } | Stage::Collecting { until, .. } | Stage::Reloading { until, .. } => {
+                Some(until)
+            }
             Stage::Following { .. } | Stage::Quieting { .. } | Stage::Detaching { .. } | Stage::Staying => None,
         }
     }
@@ -176,6 +187,11 @@ impl Connection {
         match self.stage {
             Stage::Asking { until } if until <= now => Err(Closes::Silent),
             Stage::Leaving { until } if until <= now => Err(Closes::Deaf),
+            Stage::Reloading { until, .. } if until <= now => {
+                let message = format!("the configuration has not been read within {} s: its disk does not answer", READING.as_secs());
+                self.last_word(&Reply::Error { message }, now)?;
+                self.flush(now)
+            }
             // The answers that are there by now are given.
             Stage::Collecting { until, .. } if until <= now => self.follow(operator, now),
             Stage::Asking { .. }
@@ -184,6 +200,7 @@ impl Connection {
             | Stage::Quieting { .. }
             | Stage::Detaching { .. }
             | Stage::Collecting { .. }
+            | Stage::Reloading { .. }
             | Stage::Staying => Ok(()),
         }
     }
@@ -289,6 +306,15 @@ impl Connection {
             }
             Request::Drain {} => self.drain(true, operator, now),
             Request::Undrain {} => self.drain(false, operator, now),
+            Request::Reload { dry_run, wait } => match operator.reload(dry_run, now) {
+                Ok(ticket) => {
+                    let what = if dry_run { "what a reload would change" } else { "reload" };
+                    log::info!("control socket: {what}, asked for by {}", self.who());
+                    self.stage = Stage::Reloading { ticket, dry_run, wait, until: now + READING };
+                    Ok(())
+                }
+                Err(message) => self.last_word(&Reply::Error { message }, now),
+            },
             Request::Stop {} => {
                 log::info!("control socket: stop, asked for by {}", self.who());
                 operator.stop();
@@ -323,14 +349,45 @@ impl Connection {
         for walk in &walks {
             log::info!("control socket: {what} of {} {}, asked for by {}", walk.app, walk.generation, self.who());
         }
-        let asked = Reply::Asked { walks: walks.clone() };
-        if !wait {
+        self.tell_walks(walks, wait, operator, now)
+    }
+
+    /// These were asked for; whoever waits hears of them.
+    fn tell_walks<O: Operator>(&mut self, walks: Vec<Asked>, wait: bool, operator: &mut O, now: Instant) -> Result<(), Closes> {
+        let asked = Reply::Asked { walks: walks.clone(), config: Some(operator.config()) };
+        if !wait || walks.is_empty() {
             return self.last_word(&asked, now);
         }
         self.say(&asked)?;
         let walks = walks.into_iter().map(|walk| Followed { walk, told: None }).collect();
         self.stage = Stage::Following { since: now, walks };
-        self.follow(operator, now)
+        self.follow_walks(operator, now)
+    }
+
+    /// The configuration has been read.
+    fn reloaded<O: Operator>(
+        &mut self,
+        reloaded: Result<Reloaded, String>,
+        dry_run: bool,
+        wait: bool,
+        operator: &mut O,
+        now: Instant,
+    ) -> Result<(), Closes> {
+        let Reloaded { changes, warnings, walks } = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(message) => {
+                self.last_word(&Reply::Error { message }, now)?;
+                return self.flush(now);
+            }
+        };
+        let plan = Reply::Plan { changes, warnings, dry_run };
+        if dry_run {
+            self.last_word(&plan, now)?;
+        } else {
+            self.say(&plan)?;
+            self.tell_walks(walks, wait, operator, now)?;
+        }
+        self.flush(now)
     }
 
     fn drain<O: Operator>(&mut self, drained: bool, operator: &mut O, now: Instant) -> Result<(), Closes> {
@@ -381,6 +438,7 @@ impl Connection {
             | Stage::Quieting { .. }
             | Stage::Detaching { .. }
             | Stage::Collecting { .. }
+            | Stage::Reloading { .. }
             | Stage::Staying => Ok(()),
         }
     }
@@ -412,5 +470,7 @@ pub const MAX_OUTPUT: usize = 256 * 1024;
 /// How long other threads have to say what they were asked: a turn of an I/O thread takes milliseconds, a look of the sampler a second at
 /// most.
 pub const COLLECTING: Duration = Duration::from_secs(2);
+/// How long the files of a configuration may take to be read: a disk that has to wake up takes some seconds.
+pub const READING: Duration = Duration::from_secs(30);
 /// Without a request, and without reading the last reply.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::connection::{MAX_OUTPUT, MAX_REQUEST, PATIENCE};
 use super::*;
-use crate::control::proto::{Reply, SCHEMA, StatusReply, parse_reply};
+use crate::control::proto::{ConfigRead, Reply, SCHEMA, StatusReply, parse_reply};
 use crate::ids::GroupId;
 use crate::pool::Outcome;
 
@@ -364,6 +364,8 @@ struct Fake {
     /// Asked for and not told yet.
     status_of: Option<String>,
     stops: u32,
+    /// What came of the reload that was asked for.
+    reloaded: Option<Result<Reloaded, String>>,
     /// Makes the status so long.
     padding: usize,
     /// Requests with the app.
@@ -373,10 +375,25 @@ struct Fake {
 }
 
 const STATUS: Ticket = Ticket(7);
+const RELOAD: Ticket = Ticket(8);
 
 impl Operator for Fake {
     fn drain(&mut self, _: bool) -> Result<String, String> {
         Ok("/health".to_owned())
+    }
+
+    fn config(&self) -> ConfigRead {
+        ConfigRead { file: "/etc/rota/rota.toml".into(), stamp: 7 }
+    }
+
+    fn reload(&mut self, dry_run: bool, _: Instant) -> Result<Ticket, String> {
+        self.asked.push(if dry_run { "plan" } else { "reload" }.to_owned());
+        Ok(RELOAD)
+    }
+
+    fn has_reloaded(&mut self, ticket: Ticket) -> Option<Result<Reloaded, String>> {
+        assert_eq!(ticket, RELOAD);
+        self.reloaded.take()
     }
 
     fn ask_status(&mut self, app: Option<&str>, _: Instant) -> Result<Ticket, String> {
@@ -563,7 +580,10 @@ fn name(app: &str) -> AppName {
 }
 
 fn asked(apps: &[&str]) -> Reply {
-    Reply::Asked { walks: apps.iter().map(|app| Asked { app: name(app), generation: Generation(8) }).collect() }
+    Reply::Asked {
+        walks: apps.iter().map(|app| Asked { app: name(app), generation: Generation(8) }).collect(),
+        config: Some(ConfigRead { file: "/etc/rota/rota.toml".into(), stamp: 7 }),
+    }
 }
 
 fn progress(app: &str) -> Progress {
@@ -596,6 +616,8 @@ fn status(of: &str) -> StatusReply {
         not_listening: vec![],
         broken: vec![],
         drained: false,
+        config: None,
+        config_changed: None,
         connections: 0,
         spooled: 0,
         apps: vec![],

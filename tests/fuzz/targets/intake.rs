@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use mio::{Poll, Token};
-use rota::catalog::Logs;
+use rota::catalog::Catalog;
 use rota::config::{self, SourceFile};
 use rota::conn::answering;
 use rota::conn::desk::Desk;
@@ -144,8 +144,8 @@ impl Server {
         let poll = Poll::new().expect("a poll");
         let (master, inbox) = mailbox(poll.registry(), Token(0)).expect("a mailbox");
         let watch = poll.registry().try_clone().expect("a registry");
-        let logs = Logs::open(&loaded.config).expect("they are off");
-        let shared = Arc::new(Shared::new(loaded.config, master, watch, logs));
+        let catalog = Catalog::open(loaded.config).expect("logs are off");
+        let shared = Arc::new(Shared::new(catalog, std::path::Path::new("rota.toml"), |_| Err("not here".to_owned()), master, watch));
         Self { shared, _poll: poll, _inbox: inbox }
     }
 

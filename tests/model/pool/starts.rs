@@ -297,7 +297,7 @@ impl World {
                 ensure!(longest == Some(idle), "{id:?} makes room, and another was idle for longer");
                 self.tally.saw(Saw::MadeRoom);
             }
-            WhyDrain::Replaced | WhyDrain::Ends => return Err(format!("{id:?} is no such case")),
+            WhyDrain::Replaced | WhyDrain::Ends | WhyDrain::Fewer => return Err(format!("{id:?} is no such case")),
         }
         let books = &mut self.apps[app];
         books.numbers.remove(&number);

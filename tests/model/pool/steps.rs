@@ -111,7 +111,7 @@ impl World {
                 granted.into_iter().try_for_each(|(claim, request)| self.granted_from_queue(app_of(claim.process()), claim, request))
             }
             Step::Drain { id, why: WhyDrain::Replaced } => self.take_out(id),
-            Step::Drain { id, why: why @ (WhyDrain::Idle(_) | WhyDrain::RoomFor(_)) } => self.dismiss(id, &why),
+            Step::Drain { id, why: why @ (WhyDrain::Idle(_) | WhyDrain::RoomFor(_) | WhyDrain::Fewer) } => self.dismiss(id, &why),
             Step::Drain { id, why: WhyDrain::Ends } => {
                 let books = &mut self.apps[app_of(id)];
                 let proc = books.index(id)?;

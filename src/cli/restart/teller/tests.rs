@@ -184,7 +184,7 @@ fn told(look: Look, replies: &[Reply]) -> String {
 }
 
 fn asked() -> Reply {
-    Reply::Asked { walks: vec![Asked { app: AppName::new("blog").unwrap(), generation: Generation(8) }] }
+    Reply::Asked { walks: vec![Asked { app: AppName::new("blog").unwrap(), generation: Generation(8) }], config: None }
 }
 
 fn ended(outcome: Outcome, serving: Option<&str>) -> Reply {
