@@ -51,7 +51,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it is no regular file"));
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), flags, Mode::empty())?.into())
+    Ok(rustix::fs::openat(CWD, format!("/proc/thread-self/fd/{}", found.as_raw_fd()), flags, Mode::empty())?.into())
 }
 
 /// The tree of a directory.

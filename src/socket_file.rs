@@ -36,7 +36,7 @@ impl SocketFile {
         // bind(2) takes the umask off the mode; that of the whole program is not changed for it. Through the descriptor, so that it is this
         // file.
         if file.file_type().is_socket() && file.permissions().mode() & 0o777 != mode.bits() {
-            fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))?;
+            fs::set_permissions(format!("/proc/thread-self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))?;
         }
         Ok((socket, Self { path: path.to_owned(), identity: Identity::of(&file) }))
     }
@@ -57,7 +57,7 @@ impl SocketFile {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "was replaced by another file"));
         }
         rustix::fs::chownat(&opened, "", None, Some(group), AtFlags::EMPTY_PATH)?;
-        fs::set_permissions(format!("/proc/self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))
+        fs::set_permissions(format!("/proc/thread-self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))
     }
 
     /// Takes the file away, unless it is another server's by now.
@@ -123,7 +123,7 @@ impl AppSocket {
             None => self.open()?,
         };
         let (_, file) = self.opened.insert(opened);
-        mio::net::UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        mio::net::UnixStream::connect(format!("/proc/thread-self/fd/{}", file.as_raw_fd()))
     }
 
     fn open(&self) -> io::Result<(Identity, fs::File)> {

@@ -135,7 +135,7 @@ impl SpoolPlace {
             rustix::fs::chownat(&made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)?;
         }
         // Behind the change of owner, which takes bits away.
-        let way = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&made));
+        let way = format!("/proc/thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&made));
         fs::set_permissions(way, std::os::unix::fs::PermissionsExt::from_mode(mode))
     }
 

@@ -262,7 +262,7 @@ impl Tree {
         let opened = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => rustix::fs::openat(fd, ".", DIRECTORY, Mode::empty()),
             // A regular one, by its descriptor.
-            _ => rustix::fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), READ, Mode::empty()),
+            _ => rustix::fs::open(format!("/proc/thread-self/fd/{}", fd.as_raw_fd()), READ, Mode::empty()),
         };
         match opened {
             Err(Errno::ACCESS) => Err(Refused::NotReadable(shown())),

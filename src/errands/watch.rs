@@ -154,7 +154,7 @@ impl Watch {
                 };
                 let Some(inotify) = &self.inotify else { return };
                 // That directory itself, wherever its name leads by now.
-                match inotify::add_watch(inotify, format!("/proc/self/fd/{}", fd.as_raw_fd()), flags) {
+                match inotify::add_watch(inotify, format!("/proc/thread-self/fd/{}", fd.as_raw_fd()), flags) {
                     Ok(descriptor) => {
                         let stakes = self.armed.entry(descriptor).or_default();
                         let stake = name.map(OsStr::to_owned);
