@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
+use crate::about::About;
 use crate::access_log::{AccessLog, Outputs};
 use crate::app_log::{self, AppLog};
 use crate::config::{AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, ServerConfig};
@@ -48,8 +50,10 @@ pub struct App {
 }
 
 /// What threads keep of an app, whatever the configuration says of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    /// Lines of rota's own about it.
+    pub about: Arc<About>,
     pub uploads: Uploads,
     /// Who waits for a file while the app has no process.
     pub files: Files,
@@ -157,6 +161,24 @@ impl Catalog {
         self.apps.iter().enumerate().map(|(index, app)| (GroupId(index as u16), app))
     }
 
+    /// When [`Self::tick_logs`] has something to say.
+    pub fn logs_deadline(&self) -> Option<Instant> {
+        self.apps.iter().filter_map(|app| app.ledger.about.next_deadline()).chain(self.logs.app.next_deadline()).min()
+    }
+
+    /// Says how many lines were dropped of apps that are quiet since.
+    pub fn tick_logs(&self, now: Instant) {
+        self.logs.app.tick(now);
+        self.apps.iter().for_each(|app| app.ledger.about.tick(now));
+    }
+
+    /// Says all that was dropped: nothing comes any more.
+    pub fn finish_logs(&self) {
+        self.logs.app.finish();
+        self.apps.iter().for_each(|app| app.ledger.about.finish());
+        self.logs.files.finish();
+    }
+
     /// The app that a request is for. Err: its description has a mistake, or there is none.
     pub fn route(&self, host: Option<&str>, path: &str) -> Result<GroupId, Refusal> {
         let group = self.router.route(host, path).ok_or(Refusal::NoApp)?;
@@ -185,11 +207,24 @@ fn router(apps: &[App], broken: &[BrokenApp]) -> Router {
 
 impl App {
     fn new(config: AppConfig) -> Self {
-        Self { config: Arc::new(config), ledger: Arc::default(), is_removed: false }
+        let ledger = Ledger::of(About::new(config.name.clone()));
+        Self { config: Arc::new(config), ledger: Arc::new(ledger), is_removed: false }
     }
 }
 
 impl Ledger {
+    fn of(about: About) -> Self {
+        Self {
+            about: Arc::new(about),
+            uploads: Uploads::default(),
+            files: Files::default(),
+            once: Once::default(),
+            has_lookout: Runs::default(),
+            has_files: Runs::default(),
+            suspects: AtomicBool::new(false),
+        }
+    }
+
     /// There are some now, or none any more.
     pub fn has_suspects(&self, some: bool) {
         if some != self.asks_for_suspects() {

@@ -122,7 +122,7 @@
 //! (`config::parse`, [`router`]); what cannot be listened on yet, and a run directory that was removed, are tried for now and then
 //! (`master::porter`); a log file that is another one, or cannot be opened, is opened when it can be (`log_files::writer`). One server has its
 //! directories ([`lock_file`]); that of records is looked for at each try, and nothing is put in the place of one that was not read ([`record_writer`]). The path of `server.health` is answered where a request is read (`conn::health`); how much of what an app
-//! prints gets into the journal decides `app_log::rate`.
+//! prints gets into the journal decides `app_log::rate`, and how much rota says about it `about`.
 //!
 //! # Too much
 //!
@@ -201,6 +201,7 @@
 //!
 //! One machine, HTTP/1.1 to apps that speak HTTP/1.1, any language. Not: HTTP/2, several machines, containers, building or fetching releases.
 
+mod about;
 pub mod access_log;
 pub mod app_log;
 pub mod app_tree;

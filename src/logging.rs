@@ -13,7 +13,7 @@ use env_logger::{Target, WriteStyle};
 use log::{Level, LevelFilter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::printable;
+use crate::{about, printable};
 
 /// Starts the log. RUST_LOG (`debug`, `rota=debug`) overrides the level.
 pub fn start(level: LevelFilter) {
@@ -22,25 +22,30 @@ pub fn start(level: LevelFilter) {
     builder.filter_level(level).parse_default_env();
     builder.write_style(if takes_colours(io::stderr().is_terminal()) { WriteStyle::Always } else { WriteStyle::Never });
     builder.target(Target::Pipe(Box::new(Patient { out: io::stderr(), dropped: 0 })));
-    if journal {
-        builder.format(|out, record| {
-            let priority = match record.level() {
-                Level::Error => 3,
-                Level::Warn => 4,
-                Level::Info => 6,
-                Level::Debug | Level::Trace => 7,
-            };
-            writeln!(out, "<{priority}>{}", one_line(record))
-        });
-    } else {
-        builder.format(|out, record| {
-            let (time, level) = (out.timestamp_millis(), record.level());
-            let style = out.default_level_style(level);
-            writeln!(out, "{time} {style}{level:<5}{style:#} {}", one_line(record))
-        });
-    }
+    builder.format(move |out, record| {
+        for (level, text) in about::lines(record.level(), one_line(record)) {
+            match journal {
+                true => writeln!(out, "<{}>{text}", priority(level))?,
+                false => {
+                    let (time, style) = (out.timestamp_millis(), out.default_level_style(level));
+                    writeln!(out, "{time} {style}{level:<5}{style:#} {text}")?;
+                }
+            }
+        }
+        Ok(())
+    });
     // A second start (tests in one process) keeps the first.
     let _ = builder.try_init();
+}
+
+/// As sd-daemon(3) has it.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
 }
 
 /// Whether what is written there may have colours that nobody asked for.

@@ -80,17 +80,28 @@ pub fn open_unlinked_temp(at: BorrowedFd<'_>, dir: &Path) -> io::Result<File> {
     match rustix::fs::openat(at, dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(file) => Ok(file.into()),
         // Not every file system has it.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-            let mut random = [0u8; 16];
-            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-            let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-            let path = dir.join(format!(".rota-{name}"));
-            let file = rustix::fs::openat(at, &path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC, mode)?;
-            rustix::fs::unlinkat(at, &path, AtFlags::empty())?;
-            Ok(file.into())
-        }
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => open_and_unlink(at, dir),
         Err(error) => Err(error.into()),
     }
+}
+
+/// It has a name for a moment, in which whoever the thread acts for could open it: so nobody may, and whether somebody has made that otherwise is
+/// looked at when the name is gone.
+fn open_and_unlink(at: BorrowedFd<'_>, dir: &Path) -> io::Result<File> {
+    let mut random = [0u8; 16];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = dir.join(format!(".rota-{name}"));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(at, &path, flags, Mode::empty())?;
+    rustix::fs::unlinkat(at, &path, AtFlags::empty())?;
+    is_ours_alone(&rustix::fs::fstat(&file)?)
+        .then(|| file.into())
+        .ok_or_else(|| io::Error::other("somebody has changed a temporary file in the moment in which it had a name"))
+}
+
+fn is_ours_alone(stat: &rustix::fs::Stat) -> bool {
+    stat.st_mode & 0o7777 == 0 && stat.st_nlink == 0 && stat.st_size == 0
 }
 
 /// In effect (capabilities(7)).
@@ -112,5 +123,16 @@ mod tests {
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!((text.as_str(), dir.path().read_dir().unwrap().count()), ("x", 0));
+    }
+
+    #[test]
+    fn one_that_had_a_name_could_be_opened_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = open_and_unlink(rustix::fs::CWD, dir.path()).unwrap();
+        assert!(is_ours_alone(&rustix::fs::fstat(&file).unwrap()));
+        file.write_all(b"x").unwrap();
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+        rustix::fs::fchmod(&file, Mode::RUSR).unwrap();
+        assert!(!is_ours_alone(&rustix::fs::fstat(&file).unwrap()));
     }
 }

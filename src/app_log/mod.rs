@@ -1,12 +1,13 @@
 //! What apps print: line by line into rota's own log, or into the file that the app names. On the I/O threads; waits for no disk.
 
-mod rate;
+pub mod rate;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::about::aside;
 use crate::config::AppConfig;
 use crate::ids::{AppName, GroupId, ProcessName};
 use crate::log_files::{LogFiles, SinkId, Sinks};
@@ -66,12 +67,14 @@ impl AppLog {
         tell(name, dropped);
         match verdict {
             // It has a time of its own.
-            Verdict::Written => log::info!("{}", text(line)),
+            Verdict::Written => aside(|| log::info!("{}", text(line))),
             Verdict::FirstDropped => {
                 let (limit, time) = (rate.limit(), WHILE.as_secs());
-                log::warn!(
-                    "{name}: it printed log_rate = {limit} lines within {time} s; more are dropped until these are over, and counted"
-                );
+                aside(|| {
+                    log::warn!(
+                        "{name}: it printed log_rate = {limit} lines within {time} s; more are dropped until these are over, and counted"
+                    );
+                });
             }
             Verdict::Dropped => {}
         }
@@ -103,10 +106,10 @@ impl AppLog {
 fn tell(name: &AppName, dropped: Option<u64>) {
     if let Some(dropped) = dropped {
         let dropped = format!("{} line{}", thousands(dropped), if dropped == 1 { "" } else { "s" });
-        log::warn!(
-            "{name}: {dropped} dropped in {} s; a file of its own has no log_rate: log = \"/var/log/rota/{name}.log\"",
-            WHILE.as_secs()
-        );
+        let time = WHILE.as_secs();
+        aside(|| {
+            log::warn!("{name}: {dropped} dropped in {time} s; a file of its own has no log_rate: log = \"/var/log/rota/{name}.log\"")
+        });
     }
 }
 

@@ -123,8 +123,7 @@ pub fn serve(config: Config, path: &Path, stamp: Option<u64>) -> Result<(), Stri
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     drop(porter);
-    shared.catalog().logs.app.finish();
-    shared.catalog().logs.files.finish();
+    shared.catalog().finish_logs();
     shared.spool.place().remove();
     // It has ended, or was overtaken by a second signal to stop.
     drop((restart, writer));

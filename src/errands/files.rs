@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::about;
 use crate::config::AppConfig;
 use crate::conn::Conn;
 use crate::conn::static_files;
@@ -95,6 +96,7 @@ pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
     }
     let of_thread = ledger.clone();
     let started = super::thread(format!("{}: files", app.name), move || {
+        let _works = about::works_for(&of_thread.about);
         let _running = of_thread.has_files.hold(&own);
         let Some(user) = super::user_of(&own, group, &app) else { return };
         if let Err(error) = user.map_or(Ok(()), |user| Credentials::of(&user).assume()) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::watch::{Change, Due, Watch};
+use crate::about;
 use crate::config::AppConfig;
 use crate::credentials::Credentials;
 use crate::ids::{Generation, GroupId};
@@ -39,7 +40,7 @@ pub fn start(shared: &Arc<Shared>, group: GroupId) -> io::Result<()> {
         match assumed {
             Ok(()) => {
                 seccomp::restrict();
-                Lookout { watch: None, shared: shared.clone(), group, app }.run();
+                Lookout { watch: None, pending: None, shared: shared.clone(), group, app }.run();
             }
             Err(error) => {
                 log::error!("{}: its restart file and its release are not watched: {error}", app.name);
@@ -62,6 +63,8 @@ struct Lookout {
     app: Arc<AppConfig>,
     /// None: nothing of the app is watched, or not yet.
     watch: Option<Watch>,
+    /// What has changed and waits, as the last restarts have failed.
+    pending: Option<Due>,
 }
 
 /// A release that serves.
@@ -73,6 +76,7 @@ struct Served {
 
 impl Lookout {
     fn run(mut self) {
+        let _works = about::works_for(&self.shared.ledger(self.group).about);
         let mut look_at = Instant::now();
         self.begin(look_at);
         self.watch = Watch::new(&self.app);
@@ -87,10 +91,17 @@ impl Lookout {
                 look_at = now + EVERY;
             }
             if let Some(due) = self.watch.as_mut().and_then(|watch| watch.turn(now)) {
+                self.pending = Some(due);
+            }
+            let mut state = self.shared.table.lock();
+            state.looking.remove(&self.group);
+            let waits = state.pool.group(self.group).restart_by_file_waits().filter(|at| *at > now);
+            drop(state);
+            if let Some(due) = self.pending.take_if(|due| waits.is_none() || matches!(due.change, Change::Root { .. })) {
                 self.ask(due, now);
             }
-            self.shared.table.lock().looking.remove(&self.group);
-            let until = self.watch.as_ref().and_then(Watch::next_deadline).map_or(look_at, |at| at.min(look_at));
+            let watched = self.watch.as_ref().and_then(Watch::next_deadline);
+            let until = [watched, waits.filter(|_| self.pending.is_some())].into_iter().flatten().fold(look_at, Instant::min);
             self.sleep(until);
         }
     }

@@ -38,6 +38,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
+use crate::about;
 use crate::config::AppConfig;
 use crate::conn::Conn;
 use crate::conn::desk::Desk;
@@ -89,7 +90,9 @@ pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThre
     let thread = std::thread::Builder::new().name(thread_name.clone()).stack_size(STACK);
     let credentials = process.credentials.clone();
     let mut io_thread = IoThread::new(shared.clone(), process, poll, inbox)?;
+    let about = shared.ledger(id.group).about.clone();
     let work = move || {
+        let _works = about::works_for(&about);
         let run = || {
             let assumed = credentials.map_or_else(credentials::give_up_what_was_lent, |credentials| credentials.assume());
             if let Err(error) = assumed {

@@ -200,7 +200,7 @@ impl Master {
                 self.event(event);
             }
             self.take_messages();
-            self.desk.catalog.logs.app.tick(self.desk.now);
+            self.desk.catalog.tick_logs(self.desk.now);
             self.pass_deadlines();
             self.accept();
             self.close_listeners();
@@ -230,7 +230,8 @@ impl Master {
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
         let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline()];
-        own.into_iter().chain([queue, stopping, watchdog, self.files_deadline(), self.turning.deadline(), self.closes_at()]).flatten().min()
+        let late = [self.files_deadline(), self.turning.deadline(), self.closes_at(), self.desk.catalog.logs_deadline()];
+        own.into_iter().chain([queue, stopping, watchdog]).chain(late).flatten().min()
     }
 
     /// rota did not run for so long: clients that send and requests that wait had no chance meanwhile.

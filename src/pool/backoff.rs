@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::{Group, Outcome};
 use crate::ids::Generation;
 
 /// Failed starts of a group's release, one after another.
@@ -81,6 +82,17 @@ impl PortTries {
 
 /// Each has another port: who meets this more often has another trouble.
 const PORT_TRIES: u8 = 3;
+
+impl<W> Group<W> {
+    /// Not before this a file that changes starts another restart: the more restarts have failed in a row, the longer after the last. None: at once.
+    pub fn restart_by_file_waits(&self) -> Option<Instant> {
+        let ended =
+            self.outcomes.iter().rev().filter(|(_, outcome)| !matches!(outcome, Outcome::Superseded { .. } | Outcome::Aborted { .. }));
+        let failed = ended.take_while(|(_, outcome)| matches!(outcome, Outcome::Failed { .. } | Outcome::RolledBack { .. })).count();
+        let (.., last) = self.last_failure.as_ref()?;
+        (failed > 1).then(|| *last + delay(failed as u32 - 1))
+    }
+}
 
 /// 0, 1, 2, 4 ... 60 s.
 fn delay(failures: u32) -> Duration {

@@ -348,6 +348,23 @@ pub enum Step<W> {
     WalkEnded { group: GroupId, ask: Ask, outcome: Outcome },
 }
 
+impl<W> Step<W> {
+    /// The group that it is about. None: several, perhaps.
+    pub fn group(&self) -> Option<GroupId> {
+        match self {
+            Step::Resolve { group, .. } | Step::WalkEnded { group, .. } => Some(*group),
+            Step::Spawn { id, .. }
+            | Step::Serve { id, .. }
+            | Step::Drain { id, .. }
+            | Step::Outlasts { id, .. }
+            | Step::Cut { id, .. }
+            | Step::Signal { id, .. }
+            | Step::Gone { id, .. } => Some(id.group),
+            Step::Grant { .. } => None,
+        }
+    }
+}
+
 /// Why a process goes before another has come in its place. `Display` is a phrase.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WhyDrain {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::Restart;
+use crate::about;
 use crate::config::StopSignal;
 use crate::errands::sweep;
 use crate::ids::{GroupId, ProcessId, ProcessName};
@@ -126,6 +127,7 @@ impl Restart {
     }
 
     fn ended(&mut self, id: ProcessId, exit: Exit) {
+        let _works = about::works_for(&self.shared.ledger(id.group).about);
         let Some(living) = self.living.get_mut(&id) else { return };
         living.owned.leader_ended = true;
         let pid = living.pid;

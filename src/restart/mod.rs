@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::about;
 use crate::catalog::Catalog;
 use crate::config::StopSignal;
 use crate::conn::Conn;
@@ -315,6 +316,8 @@ impl Restart {
     }
 
     fn hear(&mut self, answer: Answer) {
+        let (Answer::Prepared(group, ..) | Answer::Opened(group, ..) | Answer::Saved(group, ..) | Answer::Found(group, ..)) = answer;
+        let _works = about::works_for(&self.shared.ledger(group).about);
         match answer {
             Answer::Prepared(group, generation, result) => self.prepared(group, generation, result),
             Answer::Opened(group, opened) => self.opened(group, opened),
@@ -325,6 +328,7 @@ impl Restart {
     }
 
     fn act(&mut self, step: Step<Box<Conn>>) {
+        let _works = step.group().map(|group| about::works_for(&self.shared.ledger(group).about));
         match step {
             Step::Resolve { group, ask } => self.resolve(group, &ask),
             Step::Spawn { id, name } => self.spawn(id, name),

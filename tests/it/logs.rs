@@ -186,3 +186,18 @@ fn logs_shows_the_last_lines_and_follows_over_a_rotation() {
     let unknown = site.rota(&["logs", "ap"]);
     assert!(unknown.expect(1).err.contains("there is no app \"ap\"; there is app"), "{unknown:?}");
 }
+
+#[test]
+fn what_rota_says_about_an_app_that_answers_nonsense_is_bounded_and_counted() {
+    let mut site = Site::start(APP);
+    let nonsense = kept(&wire::raw_answer(&["nonsense"], 0));
+    for _ in 0..600 {
+        assert_eq!(Wire::connect(site.addr).unwrap().ask(&nonsense).unwrap().status, 502);
+    }
+    let said = || site.log().lines().filter(|line| line.contains(" app/1 g1 pid ") && line.contains("; answered 502")).count();
+    assert!((1..=500).contains(&said()), "{} lines", said());
+    assert!(site.log().contains("app: rota has said 500 lines about it within 30 s; more are dropped until these are over, and counted"));
+    site.signal(Signal::TERM);
+    site.wait_end(secs(20)).unwrap();
+    assert!(site.log().contains(" dropped in 30 s that rota had to say about it"), "{}", site.log());
+}

@@ -21,6 +21,24 @@ fn resist_ends_the_walk_keeps_what_serves_and_starts_only_the_good_release() {
 }
 
 #[test]
+fn a_file_that_changes_starts_no_restart_at_once_behind_two_that_failed() {
+    let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
+    for (generation, waits) in [(2, None), (3, Some(1)), (4, Some(2)), (5, Some(4))] {
+        rig.restart();
+        rig.steps();
+        rig.exits(&format!("1 g{generation}"), 1);
+        rig.steps();
+        let now = rig.now;
+        let waited = rig.group().restart_by_file_waits().map(|at| at.duration_since(now).as_secs());
+        assert_eq!(waited, waits, "behind g{generation}");
+    }
+    assert_eq!(rig.restart(), Generation(6));
+    rig.steps();
+    rig.swap("1 g6", "1 g1");
+    assert_eq!(rig.group().restart_by_file_waits(), None, "one that works ends that");
+}
+
+#[test]
 fn a_newer_release_that_works_ends_the_resistance() {
     let mut rig = Rig::serving(Settings { processes: Sizes::fixed(1), ..SETTINGS });
     rig.restart();
