@@ -53,7 +53,7 @@ impl Directory {
             Ok(lock) => self.lock = Some(lock),
             Err(held @ NoLock::Held(_)) => return Err(held.of("state_dir", &self.path)),
             Err(error) => {
-                log::error!("{}; a restart of rota would not know which release served; {LATER}", error.of("state_dir", &self.path));
+                log::error!("{}; a restart of rota will not know which release served; {LATER}", error.of("state_dir", &self.path));
                 return Ok(vec![None; apps.len()]);
             }
         }
