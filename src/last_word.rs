@@ -36,10 +36,21 @@ pub fn fatal(why: &str) -> ! {
     std::process::abort()
 }
 
+/// Where a test may have a thread not started: `refuse NAME`, as [`fault`].
+pub fn refusal(name: &str) -> io::Result<()> {
+    let is_refused =
+        file().is_some_and(|file| std::fs::read_to_string(file).is_ok_and(|asked| asked.strip_prefix("refuse ") == Some(name)));
+    if is_refused { Err(io::Error::other("asked for by a test")) } else { Ok(()) }
+}
+
+fn file() -> Option<&'static PathBuf> {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FILE.get_or_init(|| std::env::var_os("ROTA_FAULT_PANIC").map(PathBuf::from)).as_ref()
+}
+
 /// Where a test may end a thread, or stop it: ROTA_FAULT_PANIC names a file, in which stands `NAME` or `hang NAME`.
 pub fn fault(name: &str) {
-    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let Some(file) = FILE.get_or_init(|| std::env::var_os("ROTA_FAULT_PANIC").map(PathBuf::from)) else { return };
+    let Some(file) = file() else { return };
     let asked = || std::fs::read_to_string(file).unwrap_or_default();
     assert!(asked() != name, "asked for by a test");
     while asked().strip_prefix("hang ") == Some(name) {

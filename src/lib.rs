@@ -7,7 +7,8 @@
 //!
 //! | thread | where | does |
 //! | --- | --- | --- |
-//! | main | [`master::Porter`] | opens what is listened on late, makes anew what was removed, takes the files away at the end |
+//! | main | [`master::Porter`] | has signals, and touches no disk once everything runs |
+//! | `rota`, for a moment each | [`master::Porter`] | opens what is listened on late, makes anew what was removed, takes the files away at the end |
 //! | `rota-master` | [`master`] | accepts, reads first heads, routes, signals, control socket, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |

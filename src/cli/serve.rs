@@ -122,9 +122,8 @@ pub fn serve(config: Config, path: &Path, stamp: Option<u64>) -> Result<(), Stri
         true
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    drop(porter);
+    porter.end();
     shared.catalog().finish_logs();
-    shared.spool.place().remove();
     // It has ended, or was overtaken by a second signal to stop.
     drop((restart, writer));
     log::info!("stopped");

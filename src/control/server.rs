@@ -7,9 +7,7 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,6 +18,7 @@ use rustix::net::UCred;
 
 use super::proto::{AppHistory, Asked, ConfigRead, Pausing, Planned, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
+use crate::safe_open;
 use crate::socket_file::SocketFile;
 pub use connection::COLLECTING;
 use connection::{Closes, Connection, Level};
@@ -123,10 +122,10 @@ pub struct ControlServer {
 
 impl ControlServer {
     /// Binds the socket at `path`, for its owner only (0600), and creates its directory (0755). The tokens from `first_token` on are its
-    /// own: one for the listener, the others for clients. A socket that a killed server left behind is replaced; one that answers, and
+    /// own: one for the listener, the others for clients; `groups`: of the apps' users. A socket that a killed server left behind is replaced; one that answers, and
     /// a file that is no socket, are errors. Errors name the path.
-    pub fn bind(path: &Path, group: Option<Gid>, first_token: usize, tokens: usize) -> io::Result<Self> {
-        let (listener, file) = open(path, group)?;
+    pub fn bind(path: &Path, group: Option<Gid>, groups: &[u32], first_token: usize, tokens: usize) -> io::Result<Self> {
+        let (listener, file) = open(path, group, groups)?;
         let places = (1..tokens).map(|_| None).collect();
         let own = rustix::process::geteuid();
         Ok(Self { file: Some(file), own, shared: group, listener, first_token, places, accept_at: None })
@@ -239,10 +238,10 @@ impl ControlServer {
 
 /// For its owner only (0600), or for the members of a group as well, who may look: [`Request::only_looks`](super::proto::Request::only_looks). Its
 /// directory is made (0755). Errors name the path.
-pub fn open(path: &Path, group: Option<Gid>) -> io::Result<(UnixListener, SocketFile)> {
+pub fn open(path: &Path, group: Option<Gid>, groups: &[u32]) -> io::Result<(UnixListener, SocketFile)> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(named)?;
+        safe_open::make_directory(directory, groups).map_err(named)?;
     }
     let (listener, file) = SocketFile::bind(path, Mode::RUSR | Mode::WUSR, BACKLOG).map_err(named)?;
     if let Some(group) = group {

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::config::AppConfig;
 use crate::credentials::Rights;
 use crate::ids::{Generation, GroupId};
+use crate::last_word;
 use crate::logging;
 use crate::pool::Failure;
 use crate::records::Record;
@@ -67,6 +68,7 @@ fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
 
 /// A thread for an errand, which tells by itself what came of it.
 fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    last_word::refusal(&name)?;
     let thread = std::thread::Builder::new().name(name).stack_size(STACK);
     let aside = || {
         Rights::Errand.keep_or_warn();

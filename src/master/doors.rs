@@ -1,17 +1,18 @@
 //! Listeners that come and go while others serve (`rota reload`): what is new is opened before what is not wanted any more is closed, and who
 //! has connected to that by then is served.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::Master;
 use super::listeners::Listener;
-use super::porter::{Door, Porter};
+use super::porter::{Door, Files};
 use crate::config::{ListenConfig, SocketAccess};
 use crate::table::ToMaster;
 
-impl Porter {
+impl Files {
     /// These are to be listened on, and no others.
-    pub(super) fn listen_to(&mut self, wanted: &[ListenConfig], now: Instant) {
+    pub(super) fn listen_to(&mut self, wanted: &[ListenConfig], inotify: Option<&OwnedFd>) {
         self.waiting.retain(|config| wanted.contains(config));
         for config in wanted {
             let is_open = |door: &Option<Door>| door.as_ref().is_some_and(|door| door.config == *config);
@@ -25,18 +26,18 @@ impl Porter {
                 None => self.waiting.push(config.clone()),
             }
         }
-        self.listen_late(now);
+        self.listen_late();
         for number in 0..self.doors.len() {
             if let Some(door) = self.doors[number].take_if(|door| !wanted.contains(&door.config)) {
                 log::info!("server.listen {}: closes", door.config);
                 self.tell(ToMaster::Closes(number));
             }
         }
-        if !self.waiting.is_empty() {
-            // What stood in the way is gone by then.
-            self.try_at = Some(now + CLOSED_IN);
+        // What stood in the way is gone by then.
+        self.soon = !self.waiting.is_empty();
+        if let Some(inotify) = inotify {
+            self.watch(inotify);
         }
-        self.watch();
     }
 
     fn change_door(&mut self, number: usize, config: &ListenConfig) {
@@ -106,5 +107,5 @@ impl Master {
 }
 
 /// For the handshakes that are under way when no further one may begin.
-const CLOSED_IN: Duration = Duration::from_millis(300);
+pub(super) const CLOSED_IN: Duration = Duration::from_millis(300);
 const CLOSING_LOOK: Duration = Duration::from_millis(50);

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, TcpKeepalive, Type};
 use super::porter::Door;
 use crate::config::{Listen, ListenConfig, SocketAccess};
 use crate::conn::socket::Socket;
+use crate::safe_open;
 use crate::socket_file::SocketFile;
 
 /// One listening socket.
@@ -36,10 +37,11 @@ enum Listening {
 pub type Waiting = Vec<(ListenConfig, io::Error)>;
 
 /// Opens what can be opened now; the others, each with why not, may come to be there. Err: nothing would ever be listened to, or it never can.
-pub fn open_all(configs: &[ListenConfig]) -> Result<(Vec<(Listener, Door)>, Waiting), String> {
+/// `groups`: of the apps' users.
+pub fn open_all(configs: &[ListenConfig], groups: &[u32]) -> Result<(Vec<(Listener, Door)>, Waiting), String> {
     let (mut open, mut waiting, mut in_use) = (Vec::new(), Vec::new(), None);
     for config in configs {
-        match Listener::bind(config) {
+        match Listener::bind(config, groups) {
             Ok((listener, file)) => open.push((listener, Door { config: config.clone(), file })),
             Err(error) => {
                 let named = format!("server.listen {config}: {error}");
@@ -63,7 +65,7 @@ pub fn open_all(configs: &[ListenConfig]) -> Result<(Vec<(Listener, Door)>, Wait
 pub enum Lack {
     /// An interface that comes up after us: waited for, even if there is nothing else to listen on.
     Address,
-    /// Another server is there, or the directory of a socket is not: worth to be waited for where we serve elsewhere meanwhile.
+    /// Another server is there, or the directory of a socket is not, or is somebody else's: worth to be waited for where we serve elsewhere meanwhile.
     Place,
     Forever,
 }
@@ -74,13 +76,15 @@ pub fn lack(error: &io::Error) -> Lack {
         io::ErrorKind::AddrNotAvailable => Lack::Address,
         _ if error.raw_os_error() == Some(ENODEV) => Lack::Address,
         io::ErrorKind::AddrInUse | io::ErrorKind::NotFound => Lack::Place,
+        // Not the kernel's: a way that others have a say in, who shall not keep the rest from being served.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => Lack::Place,
         _ => Lack::Forever,
     }
 }
 
 impl Listener {
-    /// With the file of a Unix socket.
-    pub fn bind(config: &ListenConfig) -> io::Result<(Self, Option<SocketFile>)> {
+    /// With the file of a Unix socket, which is made only where nobody else decides what stands. `groups`: of the apps' users.
+    pub fn bind(config: &ListenConfig, groups: &[u32]) -> io::Result<(Self, Option<SocketFile>)> {
         let at = &config.at;
         let (socket, file) = match at {
             Listen::Tcp(addr) => {
@@ -117,6 +121,7 @@ impl Listener {
             }
             Listen::Unix(path) => {
                 let SocketAccess { mode, group } = &config.door;
+                safe_open::check_way(path, groups)?;
                 let (listener, file) = SocketFile::bind(path, mode_of(*mode, group.is_some()), BACKLOG)?;
                 if group.is_some() {
                     share(&file, *mode, group.as_deref())?;
@@ -236,7 +241,7 @@ mod tests {
     #[test]
     fn an_address_that_is_not_there_is_waited_for_also_alone() {
         // RFC 5737: of no machine.
-        let (open, waiting) = open_all(&[tcp("198.51.100.7:8080")]).unwrap();
+        let (open, waiting) = open_all(&[tcp("198.51.100.7:8080")], &[]).unwrap();
         assert_eq!((open.len(), waiting.len(), lack(&waiting[0].1)), (0, 1, Lack::Address));
     }
 
@@ -244,9 +249,9 @@ mod tests {
     fn a_place_that_is_taken_is_waited_for_beside_another_only() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let taken_at = tcp(&taken.local_addr().unwrap().to_string());
-        assert!(open_all(std::slice::from_ref(&taken_at)).unwrap_err().contains("in use"));
-        assert!(open_all(&[taken_at.clone(), tcp("198.51.100.7:8080")]).unwrap_err().contains("in use"));
-        let (open, waiting) = open_all(&[taken_at, tcp("127.0.0.1:0")]).unwrap();
+        assert!(open_all(std::slice::from_ref(&taken_at), &[]).unwrap_err().contains("in use"));
+        assert!(open_all(&[taken_at.clone(), tcp("198.51.100.7:8080")], &[]).unwrap_err().contains("in use"));
+        let (open, waiting) = open_all(&[taken_at, tcp("127.0.0.1:0")], &[]).unwrap();
         assert_eq!((open.len(), lack(&waiting[0].1)), (1, Lack::Place));
     }
 }

@@ -49,7 +49,6 @@ use crate::plight;
 use crate::pool::Trigger;
 use crate::record_writer::Bell;
 use crate::restart::release;
-use crate::safe_open;
 use crate::seccomp;
 use crate::signals::{self, Signals};
 use crate::table::{NotListening, Shared, ToMaster};
@@ -112,12 +111,11 @@ impl Master {
         registry.register(signals.source(), SIGNALS, mio::Interest::READABLE).map_err(|error| format!("signals: {error}"))?;
         let control_path = config.server.control.clone();
         let group = config.server.control_group.as_deref().map(control_group).transpose()?;
-        let mut control = ControlServer::bind(&control_path, group, CONTROL, CONTROL_TOKENS)
-            .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        safe_open::check_way(&control_path, &release::groups(config.apps.iter().map(|app| &app.start)))
+        let groups = release::groups(config.apps.iter().map(|app| &app.start));
+        let mut control = ControlServer::bind(&control_path, group, &groups, CONTROL, CONTROL_TOKENS)
             .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
         control.register(registry).map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        let (opened, waiting) = listeners::open_all(&config.server.listen)?;
+        let (opened, waiting) = listeners::open_all(&config.server.listen, &groups)?;
         let (mut listeners, doors): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         for (i, listener) in listeners.iter_mut().enumerate() {
             let registered = listener.register(registry, Token(LISTENERS + i));
@@ -131,7 +129,7 @@ impl Master {
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
         let file = control.take_file().ok_or("server.control: it has no file")?;
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
-        let opened = Opened { doors, waiting, control: file, control_group: group, run, records };
+        let opened = Opened { doors, waiting, control: file, control_group: group, run, groups, records };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
         let desk = Desk::new(BUFFER, None, &shared);
         let master = Self {

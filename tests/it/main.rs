@@ -50,6 +50,7 @@ mod looking;
 mod many_waiting;
 mod matrix;
 mod operate;
+mod own_files;
 mod owned;
 mod pool;
 mod pool_life;

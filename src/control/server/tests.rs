@@ -248,7 +248,7 @@ fn only_root_and_the_servers_own_user_may_operate_it() {
 fn a_shared_socket_is_for_its_group_and_for_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let (path, group) = (dir.path().join("control.sock"), rustix::process::getegid());
-    let _server = ControlServer::bind(&path, Some(group), FIRST, TOKENS).unwrap();
+    let _server = ControlServer::bind(&path, Some(group), &[], FIRST, TOKENS).unwrap();
     let file = fs::metadata(&path).unwrap();
     assert_eq!((file.permissions().mode() & 0o777, std::os::unix::fs::MetadataExt::gid(&file)), (0o660, group.as_raw()));
 }
@@ -292,7 +292,7 @@ fn those_who_look_leave_places_to_those_who_operate() {
 fn the_socket_is_its_owners_and_its_directory_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run/rota/control.sock");
-    let server = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap();
+    let server = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     drop(server);
     assert!(!path.exists());
@@ -305,15 +305,15 @@ fn a_socket_that_a_killed_server_left_is_replaced() {
     // Closing does not remove the file.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    ControlServer::bind(&path, None, FIRST, TOKENS).unwrap();
+    ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
 }
 
 #[test]
 fn a_server_that_answers_keeps_its_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    let server = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap();
-    let error = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap_err();
+    let server = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
+    let error = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: another server answers there (pid {})", path.display(), std::process::id()));
     assert!(UnixStream::connect(&path).is_ok());
     drop(server);
@@ -324,7 +324,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
     fs::write(&path, "precious").unwrap();
-    let error = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap_err();
+    let error = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: is there already and is no socket", path.display()));
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
@@ -333,10 +333,10 @@ fn a_file_that_is_no_socket_is_left_alone() {
 fn a_socket_that_is_another_servers_by_now_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    let old = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap();
+    let old = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
     // Somebody tidied up, and another server was started.
     fs::rename(&path, dir.path().join("away")).unwrap();
-    let new = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap();
+    let new = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
     drop(old);
     assert!(path.exists());
     drop(new);
@@ -473,7 +473,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         let poll = Poll::new().unwrap();
-        let mut server = ControlServer::bind(&path, None, FIRST, TOKENS).unwrap();
+        let mut server = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
         server.register(poll.registry()).unwrap();
         Self { _dir: dir, path, poll, server, operator: Fake::default(), now: Instant::now() }
     }
