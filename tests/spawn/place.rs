@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use rota::config::Bind;
 use rota::pool::{Failure, FailureKind};
@@ -102,12 +103,10 @@ fn a_socket_path_that_is_too_long_is_said_before_the_start() {
 fn the_port_is_reserved_until_the_program_is_executed_and_then_the_app_s_own() {
     let mut stage = Stage::new();
     let gate = stage.path("gate");
-    fs::write(
-        &gate,
-        format!("#!/bin/sh\nuntil [ -e {0}.open ]; do sleep 0.01; done\nexec {1} \"$@\"\n", gate.display(), crate::stage::ROTA),
-    )
-    .unwrap();
-    fs::set_permissions(&gate, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\nuntil [ -e {0}.open ]; do sleep 0.01; done\nexec {1} \"$@\"\n", gate.display(), crate::stage::ROTA);
+    // By another process: a test beside this one that forks while the file is open for writing keeps it from being executed (ETXTBSY).
+    let written = Command::new("sh").args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&gate).arg(script).status();
+    assert!(written.unwrap().success());
     stage.program = gate;
     let mut app = listening(&stage, Bind::Port);
     let addr = port(&app);
