@@ -34,7 +34,7 @@ impl Files {
             }
         }
         // What stood in the way is gone by then.
-        self.soon = !self.waiting.is_empty();
+        self.soon = SOON_TIMES;
         if let Some(inotify) = inotify {
             self.watch(inotify);
         }
@@ -107,5 +107,8 @@ impl Master {
 }
 
 /// For the handshakes that are under way when no further one may begin.
-pub(super) const CLOSED_IN: Duration = Duration::from_millis(300);
+const CLOSED_IN: Duration = Duration::from_millis(300);
+/// Between two tries to listen where a listener of ours stood in the way, and how many there are.
+pub(super) const SOON: Duration = Duration::from_millis(50);
+const SOON_TIMES: u32 = 20;
 const CLOSING_LOOK: Duration = Duration::from_millis(50);

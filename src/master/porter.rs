@@ -91,8 +91,8 @@ pub struct Files {
     groups: Vec<u32>,
     /// Not opened yet.
     pub(super) waiting: Vec<ListenConfig>,
-    /// What could not be listened on may be had in a moment.
-    pub(super) soon: bool,
+    /// So many more times it is tried in a moment: what stands in the way is on its way out.
+    pub(super) soon: u32,
     /// What could not be made anew was said.
     told: bool,
 }
@@ -141,7 +141,7 @@ impl Porter {
         let now = Instant::now();
         let try_at = (!waiting.is_empty()).then(|| now + RETRY);
         let doors = doors.into_iter().map(Some).collect();
-        let files = Files { shared: shared.clone(), doors, control, control_group, run, groups, waiting, soon: false, told: false };
+        let files = Files { shared: shared.clone(), doors, control, control_group, run, groups, waiting, soon: 0, told: false };
         let porter = Self {
             shared,
             poll,
@@ -256,8 +256,9 @@ impl Porter {
             log::info!("the disk with files of rota's own answers again");
         }
         let retry = Some(now + RETRY).filter(|_| !self.is_closed);
-        let soon = std::mem::take(&mut files.soon);
-        self.try_at = retry.filter(|_| !files.waiting.is_empty()).map(|at| if soon { now + super::doors::CLOSED_IN } else { at });
+        let is_soon = files.soon > 0;
+        files.soon = files.soon.saturating_sub(1);
+        self.try_at = retry.filter(|_| !files.waiting.is_empty()).map(|at| if is_soon { now + super::doors::SOON } else { at });
         if lacks {
             self.look_at = self.look_at.or(retry);
         }

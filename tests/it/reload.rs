@@ -1,4 +1,5 @@
-//! `rota reload`: what the files change is done, nothing else is touched, and a mistake changes nothing.
+//! `rota reload`: what the files change is done, nothing else is touched, and a mistake changes nothing. `ROTA_RELOADS=n`: an app comes and goes
+//! so often under load.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -95,7 +96,8 @@ fn apps_come_and_go_and_come_back_while_another_is_under_load() {
         let mut wire = Wire::connect(site.addr).unwrap();
         wire.ask("POST /echo HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").unwrap().status
     };
-    for round in 1..=3 {
+    let rounds = std::env::var("ROTA_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    for round in 1..=rounds {
         app_file(&site, "shop", "hosts = [\"shop.test\"]\nprocesses = 2\nlimits.body = 1\n");
         let said = site.rota(&["reload"]);
         assert!(said.expect(0).out.starts_with("shop: added\n") && said.out.contains(": done"), "{round}: {}", said.out);
@@ -181,6 +183,7 @@ fn listeners_open_and_close_and_nobody_who_has_connected_is_refused() {
     change(&site, &format!("\"{}\", ", site.addr), "");
     assert_eq!(site.rota(&["reload"]).expect(0).out, format!("server: listens on {} no more\n", site.addr));
     wait::until("the port is closed", secs(10), || std::net::TcpStream::connect(site.addr).is_err());
+
     assert_eq!(kept.ask(&wire::kept("/")).unwrap().status, 200, "who was there stays");
     let mode = || fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o666);
@@ -192,6 +195,18 @@ fn listeners_open_and_close_and_nobody_who_has_connected_is_refused() {
     load.stop().expect_no_failure(&names(&ALL));
     let listens: Vec<String> = site.status()["listen"].as_array().unwrap().iter().map(|at| at.as_str().unwrap().to_owned()).collect();
     assert_eq!(listens, [other.to_string(), format!("unix:{}", socket.display())]);
+}
+
+#[test]
+fn an_address_in_the_way_of_the_one_before_is_taken_when_that_is_closed() {
+    let site = Site::start("");
+    let everywhere = format!("0.0.0.0:{}", site.addr.port());
+    change(&site, &format!("listen = [\"{}\"]", site.addr), &format!("listen = [\"{everywhere}\"]"));
+    let said = site.rota(&["reload"]);
+    assert_eq!(said.expect(0).out, format!("server: listens on {everywhere}\nserver: listens on {} no more\n", site.addr));
+    let other = SocketAddr::from(([127, 0, 0, 2], site.addr.port()));
+    wait::until("it is there", secs(20), || wire::get(other, "/").is_ok_and(|reply| reply.status == 200));
+    assert!(site.status()["not_listening"].as_array().unwrap().is_empty());
 }
 
 #[test]
