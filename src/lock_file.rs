@@ -82,6 +82,9 @@ impl LockFile {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let is_another = !is_same(directory, &self.directory.file);
         if is_another {
+            // The file may be in the new directory by now, as where that came into the place of one of ours that was empty still: it would be held
+            // by ourselves.
+            self.file = None;
             *self = Self::try_take(directory, groups)?;
         } else {
             self.file = lock(&self.path, self.directory.is_locked)?;
@@ -208,6 +211,19 @@ mod tests {
         assert!(matches!(lock.renew(&[]), Err(NoLock::Held(Some(_)))));
         drop(lock);
         assert!(other.is_there());
+    }
+
+    #[test]
+    fn a_file_of_ours_that_stands_in_the_new_directory_is_no_other_server_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, away) = (dir.path().join("place"), dir.path().join("away"));
+        let mut lock = LockFile::take(&place, &[]).unwrap();
+        fs::rename(&place, &away).unwrap();
+        fs::create_dir(&place).unwrap();
+        fs::hard_link(away.join(NAME), place.join(NAME)).unwrap();
+        assert!(!lock.is_there());
+        assert!(lock.renew(&[]).unwrap());
+        assert!(lock.is_there() && is_held(&place));
     }
 
     #[test]
