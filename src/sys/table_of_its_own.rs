@@ -11,7 +11,12 @@ use super::stat::numbers_in;
 /// The calling thread leaves the table of the others (unshare(2)), with its standard streams and the counters by which it wakes others. What it
 /// holds open at this moment is closed, and nothing that it opens later can be handed on: to be called where a thread begins. False: that cannot be
 /// done here, and nothing is closed.
+///
+/// Signals are for the other threads from then on: what a handler writes to, to wake whoever waits for signals, is not open here.
 pub fn table_of_its_own() -> bool {
+    if nix::sys::signal::SigSet::all().thread_block().is_err() {
+        return false;
+    }
     if nix::sched::unshare(CloneFlags::CLONE_FILES).is_err() {
         return false;
     }
@@ -31,6 +36,22 @@ const STANDARD_ERROR: u32 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_signal_is_for_a_thread_that_could_tell_nobody_of_it() {
+        let blocked = std::thread::spawn(|| {
+            assert!(table_of_its_own());
+            let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap().to_owned();
+            u64::from_str_radix(&mask, 16).unwrap()
+        });
+        let blocked = blocked.join().unwrap();
+        for signal in
+            [signal_hook::consts::SIGHUP, signal_hook::consts::SIGTERM, signal_hook::consts::SIGCHLD, signal_hook::consts::SIGUSR2]
+        {
+            assert_ne!(blocked & 1 << (signal - 1), 0, "{signal} in {blocked:x}");
+        }
+    }
     use std::io::{ErrorKind, Read};
     use std::os::unix::net::UnixStream;
 
