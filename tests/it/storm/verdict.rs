@@ -21,8 +21,10 @@ pub struct Census {
 
 impl Census {
     pub fn of(site: &Site) -> Self {
-        let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", site.pid())).map_or(0, Iterator::count);
-        Self { descriptors: count("fd"), threads: count("task") }
+        let entries = |what: &str| fs::read_dir(format!("/proc/{}/{what}", site.pid())).into_iter().flatten().flatten();
+        // Those that read /proc for others come when somebody asks for the status, and go after a second.
+        let stays = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim_end() != "proc");
+        Self { descriptors: entries("fd").count(), threads: entries("task").filter(stays).count() }
     }
 
     /// Of a server that has nothing in hand: connections that the first requests left behind are closed by then.
