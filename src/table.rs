@@ -43,6 +43,8 @@ pub struct Shared {
     pub table: Table,
     /// The configuration in force.
     catalog: ArcSwap<Catalog>,
+    /// Grows when another one comes into force.
+    catalog_edition: AtomicU64,
     /// Where that was read.
     pub config_path: PathBuf,
     pub read_config: reload::Read,
@@ -198,6 +200,7 @@ impl Shared {
         Self {
             table: Table::default(),
             catalog: ArcSwap::from_pointee(catalog),
+            catalog_edition: AtomicU64::new(0),
             config_path: config_path.to_owned(),
             read_config: read,
             config_stamp: AtomicU64::new(0),
@@ -221,16 +224,13 @@ impl Shared {
     /// Another configuration is in force from now on. The caller has the table's lock, under which it changes the pool with it.
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.catalog.store(catalog);
+        // Whoever sees this sees the catalog too.
+        self.catalog_edition.fetch_add(1, Ordering::Release);
     }
 
-    /// Puts the configuration that is in force in the place of `held`. True: it is another one.
-    pub fn refresh(&self, held: &mut Arc<Catalog>) -> bool {
-        let current = self.catalog.load();
-        let is_other = !Arc::ptr_eq(&current, held);
-        if is_other {
-            *held = Arc::clone(&current);
-        }
-        is_other
+    /// Of the catalog that is in force, or of one before it.
+    pub fn catalog_edition(&self) -> u64 {
+        self.catalog_edition.load(Ordering::Acquire)
     }
 
     pub fn app(&self, group: GroupId) -> Arc<AppConfig> {

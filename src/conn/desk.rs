@@ -28,6 +28,7 @@ pub struct Desk {
     acts_for: Option<GroupId>,
     /// The configuration of this turn of the loop.
     pub catalog: Arc<Catalog>,
+    edition: u64,
 }
 
 impl Desk {
@@ -36,6 +37,7 @@ impl Desk {
         let now = Instant::now();
         Self {
             acts_for,
+            edition: shared.catalog_edition(),
             catalog: shared.catalog(),
             now,
             pulse: Pulse::new(now),
@@ -63,7 +65,13 @@ impl Desk {
 
     /// Goes on with the configuration that is in force now. True: it is another one.
     pub fn refresh(&mut self, shared: &Shared) -> bool {
-        shared.refresh(&mut self.catalog)
+        let edition = shared.catalog_edition();
+        if edition == self.edition {
+            return false;
+        }
+        self.edition = edition;
+        self.catalog = shared.catalog();
+        true
     }
 
     /// The connection goes to another loop.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -24,6 +24,8 @@ use crate::table::{Shared, ToMaster};
 #[derive(Debug)]
 pub struct Files {
     waiting: (Sender<Box<Conn>>, Receiver<Box<Conn>>),
+    /// How many, or one more for a moment: each turn of an event loop looks at it.
+    count: AtomicUsize,
     began: Instant,
     /// Since when the thread has had one in hand, in milliseconds after `began`, plus one; 0: it has none. Before it can do anything it is as one
     /// that does not come back.
@@ -36,6 +38,7 @@ impl Default for Files {
         let began = Instant::now();
         Self {
             waiting: crossbeam_channel::unbounded(),
+            count: AtomicUsize::new(0),
             began: began.checked_sub(LONGEST).unwrap_or(began),
             busy: AtomicU64::new(1),
             is_served: AtomicBool::new(false),
@@ -50,7 +53,20 @@ impl Files {
         if conn.file.is_none() && (self.is_stuck(now) || self.waiting.0.len() >= WAITING) {
             return Err(conn);
         }
-        self.waiting.0.send(conn).map_err(|conn| conn.0)
+        self.put(conn)
+    }
+
+    fn put(&self, conn: Box<Conn>) -> Result<(), Box<Conn>> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.waiting.0.send(conn).map_err(|conn| {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            conn.0
+        })
+    }
+
+    /// Somebody waits, perhaps.
+    pub fn has_any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
     }
 
     /// There is a thread.
@@ -65,12 +81,21 @@ impl Files {
 
     /// Those that have waited for a disk that does not answer.
     pub fn give_up(&self, now: Instant) -> Vec<Box<Conn>> {
-        if self.waiting.1.is_empty() || !self.is_stuck(now) { Vec::new() } else { self.waiting.1.try_iter().collect() }
+        if !self.has_any() || !self.is_stuck(now) {
+            return Vec::new();
+        }
+        self.waiting
+            .1
+            .try_iter()
+            .inspect(|_| {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            })
+            .collect()
     }
 
     /// When to look whether that is so.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        (!self.waiting.1.is_empty()).then(|| now + LOOK)
+        self.has_any().then(|| now + LOOK)
     }
 
     fn is_stuck(&self, now: Instant) -> bool {
@@ -115,9 +140,10 @@ fn serve(shared: &Shared, group: GroupId, app: &AppConfig) {
     files.has_in_hand(false);
     files.is_served.store(true, Ordering::Relaxed);
     while let Ok(mut conn) = files.waiting.1.recv() {
+        files.count.fetch_sub(1, Ordering::Relaxed);
         if !super::is_for(shared, group, app) {
             // Another thread comes, with the rights of another user. The sender is here as well: it takes whatever is sent.
-            let _ = files.waiting.0.send(conn);
+            let _ = files.put(conn);
             return;
         }
         files.has_in_hand(true);

@@ -36,7 +36,11 @@ impl IoThread {
 
     /// Takes back what waits for a disk that does not answer.
     pub(super) fn give_up_files(&mut self) {
-        let stuck = self.desk.catalog.ledger(self.id.group).files.give_up(self.desk.now);
+        let files = &self.desk.catalog.ledger(self.id.group).files;
+        if !files.has_any() {
+            return;
+        }
+        let stuck = files.give_up(self.desk.now);
         for conn in stuck {
             self.leave_to_app(conn);
         }

@@ -50,6 +50,9 @@ impl Master {
 
     /// Takes back what waits for a disk that does not answer.
     pub(super) fn give_up_files(&mut self) {
+        if !self.desk.catalog.ledgers().any(|(_, app)| app.ledger.files.has_any()) {
+            return;
+        }
         let stuck: Vec<Box<Conn>> = self.desk.catalog.ledgers().flat_map(|(_, app)| app.ledger.files.give_up(self.desk.now)).collect();
         for conn in stuck {
             self.leave_to_app(conn);

@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::about;
-use crate::catalog::Catalog;
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::credentials::Rights;
@@ -78,8 +77,8 @@ struct Restart {
     living: HashMap<ProcessId, Living>,
     /// Of each app the generation that its record has as good.
     written: HashMap<GroupId, Generation>,
-    /// Whose apps are looked after.
-    catalog: Arc<Catalog>,
+    /// Of the catalog whose apps are looked after.
+    edition: u64,
     /// A thread that looks after one could not be started.
     tend_at: Option<Instant>,
     /// What [`sys::kills_for_memory`] said when it was asked last.
@@ -115,7 +114,7 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
         // An instrumented program is not the file that the kernel runs (bench/instructions).
         let program = std::env::var_os("ROTA_FAULT_SHIM").map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
         let mut restart = Restart {
-            catalog: shared.catalog(),
+            edition: shared.catalog_edition(),
             tend_at: None,
             shared,
             program,
@@ -246,7 +245,8 @@ impl Restart {
             if let Some(answer) = state.answers.pop_front() {
                 return Work::Answer(answer);
             }
-            if self.shared.refresh(&mut self.catalog) || std::mem::take(&mut state.tend) || self.tend_at.is_some_and(|at| at <= now) {
+            let edition = std::mem::replace(&mut self.edition, self.shared.catalog_edition());
+            if edition != self.edition || std::mem::take(&mut state.tend) || self.tend_at.is_some_and(|at| at <= now) {
                 return Work::Tend;
             }
             if let Some(asked) = state.reload.take() {
