@@ -117,7 +117,8 @@ pub fn print(text: &str) -> Exit {
 /// Says what is wrong on stderr, whose own failure nobody could be told.
 pub fn complain(what: &str, exit: Exit) -> Exit {
     // In one piece: stderr has no buffer, and others may write to it.
-    let line = format!("rota: {}\n", super::table::harmless(what));
+    let lines: Vec<String> = what.lines().map(super::table::harmless).collect();
+    let line = format!("rota: {}\n", lines.join("\n"));
     let _ = io::stderr().write_all(line.as_bytes());
     exit
 }

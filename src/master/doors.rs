@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Master;
 use super::listeners::Listener;
 use super::porter::{Door, Files};
-use crate::config::{ListenConfig, SocketAccess};
+use crate::config::{Listen, ListenConfig, SocketAccess};
 use crate::table::ToMaster;
 
 impl Files {
@@ -26,17 +26,37 @@ impl Files {
                 None => self.waiting.push(config.clone()),
             }
         }
+        self.wanted = wanted.to_vec();
         self.listen_late();
-        for number in 0..self.doors.len() {
-            if let Some(door) = self.doors[number].take_if(|door| !wanted.contains(&door.config)) {
-                log::info!("server.listen {}: closes", door.config);
-                self.tell(ToMaster::Closes(number));
-            }
+        if let Some(stays) = self.doors.iter().flatten().find(|door| !self.wanted.contains(&door.config)) {
+            log::error!("server.listen {}: stays open: nothing that is listened on in its place can be had yet", stays.config);
         }
         // What stood in the way is gone by then.
         self.soon = SOON_TIMES;
         if let Some(inotify) = inotify {
             self.watch(inotify);
+        }
+    }
+
+    /// Closes what is not wanted any more, once something that is wanted is open; before that only what is in the way of it.
+    pub(super) fn close_unwanted(&mut self) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let is_wanted = |config: &ListenConfig| self.wanted.contains(config);
+        let serves = self.doors.iter().flatten().any(|door| is_wanted(&door.config));
+        let port = |config: &ListenConfig| match &config.at {
+            Listen::Tcp(address) => Some(address.port()),
+            Listen::Unix(_) => None,
+        };
+        let in_the_way = |config: &ListenConfig| port(config).is_some_and(|own| self.waiting.iter().any(|other| port(other) == Some(own)));
+        let goes = |door: &Door| !is_wanted(&door.config) && (serves || in_the_way(&door.config));
+        let closes: Vec<usize> = (0..self.doors.len()).filter(|number| self.doors[*number].as_ref().is_some_and(goes)).collect();
+        for number in closes {
+            if let Some(door) = self.doors[number].take() {
+                log::info!("server.listen {}: closes", door.config);
+                self.tell(ToMaster::Closes(number));
+            }
         }
     }
 

@@ -109,7 +109,7 @@ impl Operations {
         if let Some(broken) = self.shared.catalog().broken.iter().find(|broken| broken.app.name == app) {
             return Err(format!("{app} is not served: {}; mend that, then: rota reload", broken.app.why));
         }
-        let known: Vec<String> = state.pool.groups().map(|group| group.app().to_string()).collect();
+        let known: Vec<String> = state.pool.groups().filter(|group| !group.is_removed()).map(|group| group.app().to_string()).collect();
         Err(format!("there is no app \"{app}\"; there is {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") }))
     }
 

@@ -91,6 +91,8 @@ pub struct Files {
     groups: Vec<u32>,
     /// Not opened yet.
     pub(super) waiting: Vec<ListenConfig>,
+    /// What a reload wants to be listened on, while something else is still open.
+    pub(super) wanted: Vec<ListenConfig>,
     /// So many more times it is tried in a moment: what stands in the way is on its way out.
     pub(super) soon: u32,
     /// What could not be made anew was said.
@@ -141,7 +143,8 @@ impl Porter {
         let now = Instant::now();
         let try_at = (!waiting.is_empty()).then(|| now + RETRY);
         let doors = doors.into_iter().map(Some).collect();
-        let files = Files { shared: shared.clone(), doors, control, control_group, run, groups, waiting, soon: 0, told: false };
+        let files =
+            Files { shared: shared.clone(), doors, control, control_group, run, groups, waiting, wanted: Vec::new(), soon: 0, told: false };
         let porter = Self {
             shared,
             poll,
@@ -366,6 +369,7 @@ impl Files {
         }
         self.shared.table.lock().not_listening = not_yet.iter().map(NotListening::of).collect();
         self.waiting = not_yet.into_iter().map(|(config, _)| config).collect();
+        self.close_unwanted();
     }
 
     /// The control socket, the lock and the sockets of clients, wherever their files are gone. True: something is missing still.

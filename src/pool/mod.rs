@@ -59,6 +59,8 @@ pub struct Pool<W> {
     wanted_limits: Limits,
     /// Walks asked for all apps run one after another, in this order.
     in_turn: VecDeque<(GroupId, Generation)>,
+    /// All groups were told to end, and those that come are too.
+    is_ending: bool,
     /// The last `now` at which nothing was to be done: what was due by then waits for an event, not for time.
     seen: Option<Instant>,
 }
@@ -405,7 +407,7 @@ impl<W> Pool<W> {
     }
 
     pub fn with_limits(limits: Limits) -> Self {
-        Self { groups: Vec::new(), limits, wanted_limits: limits, in_turn: VecDeque::new(), seen: None }
+        Self { groups: Vec::new(), limits, wanted_limits: limits, in_turn: VecDeque::new(), is_ending: false, seen: None }
     }
 
     /// A new group that wants a generation, the `first`, at once.
@@ -437,6 +439,7 @@ impl<W> Pool<W> {
 
     /// Every group ends: nothing new is started, all processes drain and stop.
     pub fn stop(&mut self, now: Instant) {
+        self.is_ending = true;
         for group in &mut self.groups {
             group.stop(now);
         }
@@ -444,14 +447,15 @@ impl<W> Pool<W> {
 
     /// The drain ends now: what is left is cut and killed (second signal).
     pub fn stop_now(&mut self, now: Instant) {
+        self.is_ending = true;
         for group in &mut self.groups {
             group.stop_now(now);
         }
     }
 
-    /// No process is left and none will be started. What still waits in a queue then waits for [`Group::drain_queue`].
+    /// It was told to stop, no process is left and none will be started. What still waits in a queue then waits for [`Group::drain_queue`].
     pub fn is_stopped(&self) -> bool {
-        self.groups.iter().all(Group::is_stopped)
+        self.is_ending && self.groups.iter().all(Group::is_stopped)
     }
 
     /// The next thing to do in any group; None: nothing before [`Pool::next_deadline`] or the next event.

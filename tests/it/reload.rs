@@ -160,7 +160,7 @@ fn a_mistake_in_any_file_changes_nothing_and_is_told_in_full() {
         break_it();
         let said = site.rota(&["reload", "--socket", site.path("run/control.sock").to_str().unwrap()]);
         assert_eq!(said.status, Some(1), "{what}: {}{}", said.out, said.err);
-        assert!(said.err.contains(says), "{what}: {says} in {}", said.err);
+        assert!(said.err.contains(says) && !said.err.contains("\\x0a"), "{what}: {says} in {}", said.err);
         fs::remove_dir_all(site.path("apps.d")).unwrap();
         fs::write(site.path("rota.toml"), &before.1).unwrap();
         assert_eq!((pids(&site), asked(site.addr, "shop.test")), (before.0.clone(), 200), "{what}");
@@ -207,6 +207,42 @@ fn an_address_in_the_way_of_the_one_before_is_taken_when_that_is_closed() {
     let other = SocketAddr::from(([127, 0, 0, 2], site.addr.port()));
     wait::until("it is there", secs(20), || wire::get(other, "/").is_ok_and(|reply| reply.status == 200));
     assert!(site.status()["not_listening"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn nobody_is_refused_because_what_is_to_be_listened_on_instead_is_another_s() {
+    let site = Site::start("");
+    let (own, taken) = (format!("listen = [\"{}\"]", site.addr), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let at = taken.local_addr().unwrap();
+    change(&site, &own, &format!("listen = [\"{at}\"]"));
+    site.rota(&["reload"]).expect(0);
+    wait::until("it is said", secs(20), || site.log().contains("stays open: nothing that is listened on in its place can be had yet"));
+    assert_eq!(asked(site.addr, "test"), 200);
+    drop(taken);
+    wait::until("it is had", secs(20), || wire::get(at, "/").is_ok_and(|reply| reply.status == 200));
+    wait::until("the old one is closed", secs(20), || std::net::TcpStream::connect(site.addr).is_err());
+}
+
+#[test]
+fn the_last_app_goes_and_one_comes_again() {
+    let site = Site::without_app("");
+    let mut site = site;
+    site.launch();
+    wait::until("it is there", secs(30), || site.rota(&["status"]).status == Some(0));
+    for round in 0..2 {
+        app_file(&site, "shop", "");
+        fs::create_dir_all(site.path("releases")).unwrap();
+        if round == 0 {
+            site.release("1", "");
+            site.flip("1");
+        }
+        site.rota(&["reload"]).expect(0);
+        assert_eq!(asked(site.addr, "shop.test"), 200);
+        fs::remove_file(site.path("apps.d/shop.toml")).unwrap();
+        site.rota(&["reload"]).expect(0);
+        wait::until("nothing is left of it", secs(60), || site.status()["apps"].as_array().unwrap().is_empty());
+    }
+    assert_eq!(site.rota(&["restart", "shop"]).expect(1).err, "rota: there is no app \"shop\"; there is none\n");
 }
 
 #[test]
