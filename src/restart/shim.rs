@@ -99,7 +99,9 @@ fn prepare(parent: &UnixStream) -> Result<(ShimOrder, Option<OwnedFd>), ShimErro
     }
     rustix::process::setsid().map_err(|error| other("setsid", &error.into()))?;
     let attributes = order.attributes.clone();
-    if let Some(nice) = attributes.nice {
+    // The session that has just been made is a scheduling group of its own, with the value 0 whatever rota's is.
+    let nice = attributes.nice.unwrap_or_else(sys::own_nice);
+    if attributes.nice.is_some() || nice != 0 {
         sys::be_nice(nice).map_err(|error| other(&format!("nice {nice}"), &error))?;
     }
     if order.aside {

@@ -250,39 +250,57 @@ fn a_record_that_cannot_be_written_is_told_and_written_when_it_can_be() {
     assert_eq!(site.answers(), ["2"]);
 }
 
-/// Its own nice value as root only: nobody else can take one back.
+/// The nice values of all threads of a process, and of its scheduling group: fields 19 of stat (proc(5), sched(7)).
+fn nice(pid: u32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path().join("stat"));
+    let of = |stat: std::path::PathBuf| {
+        let stat = fs::read_to_string(stat).unwrap_or_default();
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(16).unwrap().parse().unwrap())
+    };
+    let mut all: Vec<i32> = tasks.filter_map(of).collect();
+    let group = fs::read_to_string(format!("/proc/{pid}/autogroup")).ok();
+    all.extend(group.and_then(|text| Some(text.trim().rsplit_once(' ')?.1.parse::<i32>().unwrap())));
+    all.dedup();
+    all
+}
+
+/// Its own nice value as root only: nobody else can take one back. The tests may have been started by nice(1).
 #[test]
 fn a_process_that_boots_leaves_the_processor_to_those_that_serve() {
     let site = Site::start(&APP.replace("processes = 2", "processes = 1"));
-    let root = rustix::process::geteuid().is_root();
-    // Fields 19 of stat of all its threads, and its scheduling group's (proc(5), sched(7)).
-    let nice = |pid: u32| -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path().join("stat"));
-        let of = |stat: std::path::PathBuf| {
-            let stat = fs::read_to_string(stat).unwrap_or_default();
-            stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(16).unwrap().to_owned())
-        };
-        let mut all: Vec<String> = tasks.filter_map(of).collect();
-        all.extend(
-            fs::read_to_string(format!("/proc/{pid}/autogroup")).ok().and_then(|text| Some(text.trim().rsplit_once(' ')?.1.to_owned())),
-        );
-        all.dedup();
-        all
-    };
-    assert_eq!(nice(site.serving(1)[0]), ["0"]);
+    let own = rustix::process::getpriority_process(None).unwrap();
+    assert_eq!(nice(site.serving(1)[0]), [own]);
     site.release("2", "hang_at_boot");
     site.flip("2");
     site.rota(&["restart", "app", "--no-wait"]).expect(0);
     let booting = wait::found("it boots", secs(10), || {
         site.processes().into_iter().find(|(_, _, pid, state)| state == "starting" && *pid > 0).map(|(_, _, pid, _)| pid)
     });
-    if root {
-        wait::until("it has stepped back", secs(10), || nice(booting) == ["10"]);
+    if rustix::process::geteuid().is_root() {
+        wait::until("it has stepped back", secs(10), || nice(booting) == [(own + 10).min(19)]);
     }
     site.rota(&["abort", "app"]).expect(0);
     site.deploy("3", "").expect(0);
     let serves = site.serving(3)[0];
-    wait::until("what serves is where it belongs", secs(10), || nice(serves) == ["0"]);
+    wait::until("what serves is where it belongs", secs(10), || nice(serves) == [own]);
+}
+
+#[test]
+fn what_is_started_by_a_rota_that_is_nice_is_nice_from_its_first_moment() {
+    let mut site = Site::prepare(&APP.replace("processes = 2", "processes = 1"));
+    site.release("1", "");
+    site.flip("1");
+    let rota = site.command(&["serve"]);
+    let mut nicely = std::process::Command::new("nice");
+    nicely.args(["-n", "3"]).arg(rota.get_program()).args(rota.get_args());
+    let log = fs::File::create(site.path("log")).unwrap();
+    site.launch_by(nicely, log.try_clone().unwrap().into(), log.into());
+    site.wait_served();
+    let less = (rustix::process::getpriority_process(None).unwrap() + 3).min(19);
+    assert_eq!(nice(site.serving(1)[0]), [less]);
+    site.deploy("2", "").expect(0);
+    let serves = site.serving(2)[0];
+    wait::until("a later one is as nice", secs(10), || nice(serves) == [less]);
 }
 
 #[test]

@@ -101,11 +101,12 @@ fn an_answer_that_has_begun_is_cut_and_an_app_that_still_writes_is_not_stuck() {
 
 #[test]
 fn streams_and_tunnels_may_last_and_quick_requests_are_not_touched() {
-    let site = site("concurrency = 16");
+    let quick = wait::ample(secs(1));
+    let site = Site::start(&format!("{}concurrency = 16", APP.replace("\"1s\"", &format!("\"{}s\"", quick.as_secs()))));
     let load = Load::start(site.addr, &ALL);
     let (mut events, begun) = (Wire::connect(site.addr).unwrap(), Instant::now());
     ask(&mut events, "/sse?ms=100");
-    let (mut tunnel, limit) = (Wire::connect(site.addr).unwrap(), secs(3));
+    let (mut tunnel, limit) = (Wire::connect(site.addr).unwrap(), quick * 3);
     tunnel.send(b"GET /upgrade HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
     assert!(tunnel.head().unwrap().starts_with("HTTP/1.1 101 "));
     events.head().unwrap();

@@ -58,6 +58,11 @@ impl Deadline {
     }
 }
 
+/// A limit for rota itself that nothing is to come up to, as it is measured by a clock: as long as it has to be at the pace of this machine.
+pub fn ample(limit: Duration) -> Duration {
+    limit * pace()
+}
+
 /// How many times as long as on a quiet machine things take now, at least 1.
 pub fn pace() -> u32 {
     let begun = Instant::now();
