@@ -107,6 +107,10 @@ impl Deadlines {
 
 /// What a loop notices of being kept from running, by SIGSTOP, a machine that was held, a disk: what passes meanwhile is no fault of those who
 /// have a limit.
+///
+/// A sleep that is over too late was no doing of this program. A turn that took long may have been stopped in the middle, or is a slow step of
+/// its own: one is taken for a stop. Those that follow soon behind one are not, as a loop that is slow turn after turn would put off every limit
+/// for as long as it is; what came meanwhile is seen to before limits are, as in every turn.
 #[derive(Debug)]
 pub struct Pulse {
     /// Its turn began then.
@@ -114,37 +118,62 @@ pub struct Pulse {
     /// It was done with that and went to sleep then, to be back at `due_back` at the latest.
     slept: Instant,
     due_back: Option<Instant>,
+    /// The last turn that took long was over then.
+    slow: Option<Instant>,
+}
+
+/// Time that counts for nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost {
+    pub time: Duration,
+    /// What was due from then on had no chance.
+    pub since: Instant,
+    /// All of it passed in a turn, which may have been a slow one.
+    pub in_turn: bool,
 }
 
 impl Pulse {
     pub fn new(now: Instant) -> Self {
-        Self { ran: now, slept: now, due_back: None }
+        Self { ran: now, slept: now, due_back: None, slow: None }
     }
 
-    /// The turn is over.
-    pub fn sleeps(&mut self, due_back: Option<Instant>, now: Instant) {
+    /// The turn is over. Some: it took so long.
+    pub fn sleeps(&mut self, due_back: Option<Instant>, now: Instant) -> Option<Duration> {
         (self.slept, self.due_back) = (now, due_back);
+        let worked = now.saturating_duration_since(self.ran);
+        (worked > LATE).then_some(worked)
     }
 
-    /// The next turn begins: how much of the time since the last one began was lost. `interrupted`: a signal ended the sleep, as SIGCONT does
+    /// The next turn begins: what of the time since the last one began was lost. `interrupted`: a signal ended the sleep, as SIGCONT does
     /// behind a stop (signal(7)); others go to the main thread, which has no such loop. None: it came nearly when it meant to.
-    pub fn wakes(&mut self, interrupted: bool, now: Instant) -> Option<Duration> {
+    pub fn wakes(&mut self, interrupted: bool, now: Instant) -> Option<Lost> {
+        let began = std::mem::replace(&mut self.ran, now);
         // Nearly always: neither the turn nor the sleep can have been too long.
-        if !interrupted && now <= self.ran + LATE {
-            self.ran = now;
+        if !interrupted && now <= began + LATE {
             return None;
         }
-        let (worked, asleep) = (self.slept.saturating_duration_since(self.ran), now.saturating_duration_since(self.slept));
-        let is_late = self.due_back.is_some_and(|due| now > self.slept.max(due) + LATE);
-        let lost = [(worked > LATE, worked), (is_late || interrupted, asleep)];
-        self.ran = now;
-        let lost: Duration = lost.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, time)| time).sum();
-        Some(lost).filter(|lost| !lost.is_zero())
+        let (worked, asleep) = (self.slept.saturating_duration_since(began), now.saturating_duration_since(self.slept));
+        let meant = self.due_back.map_or(self.slept, |due| due.max(self.slept));
+        let oversleeps = interrupted || (self.due_back.is_some() && now > meant + LATE);
+        let was_slow = worked > LATE;
+        let is_stop = was_slow && self.slow.is_none_or(|slow| began > slow + AGAIN);
+        if was_slow {
+            self.slow = Some(self.slept);
+        }
+        match (is_stop, oversleeps) {
+            (true, true) => Some(Lost { time: worked + asleep, since: began, in_turn: false }),
+            (true, false) => Some(Lost { time: worked, since: began, in_turn: true }),
+            (false, true) => Some(Lost { time: asleep, since: meant.min(now), in_turn: false }),
+            (false, false) => None,
+        }
+        .filter(|lost| !lost.time.is_zero())
     }
 }
 
 /// A loop that is busy takes no longer for a turn, and comes no later.
 const LATE: Duration = Duration::from_secs(1);
+/// A slow turn so soon behind another is one more, and no stop.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// An entry that came up.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +266,7 @@ mod tests {
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pulse = Pulse::new(start);
         pulse.sleeps(due_back.map(at), at(slept));
-        pulse.wakes(interrupted, at(woke)).map_or(0, |lost| lost.as_secs())
+        pulse.wakes(interrupted, at(woke)).map_or(0, |lost| lost.time.as_secs())
     }
 
     #[test]
@@ -256,6 +285,28 @@ mod tests {
         assert_eq!(lost(12, Some(60), false, 13), 12, "in the middle of its turn");
         assert_eq!(lost(12, Some(5), false, 13), 12, "of which something was due before it slept");
         assert_eq!(lost(12, Some(60), true, 30), 30, "twice");
+    }
+
+    #[test]
+    fn a_loop_that_is_slow_turn_after_turn_puts_off_no_limit_for_that() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(start);
+        let mut turn = |slept: u64, woke: u64| {
+            assert_eq!(pulse.sleeps(Some(at(woke)), at(slept)).map(|took| took.as_secs()), Some(2));
+            pulse.wakes(false, at(woke)).map(|lost| (lost.time.as_secs(), lost.since, lost.in_turn))
+        };
+        assert_eq!(turn(2, 3), Some((2, at(0), true)), "it may have been stopped");
+        let more: Vec<_> = (1..20).map(|n| turn(3 * n + 2, 3 * n + 3)).collect();
+        assert_eq!(more, [None; 19], "that is how it is");
+        // A stop in its sleep counts all the same.
+        assert_eq!(pulse.sleeps(Some(at(61)), at(61)), None);
+        assert_eq!(pulse.wakes(false, at(75)).map(|lost| (lost.time.as_secs(), lost.since)), Some((14, at(61))));
+        // Long behind the last slow one.
+        pulse.sleeps(Some(at(100)), at(76));
+        assert_eq!(pulse.wakes(false, at(100)), None);
+        pulse.sleeps(Some(at(110)), at(110));
+        assert!(pulse.wakes(false, at(110)).is_some_and(|lost| lost.time.as_secs() == 10));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
+use crate::restart::Doing;
 use crate::table::Shared;
 
 #[derive(Debug)]
@@ -25,12 +26,18 @@ pub struct Watchdog {
 pub struct Turns {
     asked: u64,
     taken: u64,
+    /// What it went to do last.
+    doing: Option<Doing>,
 }
 
 impl Turns {
     /// The restart thread has come by.
     pub fn take(&mut self) {
         self.taken = self.asked;
+    }
+
+    pub fn begins(&mut self, doing: Doing) {
+        self.doing = Some(doing);
     }
 }
 
@@ -65,6 +72,7 @@ impl Watchdog {
         }
         self.due = now + self.every;
         let mut state = shared.table.lock();
+        let doing = state.turns.doing;
         let turns = state.finished || state.turns.taken == self.asked;
         if turns {
             self.asked += 1;
@@ -74,7 +82,12 @@ impl Watchdog {
         shared.table.notify();
         if !turns {
             if !std::mem::replace(&mut self.is_told, true) {
-                log::error!("the restart thread has done nothing for {:?}; systemd's watchdog is not fed until it does", self.every);
+                let words = |doing: Doing| doing.words(|group| shared.catalog().app(group).name.to_string());
+                let doing = doing.map_or_else(|| "nothing".to_owned(), words);
+                log::error!(
+                    "the restart thread has done nothing for {:?}, what it went to last is {doing}; systemd's watchdog is not fed until it does",
+                    self.every
+                );
             }
             return;
         }

@@ -60,7 +60,7 @@ impl Desk {
     /// A turn of the loop begins. Some: so much time was lost ([`Pulse::wakes`]).
     pub fn begin(&mut self, interrupted: bool) -> Option<Duration> {
         self.now = Instant::now();
-        self.pulse.wakes(interrupted, self.now)
+        self.pulse.wakes(interrupted, self.now).map(|lost| lost.time)
     }
 
     /// Goes on with the configuration that is in force now. True: it is another one.

@@ -22,6 +22,7 @@ mod saving;
 pub mod shim;
 pub mod spawn;
 mod tending;
+mod work;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::about;
 use crate::config::StopSignal;
 use crate::conn::Conn;
 use crate::credentials::Rights;
+use crate::deadlines::Pulse;
 use crate::dispatch;
 use crate::errands::{Answer, sweep};
 use crate::http::cut::Cut;
@@ -52,6 +54,8 @@ use preparing::Preparing;
 use private_dir::PrivateDir;
 use saving::Saves;
 use spawn::{LaunchRequest, Launched};
+pub use work::Doing;
+use work::Work;
 
 /// The thread's own books.
 struct Restart {
@@ -83,8 +87,7 @@ struct Restart {
     tend_at: Option<Instant>,
     /// What [`sys::kills_for_memory`] said when it was asked last.
     kills_for_memory: Option<u64>,
-    /// By when it meant to look at the table again.
-    due_back: Option<Instant>,
+    pulse: Pulse,
     /// What it did last.
     has_reaped: bool,
     /// When orphans are looked for that have ended behind a process that is held, or that were too many at a time.
@@ -130,7 +133,7 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
             living: HashMap::new(),
             written: HashMap::new(),
             kills_for_memory: sys::kills_for_memory(),
-            due_back: None,
+            pulse: Pulse::new(Instant::now()),
             has_reaped: false,
             orphans_due: None,
             below: Vec::new(),
@@ -140,36 +143,6 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
         restart.run();
         restart.shared.table.lock().pool.is_stopped()
     })
-}
-
-/// What there is to do.
-enum Work {
-    Step(Step<Box<Conn>>),
-    Reap,
-    /// There is no keeper.
-    Keep,
-    /// It need not stand aside any more.
-    StepUp(ProcessId, u32),
-    Answer(Answer),
-    /// Its preparation takes longer than it may.
-    GiveUp(GroupId),
-    /// Its record is not on the disk in time.
-    Unsaved(GroupId),
-    /// Leaders are gone; is anything left of their groups?
-    Look(Vec<ProcessId>),
-    /// A generation has proved itself after its walk had ended: it was overtaken.
-    Accept(GroupId, Generation),
-    /// The sampler has seen orphans.
-    Orphans(Vec<(u32, u64)>),
-    /// A record is not on the disk, and some time has passed.
-    WriteAgain(GroupId),
-    /// Apps have come, or a thread that looks after one has ended.
-    Tend,
-    /// The configuration is to be read again.
-    Reload(reload::Asked),
-    /// It comes this much later than it meant to.
-    Late(Duration),
-    End,
 }
 
 impl Restart {
@@ -186,7 +159,10 @@ impl Restart {
         }
         loop {
             last_word::fault(NAME);
-            match self.next() {
+            let work = self.next();
+            let doing = work.doing();
+            self.begins(doing);
+            match work {
                 Work::Step(step) => self.act(step),
                 Work::Reap => self.reap(),
                 Work::Keep => self.keep(),
@@ -200,12 +176,10 @@ impl Restart {
                 Work::Tend => self.tend(),
                 Work::Accept(group, generation) => self.accept(group, generation),
                 Work::WriteAgain(group) => self.write_again(group),
-                Work::Late(by) => {
-                    self.put_off_preparing(by);
-                    log::warn!("rota did not run for {:.1} s; what became due meanwhile is looked at first", by.as_secs_f64())
-                }
+                Work::Late(lost) => self.late(lost),
                 Work::End => break,
             }
+            self.has_done(doing);
         }
         self.stop_all_waiting();
         if let Some(tree) = &self.tree {
@@ -222,9 +196,9 @@ impl Restart {
         loop {
             state.turns.take();
             let now = Instant::now();
-            if let Some(due) = self.due_back.replace(now).filter(|due| now > *due + LATE) {
-                state.pool.groups_mut().for_each(|group| group.put_off(due, now + AFTER_SLEEP));
-                return Work::Late(now - due);
+            if let Some(lost) = self.pulse.wakes(false, now) {
+                state.pool.groups_mut().for_each(|group| group.put_off(lost.since, now + AFTER_SLEEP));
+                return Work::Late(lost);
             }
             let is_to_reap = state.child_ended || self.orphans_due.is_some_and(|at| at <= now);
             // Not twice in a row: an app can have more children end than are reaped, and others wait for their steps.
@@ -290,7 +264,7 @@ impl Restart {
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }
-            self.due_back = deadline;
+            self.pulse.sleeps(deadline, Instant::now());
             state = shared.table.wait(state, deadline, now);
         }
     }
@@ -520,8 +494,6 @@ fn cut_of(why: WhyCut) -> Cut {
     }
 }
 
-/// A thread that comes later than this was kept from running: by SIGSTOP, by a machine that slept, or by a disk.
-const LATE: Duration = Duration::from_secs(1);
 /// What happened meanwhile is heard within this time; only then limits count again.
 const AFTER_SLEEP: Duration = Duration::from_secs(1);
 /// A scheduling group gets its value later than others that ask for theirs (`sys::step_up`).

@@ -66,6 +66,7 @@ mod releases;
 mod reload;
 mod retries;
 mod slow_disk;
+mod slow_steps;
 mod spool_shares;
 mod state_disk;
 mod static_files;
