@@ -13,6 +13,7 @@
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-samples` | [`samples`] | memory of processes that have a limit, what all take when somebody asks for the status; sleeps otherwise |
+//! | `rota-wicket`, where the configuration wants it | [`wicket`] | answers balancers that ask how rota is; holds up nobody else |
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
 //! | `rota-records` | [`record_writer`] | has the state directory: reads records when rota starts, and puts them on the disk |
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
@@ -122,7 +123,7 @@
 //! It costs itself alone. An app whose description has a mistake is left out, and keeps what would be its requests from the others
 //! (`config::parse`, [`router`]); what cannot be listened on yet, and a run directory that was removed, are tried for now and then
 //! (`master::porter`); a log file that is another one, or cannot be opened, is opened when it can be (`log_files::writer`). One server has its
-//! directories ([`lock_file`]); that of records is looked for at each try, and nothing is put in the place of one that was not read ([`record_writer`]). The path of `server.health` is answered where a request is read (`conn::health`); how much of what an app
+//! directories ([`lock_file`]); that of records is looked for at each try, and nothing is put in the place of one that was not read ([`record_writer`]). The path of `server.health` is answered where a request is read (`conn::health`), balancers that ask by TCP by the [`wicket`], both as [`standing`] has it; how much of what an app
 //! prints gets into the journal decides `app_log::rate`, and how much rota says about it `about`.
 //!
 //! # Too much
@@ -243,7 +244,9 @@ pub mod samples;
 mod seccomp;
 pub mod signals;
 pub mod socket_file;
+pub mod standing;
 pub mod sys;
 pub mod table;
 pub mod visitor;
 pub mod watchdog;
+pub mod wicket;

@@ -56,7 +56,7 @@ pub struct Shared {
     pub folders_edition: AtomicU64,
     /// The server is stopping: every answer says `Connection: close`.
     pub stopping: AtomicBool,
-    /// The health path says 503, so that balancers send nothing more.
+    /// Balancers are told to go, by the health path and the agent.
     pub drained: AtomicBool,
     pub master: Mailbox<ToMaster>,
     /// The master's poll watches the clients that wait in a queue.

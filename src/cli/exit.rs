@@ -12,12 +12,28 @@ pub enum Exit {
     Superseded = 6,
     Stopped = 7,
     Aborted = 8,
+    Busy = 9,
     /// 128 and SIGINT, as shells say it.
     Interrupted = 130,
 }
 
 impl Exit {
-    pub const ALL: [Exit; 10] = [
+    pub const ALL: [Exit; 11] = [
+        Exit::Done,
+        Exit::Bad,
+        Exit::Usage,
+        Exit::NoServer,
+        Exit::Failed,
+        Exit::RolledBack,
+        Exit::Superseded,
+        Exit::Stopped,
+        Exit::Aborted,
+        Exit::Busy,
+        Exit::Interrupted,
+    ];
+
+    /// Of a verb that starts a walk and waits for its end.
+    pub const OF_A_WALK: [Exit; 10] = [
         Exit::Done,
         Exit::Bad,
         Exit::Usage,
@@ -30,8 +46,9 @@ impl Exit {
         Exit::Interrupted,
     ];
 
-    /// Of a verb that starts a walk and waits for its end.
-    pub const OF_A_WALK: [Exit; 10] = Self::ALL;
+    /// Of one that waits for a time at most.
+    pub const OF_A_BOUNDED_WAIT: [Exit; 7] =
+        [Exit::Done, Exit::Bad, Exit::Usage, Exit::NoServer, Exit::Stopped, Exit::Busy, Exit::Interrupted];
 
     /// Of a verb that waits for something else.
     pub const OF_A_WAIT: [Exit; 6] = [Exit::Done, Exit::Bad, Exit::Usage, Exit::NoServer, Exit::Stopped, Exit::Interrupted];
@@ -53,6 +70,7 @@ impl Exit {
             Exit::Superseded => "superseded by a newer restart or deployment",
             Exit::Stopped => "the server stopped meanwhile",
             Exit::Aborted => "it was called off, and what was replaced is rolled back",
+            Exit::Busy => "it was not quiet in time; what was asked for holds",
             Exit::Interrupted => "interrupted; what was asked for goes on without the command",
         }
     }
@@ -66,7 +84,7 @@ impl Exit {
             Exit::Stopped => 3,
             Exit::RolledBack => 4,
             Exit::Failed => 5,
-            Exit::Bad | Exit::Usage | Exit::NoServer | Exit::Interrupted => 6,
+            Exit::Bad | Exit::Usage | Exit::NoServer | Exit::Busy | Exit::Interrupted => 6,
         };
         if urgency(other) > urgency(self) { other } else { self }
     }

@@ -69,8 +69,11 @@ pub fn run() -> u8 {
         Verb::Pause { app, time, how } => cli.with_socket(|socket| pause::run(socket, app, *time, *how, cli.paint())),
         Verb::Resume { app, json } => cli.with_socket(|socket| pause::resume(socket, app, *json)),
         Verb::Detach { app, number, how } => cli.with_socket(|socket| detach::run(socket, app, *number, *how, cli.paint())),
-        Verb::Drain => cli.with_socket(|socket| drain::run(socket, true)),
-        Verb::Undrain => cli.with_socket(|socket| drain::run(socket, false)),
+        Verb::Drain { wait, quiet, most, json } => {
+            let wait = wait.then_some(drain::Wait { quiet: *quiet, most: *most });
+            cli.with_socket(|socket| drain::run(socket, wait, *json))
+        }
+        Verb::Undrain { json } => cli.with_socket(|socket| drain::undrain(socket, *json)),
         Verb::Stop => cli.with_socket(stop::run),
         Verb::Man { page } => man::run(*page),
         Verb::Apps => completions::apps(&cli.config, cli.socket.as_deref()),

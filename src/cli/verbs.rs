@@ -209,14 +209,32 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Have the health path say 503, so that balancers go away
+    /// Tell balancers to go away: the health path says 503
     ///
-    /// Requests are served as before.
-    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
-    Drain,
+    /// And what HAProxy's agent-check hears is drain. Requests are served as before, until rota stop. rota undrain ends it, and so does
+    /// another start of rota; a reload does not.
+    #[command(after_help = statuses(&Exit::OF_A_BOUNDED_WAIT))]
+    Drain {
+        /// Until no request comes any more
+        #[arg(long)]
+        wait: bool,
+        /// How long none must have come
+        #[arg(long, requires = "wait", value_name = "TIME", default_value = "5s", value_parser = time)]
+        quiet: Duration,
+        /// How long to wait at most
+        #[arg(long = "for", requires = "wait", value_name = "TIME", default_value = "2m", value_parser = time)]
+        most: Duration,
+        /// As JSON: the server's answers, a line each
+        #[arg(long)]
+        json: bool,
+    },
     /// End the effect of drain
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
-    Undrain,
+    Undrain {
+        /// As JSON: the server's answer in one line
+        #[arg(long)]
+        json: bool,
+    },
     /// End the server once it has answered what is in hand
     #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
     Stop,

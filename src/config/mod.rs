@@ -102,6 +102,8 @@ pub struct ServerConfig {
     pub machine: MachineConfig,
     /// The path at which rota itself says how it is. None: every path is an app's.
     pub health: Option<String>,
+    /// Where balancers ask by TCP how rota is, as HAProxy's agent check does. None: nowhere.
+    pub agent: Option<SocketAddr>,
     /// Sent instead of rota's own error pages, where an app has none of its own.
     pub errors: Pages,
 }

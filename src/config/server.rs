@@ -39,6 +39,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         limits: limits(&section.table("limits", &SERVER_LIMITS)),
         machine: sizes::machine(section),
         health: section.get("health").and_then(|value| routes::path(&value)),
+        agent: section.get("agent").and_then(|value| address(&value)),
         errors: errors::of_server(section),
     }
 }
@@ -91,6 +92,18 @@ fn door(section: &Section<'_>, at: &Listen) -> SocketAccess {
     SocketAccess {
         mode: mode.and_then(|value| attributes::octal(&value, MODE_HELP)),
         group: group.and_then(|value| value.text().map(str::to_owned)),
+    }
+}
+
+/// Of a port that is asked by TCP only.
+fn address(value: &Value<'_>) -> Option<SocketAddr> {
+    match listener(value)? {
+        Listen::Tcp(address) => Some(address),
+        Listen::Unix(path) => {
+            let mistake = value.error(format!("unix:{} is no address: it is asked by TCP", path.display()));
+            value.note(mistake.help("\":9001\" for all addresses, or one of them: \"192.0.2.10:9001\""));
+            None
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::desk::Turn;
 use crate::http::exchange::facts::RequestFacts;
 use crate::http::framing::RequestBody;
 use crate::http::head::RequestHead;
+use crate::standing::Standing;
 
 /// Answers a question for the health of rota or, by its Host, of an app. False: it is a request as any other.
 pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts, turn: &mut Turn<'_>) -> bool {
@@ -20,9 +21,9 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     if !asks || path != health {
         return false;
     }
-    let (status, says) = match state(turn, head.host(), head.path) {
-        Ok(()) => ("200 OK", "ok"),
-        Err(why) => ("503 Service Unavailable", why),
+    let (status, says) = match trouble(turn, head.host(), head.path) {
+        None => ("200 OK", "ok"),
+        Some(why) => ("503 Service Unavailable", why),
     };
     let keep = facts.keep_alive && !turn.shared.stopping.load(Ordering::Relaxed);
     let connection = if keep { "keep-alive" } else { "close" };
@@ -42,27 +43,12 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     true
 }
 
-/// Err: why requests should go elsewhere.
-fn state(turn: &Turn<'_>, host: Option<&str>, path: &str) -> Result<(), &'static str> {
-    let shared = turn.shared;
-    if shared.stopping.load(Ordering::Relaxed) {
-        return Err("stopping");
-    }
-    if shared.drained.load(Ordering::Relaxed) {
-        return Err("drained");
-    }
+/// None: requests may come. Else why they should go elsewhere.
+fn trouble(turn: &Turn<'_>, host: Option<&str>, path: &str) -> Option<&'static str> {
     // A Host that names no app, as balancers send it, or none at all, is a question for all of them.
-    let app = match host.and_then(|host| turn.catalog.look_up(host, path)) {
-        Some(None) => return Err("the app is not served"),
-        Some(app) => app,
-        None => None,
-    };
-    let state = shared.table.lock();
-    let mut groups = state.pool.groups().filter(|group| app.is_none_or(|app| app == group.id())).peekable();
-    match app {
-        Some(_) if groups.any(|group| group.takes_requests()) => Ok(()),
-        Some(_) => Err("no process of the app serves"),
-        None if groups.peek().is_none() || groups.any(|group| group.takes_requests()) => Ok(()),
-        None => Err("no process of any app serves"),
+    match host.and_then(|host| turn.catalog.look_up(host, path)) {
+        Some(None) => Standing::of_server(turn.shared).trouble().or(Some("the app is not served")),
+        Some(app) => Standing::of(turn.shared, app).trouble(),
+        None => Standing::of(turn.shared, None).trouble(),
     }
 }

@@ -11,7 +11,7 @@
 //! {"v":1,"do":"pause","app":"blog","seconds":20,"wait":true}   requests wait; then "resume"
 //! {"v":1,"do":"detach","app":"blog","number":2,"wait":true}    one process is replaced
 //! {"v":1,"do":"requests","draining":true}            what is in hand; only with processes that drain
-//! {"v":1,"do":"drain"}                              the health path says 503; "undrain": how it is
+//! {"v":1,"do":"drain"}                              balancers are told to go; "undrain": how it is; "drained" only asks
 //! {"v":1,"do":"reload","dry_run":false,"wait":true}   the configuration is read again
 //! {"v":1,"do":"stop"}
 //! ```
@@ -27,6 +27,7 @@ mod convert;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -113,10 +114,13 @@ pub enum Request {
         #[serde(default)]
         draining: bool,
     },
-    /// The health path says 503 until [`Request::Undrain`], while requests are served as before. Answered by [`Reply::Drained`].
+    /// Balancers are told to go, by the health path and the agent, until [`Request::Undrain`], while requests are served as before. Answered by
+    /// [`Reply::Drained`].
     Drain {},
     /// Answered by [`Reply::Drained`].
     Undrain {},
+    /// How it is with that. Answered by [`Reply::Drained`].
+    Drained {},
     /// The configuration is read again, and what it changes is done. Answered by [`Reply::Plan`] and, unless `dry_run`, by [`Reply::Asked`] with
     /// the walks that come of it, and then as [`Request::Restart`]; or by [`Reply::Error`] with every mistake, and nothing has changed.
     Reload {
@@ -134,7 +138,7 @@ impl Request {
     /// It changes nothing: who may look may ask it.
     pub fn only_looks(&self) -> bool {
         match self {
-            Request::Status { .. } | Request::History { .. } | Request::Requests { .. } => true,
+            Request::Status { .. } | Request::History { .. } | Request::Requests { .. } | Request::Drained {} => true,
             Request::Restart { .. }
             | Request::Deploy { .. }
             | Request::Rollback { .. }
@@ -194,8 +198,13 @@ pub enum Reply {
     Drained {
         /// As it is now.
         drained: bool,
-        /// The health path.
+        /// The health path; empty: there is none.
         health: String,
+        /// Where the agent is asked.
+        #[serde(default)]
+        agent: Option<SocketAddr>,
+        #[serde(default)]
+        traffic: Traffic,
     },
     /// What the files change; none: they say what is in force.
     Plan {
@@ -210,6 +219,19 @@ pub enum Reply {
     Error {
         message: String,
     },
+}
+
+/// What there is of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// With the apps.
+    pub requests: u32,
+    /// In the queues.
+    pub waiting: usize,
+    /// Open connections of clients, idle ones too.
+    pub connections: usize,
+    /// Since a request was with an app or waited; 0: one is or does.
+    pub quiet_seconds: f64,
 }
 
 /// One change of a reload.
@@ -382,7 +404,7 @@ pub struct StatusReply {
     /// Apps that are not served for what is wrong in their description.
     #[serde(default)]
     pub broken: Vec<Broken>,
-    /// The health path says 503, as `rota drain` wants it.
+    /// Balancers are told to go, as `rota drain` wants it.
     #[serde(default)]
     pub drained: bool,
     #[serde(default)]
@@ -596,4 +618,4 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 }
 
 const UNDERSTOOD: &str = "understood is version 1 (\"v\": 1) with \"do\": \"status\", \"restart\", \"deploy\", \"rollback\", \"abort\", \
-     \"history\", \"pause\", \"resume\", \"detach\", \"requests\", \"drain\", \"undrain\" or \"stop\"";
+     \"history\", \"pause\", \"resume\", \"detach\", \"requests\", \"drain\", \"undrain\", \"drained\" or \"stop\"";

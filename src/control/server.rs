@@ -55,8 +55,10 @@ pub trait Operator {
     fn has_reloaded(&mut self, ticket: Ticket) -> Option<Result<Reloaded, String>>;
     /// What is in force.
     fn config(&self) -> ConfigRead;
-    /// Has the health path say 503, or how it is; gives that path.
-    fn drain(&mut self, drained: bool) -> Result<String, String>;
+    /// Has balancers be told to go, or how it is; an error where none can be.
+    fn drain(&mut self, drained: bool) -> Result<(), String>;
+    /// [`Reply::Drained`].
+    fn drained(&mut self, now: Instant) -> Reply;
     /// Ends the server; told again: now.
     fn stop(&mut self);
 }

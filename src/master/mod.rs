@@ -53,6 +53,7 @@ use crate::seccomp;
 use crate::signals::{self, Signals};
 use crate::table::{NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
+use crate::wicket::ToWicket;
 use clients::Clients;
 use crowd::Crowd;
 use listeners::Listener;
@@ -84,6 +85,8 @@ pub struct Master {
     signals: Signals,
     control: ControlServer,
     porter: Mailbox<ToPorter>,
+    /// None: nothing was to be asked there so far.
+    wicket: Option<Mailbox<ToWicket>>,
     operations: Operations,
     conns: Slab<Held>,
     desk: Desk,
@@ -149,6 +152,7 @@ impl Master {
             signals,
             control,
             porter: to_porter,
+            wicket: None,
             conns: Slab::new(),
             desk,
             todo: VecDeque::new(),
@@ -176,6 +180,7 @@ impl Master {
                 last_word::fatal(&format!("the master cannot go without root's rights: {error}"));
             }
             seccomp::restrict();
+            self.open_wicket();
             self.run();
             true
         })

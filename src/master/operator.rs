@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 
 use crate::control::proto::{
     AppHistory, AppStatus, Asked, Broken, ConfigRead, Finishing, InHand, NotListening, Pausing, Progress, Reply, SCHEMA, StatusReply,
-    WalkEnd, seconds,
+    Traffic, WalkEnd, seconds,
 };
 use crate::control::server::{COLLECTING, Detached, Operator, Reloaded, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
@@ -146,6 +146,17 @@ impl Operations {
         self.reloaded.retain(|_, (since, _)| now < *since + QUESTION_KEPT);
         self.last_ticket += 1;
         Ticket(self.last_ticket)
+    }
+
+    fn traffic(&self, now: Instant) -> Traffic {
+        let state = self.shared.table.lock();
+        let requests = state.pool.groups().map(Group::sessions).sum();
+        let waiting = state.pool.groups().map(Group::queue_len).sum();
+        let last = state.pool.groups().filter_map(Group::last_used).max();
+        drop(state);
+        let is_quiet = requests == 0 && waiting == 0;
+        let quiet = if is_quiet { now.saturating_duration_since(last.unwrap_or(self.started)) } else { Duration::ZERO };
+        Traffic { requests, waiting, connections: self.shared.connections.open(), quiet_seconds: seconds(quiet) }
     }
 
     /// What a command may change, if the server is not stopping.
@@ -469,10 +480,23 @@ impl Operator for Operations {
         self.reloaded.remove(&ticket).map(|(_, reloaded)| reloaded)
     }
 
-    fn drain(&mut self, drained: bool) -> Result<String, String> {
-        let health = self.shared.catalog().server.health.clone().ok_or("server.health names no path: nobody would hear of it")?;
+    fn drain(&mut self, drained: bool) -> Result<(), String> {
+        let server = &self.shared.catalog().server;
+        if drained && server.health.is_none() && server.agent.is_none() {
+            return Err("neither server.health nor server.agent is there: no balancer would hear of it".to_owned());
+        }
         self.shared.drained.store(drained, Ordering::Relaxed);
-        Ok(health)
+        Ok(())
+    }
+
+    fn drained(&mut self, now: Instant) -> Reply {
+        let server = &self.shared.catalog().server;
+        Reply::Drained {
+            drained: self.shared.drained.load(Ordering::Relaxed),
+            health: server.health.clone().unwrap_or_default(),
+            agent: server.agent,
+            traffic: self.traffic(now),
+        }
     }
 
     fn stop(&mut self) {

@@ -37,6 +37,11 @@ impl<W> Group<W> {
         self.processes.iter().map(|process| process.sessions).sum()
     }
 
+    /// When a request ended last, as far as its process is still there.
+    pub fn last_used(&self) -> Option<Instant> {
+        self.processes.iter().filter_map(|process| process.last_used).max()
+    }
+
     /// The pause is over: what waits gets the free slots in the same step.
     pub(super) fn end_pause(&mut self, now: Instant) -> Option<Step<W>> {
         self.pause.take_if(|pause| now >= pause.until)?;

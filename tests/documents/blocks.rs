@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Every document, the README first; the order is that in which somebody reads them.
-pub const PAGES: [&str; 19] = [
+pub const PAGES: [&str; 20] = [
     "README.md",
     "docs/README.md",
     "docs/first-app.md",
@@ -12,6 +12,7 @@ pub const PAGES: [&str; 19] = [
     "docs/processes.md",
     "docs/requests.md",
     "docs/edge.md",
+    "docs/machines.md",
     "docs/running.md",
     "docs/configuration.md",
     "docs/architecture.md",

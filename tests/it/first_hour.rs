@@ -314,7 +314,7 @@ fn without_the_key_every_path_is_the_app_s() {
     let site = ready("").serve();
     let own = wire::get(site.addr, "/rota-health").unwrap();
     assert!(own.text().starts_with("GET /rota-health HTTP/1.1\r\n"), "the fixture shows what it got: {}", own.text());
-    assert!(site.rota(&["drain"]).expect(1).err.contains("server.health names no path"));
+    assert!(site.rota(&["drain"]).expect(1).err.contains("neither server.health nor server.agent is there"));
 }
 
 #[test]

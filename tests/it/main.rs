@@ -47,6 +47,7 @@ mod leader;
 mod limits;
 mod logs;
 mod looking;
+mod machines;
 mod many_waiting;
 mod matrix;
 mod operate;

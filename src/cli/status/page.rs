@@ -45,7 +45,7 @@ pub fn render(status: &StatusReply, columns: usize, paint: Paint) -> String {
         trouble("NOT READ: the files of the configuration have changed; rota reload --dry-run says what they change", "NOT READ");
     }
     if *drained {
-        trouble("DRAINED: the health path says 503, and requests are served; rota undrain ends it", "DRAINED");
+        trouble("DRAINED: balancers are told to go, and requests are served; rota undrain ends it", "DRAINED");
     }
     if apps.is_empty() && broken.is_empty() {
         text.push_str("no apps\n");

@@ -34,6 +34,15 @@ pub const SERVER: Keys = Keys {
              drained (rota drain) or no app serves; with a Host that an app has, for that app. Without it every path is an app's. It has \
              no line in the access log.",
         ),
+        may(
+            "agent",
+            "address",
+            "off",
+            "\":9001\"",
+            "Where HAProxy's `agent-check` asks how rota is, by TCP: one line says `ready up`, `drain` after `rota drain`, `maint` while rota \
+             stops, or `ready down` where no app serves. An address as in `listen`, of a port from 1024 on where rota is root. Whoever reaches \
+             it may ask, and hears no more than that.",
+        ),
         is(
             "control",
             "path",

@@ -12,6 +12,7 @@ const OF_SERVER: &[(&str, &str)] = &[
     ("listen[].group", "listen = [{ address = \"unix:/run/x.sock\", group = \"www-data\" }]"),
     ("trusted_proxies", "trusted_proxies = [\"10.0.0.1\"]"),
     ("health", "health = \"/up\""),
+    ("agent", "agent = \"127.0.0.1:9001\""),
     ("control", "control = \"/run/other/control.sock\"\nrun_dir = \"/run/rota\""),
     ("control_group", "control_group = \"adm\""),
     ("run_dir", "run_dir = \"/run/other\""),

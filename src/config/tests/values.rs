@@ -24,6 +24,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             limits: ClientLimits { head: 32 << 10, headers: 100, target: 8 << 10, body_rate: 500, connections: 10_000, per_client: 0 },
             machine: MachineConfig { processes: None, spawning: None },
             health: None,
+            agent: None,
             errors: Pages::new(),
         },
         apps: Vec::new(),
@@ -98,6 +99,7 @@ spool_max = 5
 max_processes = 200
 max_spawning = 3
 health = "/health/"
+agent = ":9001"
 state_dir = "/srv/state"
 access_log = "json"
 timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
@@ -175,6 +177,7 @@ sendfile_root = "/srv/files"
         limits: ClientLimits { head: 1024, headers: 128, target: 64, body_rate: 2048, connections: 1, per_client: 3 },
         machine: MachineConfig { processes: Some(200), spawning: Some(3) },
         health: Some("/health".to_owned()),
+        agent: Some("[::]:9001".parse().unwrap()),
         errors: Pages::new(),
     };
     assert_eq!(config.server, server);

@@ -306,6 +306,10 @@ impl Connection {
             }
             Request::Drain {} => self.drain(true, operator, now),
             Request::Undrain {} => self.drain(false, operator, now),
+            Request::Drained {} => {
+                let drained = operator.drained(now);
+                self.last_word(&drained, now)
+            }
             Request::Reload { dry_run, wait } => match operator.reload(dry_run, now) {
                 Ok(ticket) => {
                     let what = if dry_run { "what a reload would change" } else { "reload" };
@@ -391,14 +395,15 @@ impl Connection {
     }
 
     fn drain<O: Operator>(&mut self, drained: bool, operator: &mut O, now: Instant) -> Result<(), Closes> {
-        match operator.drain(drained) {
-            Ok(health) => {
-                let says = if drained { "answers 503 from now on" } else { "answers as it is from now on" };
-                log::info!("control socket: {health} {says}, asked for by {}", self.who());
-                self.last_word(&Reply::Drained { drained, health }, now)
+        let reply = match operator.drain(drained) {
+            Ok(()) => {
+                let says = if drained { "are told to go" } else { "are told how it is" };
+                log::info!("control socket: balancers {says} from now on, asked for by {}", self.who());
+                operator.drained(now)
             }
-            Err(message) => self.last_word(&Reply::Error { message }, now),
-        }
+            Err(message) => Reply::Error { message },
+        };
+        self.last_word(&reply, now)
     }
 
     fn last_word(&mut self, reply: &Reply, now: Instant) -> Result<(), Closes> {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::connection::{MAX_OUTPUT, MAX_REQUEST, PATIENCE};
 use super::*;
-use crate::control::proto::{ConfigRead, Reply, SCHEMA, StatusReply, parse_reply};
+use crate::control::proto::{ConfigRead, Reply, SCHEMA, StatusReply, Traffic, parse_reply};
 use crate::ids::GroupId;
 use crate::pool::Outcome;
 
@@ -23,6 +23,18 @@ fn a_status_is_answered_and_the_connection_ends() {
     let said = world.hear_all(&mut client);
     assert_eq!(said, [Reply::Status(Box::new(status("blog")))]);
     assert_eq!(world.server.next_deadline(), None, "its place is free");
+}
+
+#[test]
+fn a_drain_is_answered_by_how_it_is_then_and_so_is_a_question() {
+    let mut world = World::new();
+    for (request, expected) in [("drained", false), ("drain", true), ("drained", true), ("undrain", false), ("drained", false)] {
+        let mut client = world.client();
+        client.send(&format!(r#"{{"v":1,"do":"{request}"}}"#));
+        let said = world.hear_all(&mut client);
+        let [Reply::Drained { drained, traffic, .. }] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((*drained, traffic.requests), (expected, 2), "{request}");
+    }
 }
 
 #[test]
@@ -259,6 +271,9 @@ fn who_may_look_is_told_what_is_and_changes_nothing() {
     for (request, is_answered) in [
         (r#"{"v":1,"do":"status"}"#, true),
         (r#"{"v":1,"do":"history"}"#, true),
+        (r#"{"v":1,"do":"drained"}"#, true),
+        (r#"{"v":1,"do":"drain"}"#, false),
+        (r#"{"v":1,"do":"undrain"}"#, false),
         (r#"{"v":1,"do":"restart"}"#, false),
         (r#"{"v":1,"do":"deploy","app":"blog","directory":"/x"}"#, false),
         (r#"{"v":1,"do":"rollback","app":"blog"}"#, false),
@@ -370,6 +385,7 @@ struct Fake {
     padding: usize,
     /// Requests with the app.
     sessions: u32,
+    is_drained: bool,
     /// When the I/O threads have said what they have in hand.
     answers_at: Option<Instant>,
 }
@@ -378,8 +394,14 @@ const STATUS: Ticket = Ticket(7);
 const RELOAD: Ticket = Ticket(8);
 
 impl Operator for Fake {
-    fn drain(&mut self, _: bool) -> Result<String, String> {
-        Ok("/health".to_owned())
+    fn drain(&mut self, drained: bool) -> Result<(), String> {
+        self.is_drained = drained;
+        Ok(())
+    }
+
+    fn drained(&mut self, _: Instant) -> Reply {
+        let traffic = Traffic { requests: 2, waiting: 1, connections: 3, quiet_seconds: 0.0 };
+        Reply::Drained { drained: self.is_drained, health: "/health".to_owned(), agent: None, traffic }
     }
 
     fn config(&self) -> ConfigRead {
