@@ -19,6 +19,7 @@ use crate::conn::folders::AppFolders;
 use crate::conn::idle::DropIdle;
 use crate::conn::room::{Need, SpoolSpace};
 use crate::conn::spool_place::SpoolPlace;
+use crate::conn::static_files::Came;
 use crate::conn::{Conn, ConnCount};
 use crate::control::proto::InHand;
 use crate::control::server::Ticket;
@@ -157,6 +158,8 @@ pub enum ToThread {
     Count(Instant),
     /// Some of those have to go.
     GiveUp(GiveUp),
+    /// What came of the look for a file that an answer names, by the number of the question.
+    Named(u64, Came),
     /// Nothing is left of the process.
     Gone,
 }
@@ -306,6 +309,14 @@ impl State {
             let ToThread::Conn(conn) = message else { unreachable!("the message that was sent comes back") };
             conn
         })
+    }
+
+    /// As [`State::move_to`], whichever process of the app there is.
+    pub fn move_to_app(&mut self, conn: Box<Conn>, group: GroupId) -> Result<Wake, Box<Conn>> {
+        match self.pool.group_mut(group).host(None) {
+            Some(process) => self.move_to(conn, process),
+            None => Err(conn),
+        }
     }
 
     /// What the last walk of a group that got so far was resolved to, or is kept of it.

@@ -142,7 +142,7 @@ pub struct Spare {
 impl Turn<'_> {
     /// Whether to wait for a disk of an app here: not where there is a thread for that.
     pub fn patience(&self, group: GroupId) -> Patience {
-        if self.catalog.ledger(group).files.is_served() { Patience::None } else { Patience::Disk }
+        self.catalog.ledger(group).files.patience()
     }
 
     /// The connection has from now so much time for what it does.

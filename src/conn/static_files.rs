@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::answering;
 use super::desk::Turn;
 use super::file_body::{FileBody, Sent, read_at};
-use super::folders::{AppFolders, Found, Later, Named, Patience};
+use super::folders::{AppFolders, Folder, Found, Later, Named, Patience};
 use super::{Conn, Request};
 use crate::http::exchange::facts::RequestFacts;
 use crate::http::exchange::plan::{ClientBody, ResponsePlan};
@@ -44,6 +45,60 @@ pub enum Looked {
     Nothing,
     /// So far a file was sent, and whether any byte of it went out.
     Sent(Sent, bool),
+}
+
+/// A file that an app's answer names, which a thread is to look for that may wait for a disk.
+#[derive(Debug)]
+pub struct Wanted {
+    folder: Arc<Folder>,
+    name: Vec<u8>,
+}
+
+/// What came of that.
+#[derive(Debug)]
+pub enum Came {
+    File(Found),
+    Nothing,
+    /// The disk that it is on does not answer.
+    Stuck,
+}
+
+impl Wanted {
+    /// It may wait for a disk.
+    pub fn look(&self) -> Came {
+        self.folder.open(&self.name, Patience::Disk).ok().flatten().map_or(Came::Nothing, Came::File)
+    }
+}
+
+/// What is there for an answer that names a file.
+#[derive(Debug)]
+pub struct Around<'a> {
+    pub folders: Option<&'a AppFolders>,
+    /// Of the look for it, if that was somebody else's.
+    pub came: Option<Came>,
+    pub patience: Patience,
+    pub date: &'a str,
+}
+
+/// What becomes of such an answer.
+#[derive(Debug)]
+pub enum OfApp {
+    /// Its head is written, and this is sent behind it; None: nothing.
+    Written(Option<Box<FileBody>>),
+    /// Nothing is written before this was looked for.
+    Later(Wanted),
+}
+
+/// What waits for a disk that does not answer is the app's. None: it was being sent, and ends.
+pub fn left_to_app(mut conn: Box<Conn>) -> Option<Box<Conn>> {
+    conn.errand = None;
+    if conn.file.is_some() {
+        // What was begun cannot look whole.
+        conn.socket.reset_on_close();
+        return None;
+    }
+    conn.looked = Some(Looked::Nothing);
+    Some(conn)
 }
 
 /// The name of the public file that a request may be for.
@@ -188,16 +243,16 @@ fn body(group: GroupId, out: &mut Vec<u8>, file: File, (first, len): (u64, u64),
     Some(Box::new(FileBody::new(group, file, first, len)))
 }
 
-/// The app's answer names a file: writes the head with the file's length and range, and gives what is sent behind it; None: nothing. What the
-/// app sends as a body goes nowhere. Err: there is no such file to be sent; the log says which.
+/// The app's answer names a file: writes the head with the file's length and range. What the app sends as a body goes nowhere. Err: there is no
+/// such file to be sent; the log says which.
 pub fn of_app(
     request: &Request,
     app: &ResponseHead<'_, '_>,
     plan: &mut ResponsePlan,
-    folders: Option<&AppFolders>,
-    date: &str,
+    around: Around<'_>,
     out: &mut Vec<u8>,
-) -> Result<Option<Box<FileBody>>, &'static str> {
+) -> Result<OfApp, &'static str> {
+    let Around { folders, came, patience, date } = around;
     let mut named = app.fields.iter().filter(|(field, _, _)| *field == Field::SendFile);
     let (Some((_, field, value)), None) = (named.next(), named.next()) else { return Err("it names more than one file to send") };
     let refused = |why: &str| log::error!("{}: {field}: {}: {why}", request.line(), value.escape_ascii());
@@ -210,10 +265,23 @@ pub fn of_app(
         refused("not beneath sendfile_root");
         return Err("it names a file to send that is not beneath sendfile_root");
     };
-    // Of the two that are owed an answer here this thread waits: the app's, which holds its slot.
-    let Ok(Some(Found { file, facts: about })) = folder.open(&name, Patience::Disk) else {
-        refused("no such file");
-        return Err("it names a file to send that is not there");
+    let came = match came {
+        Some(came) => came,
+        None => match folder.open(&name, patience) {
+            Ok(found) => found.map_or(Came::Nothing, Came::File),
+            Err(Later) => return Ok(OfApp::Later(Wanted { folder: folder.clone(), name: name.into_owned() })),
+        },
+    };
+    let Found { file, facts: about } = match came {
+        Came::File(found) => found,
+        Came::Nothing => {
+            refused("no such file");
+            return Err("it names a file to send that is not there");
+        }
+        Came::Stuck => {
+            refused("the disk that it is on does not answer");
+            return Err("it names a file to send that is on a disk that does not answer");
+        }
     };
 
     let value_of = |wanted: &str| app.fields.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, _, value)| value);
@@ -245,7 +313,7 @@ pub fn of_app(
     static_file::write_range(out, decided, about.len);
     out.extend_from_slice(b"\r\n");
     let is_sent = has_body && !request.facts.head_only && len > 0;
-    Ok(is_sent.then(|| Box::new(FileBody::new(request.group, file, first, len))))
+    Ok(OfApp::Written(is_sent.then(|| Box::new(FileBody::new(request.group, file, first, len)))))
 }
 
 /// What the conditions of a request come to, which is read again from what the app was sent.

@@ -13,17 +13,34 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::about;
 use crate::config::AppConfig;
 use crate::conn::Conn;
-use crate::conn::static_files;
+use crate::conn::folders::Patience;
+use crate::conn::static_files::{self, Came, Wanted};
 use crate::credentials::Credentials;
 use crate::errands::lookout::UNKNOWN;
-use crate::ids::GroupId;
+use crate::ids::{GroupId, ProcessId};
 use crate::seccomp;
-use crate::table::{Shared, ToMaster};
+use crate::table::{Shared, ToMaster, ToThread};
 
-/// Connections of one app that wait for a look at the disk.
+/// What is to be looked for on the disk.
+#[derive(Debug)]
+enum Job {
+    /// By its errand ([`Conn::errand`]).
+    Conn(Box<Conn>),
+    Question(Question),
+}
+
+/// A file that an answer of the app names: the thread of the process keeps the answer, and is told by this number.
+#[derive(Debug)]
+pub struct Question {
+    pub wanted: Wanted,
+    pub process: ProcessId,
+    pub number: u64,
+}
+
+/// Connections and answers of one app that wait for a look at the disk.
 #[derive(Debug)]
 pub struct Files {
-    waiting: (Sender<Box<Conn>>, Receiver<Box<Conn>>),
+    waiting: (Sender<Job>, Receiver<Job>),
     /// How many, or one more for a moment: each turn of an event loop looks at it.
     count: AtomicUsize,
     began: Instant,
@@ -53,15 +70,23 @@ impl Files {
         if conn.file.is_none() && (self.is_stuck(now) || self.waiting.0.len() >= WAITING) {
             return Err(conn);
         }
-        self.put(conn)
+        self.put(Job::Conn(conn));
+        Ok(())
     }
 
-    fn put(&self, conn: Box<Conn>) -> Result<(), Box<Conn>> {
+    /// False: there is no place.
+    pub fn ask(&self, question: Question, now: Instant) -> bool {
+        let has_place = !self.is_stuck(now) && self.waiting.0.len() < WAITING;
+        if has_place {
+            self.put(Job::Question(question));
+        }
+        has_place
+    }
+
+    fn put(&self, job: Job) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.waiting.0.send(conn).map_err(|conn| {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            conn.0
-        })
+        // The receiver is here as well: it takes whatever is sent.
+        let _ = self.waiting.0.send(job);
     }
 
     /// Somebody waits, perhaps.
@@ -69,9 +94,9 @@ impl Files {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// There is a thread.
-    pub fn is_served(&self) -> bool {
-        self.is_served.load(Ordering::Relaxed)
+    /// Of those who could leave a look to the thread: without one they wait for the disk themselves.
+    pub fn patience(&self) -> Patience {
+        if self.is_served.load(Ordering::Relaxed) { Patience::None } else { Patience::Disk }
     }
 
     /// Nobody waits, and nobody is in hand who would come back.
@@ -79,7 +104,7 @@ impl Files {
         self.waiting.1.is_empty() && (self.busy.load(Ordering::Acquire) == 0 || self.is_stuck(now))
     }
 
-    /// Those that have waited for a disk that does not answer.
+    /// Those that have waited for a disk that does not answer. Who has asked a question sees that as well.
     pub fn give_up(&self, now: Instant) -> Vec<Box<Conn>> {
         if !self.has_any() || !self.is_stuck(now) {
             return Vec::new();
@@ -90,6 +115,10 @@ impl Files {
             .inspect(|_| {
                 self.count.fetch_sub(1, Ordering::Relaxed);
             })
+            .filter_map(|job| match job {
+                Job::Conn(conn) => Some(conn),
+                Job::Question(_) => None,
+            })
             .collect()
     }
 
@@ -98,7 +127,7 @@ impl Files {
         self.has_any().then(|| now + LOOK)
     }
 
-    fn is_stuck(&self, now: Instant) -> bool {
+    pub fn is_stuck(&self, now: Instant) -> bool {
         let busy = self.busy.load(Ordering::Acquire);
         busy != 0 && now.saturating_duration_since(self.began + Duration::from_millis(busy - 1)) >= LONGEST
     }
@@ -139,32 +168,47 @@ fn serve(shared: &Shared, group: GroupId, app: &AppConfig) {
     let files = &ledger.files;
     files.has_in_hand(false);
     files.is_served.store(true, Ordering::Relaxed);
-    while let Ok(mut conn) = files.waiting.1.recv() {
+    while let Ok(job) = files.waiting.1.recv() {
         files.count.fetch_sub(1, Ordering::Relaxed);
         if !super::is_for(shared, group, app) {
-            // Another thread comes, with the rights of another user. The sender is here as well: it takes whatever is sent.
-            let _ = files.put(conn);
-            return;
+            // Another thread comes, with the rights of another user.
+            return files.put(job);
         }
         files.has_in_hand(true);
-        let folders = shared.table.lock().folders.get(group.index()).cloned().unwrap_or_default();
-        let ran = super::caught(|| static_files::run_errand(&mut conn, &folders));
+        let ran = match job {
+            Job::Conn(conn) => run_errand(shared, group, conn),
+            Job::Question(question) => answer(shared, &question),
+        };
         if let Err(panic) = ran {
-            log::error!("{}: looking for a file panicked ({panic}); its connection is closed", shared.app(group).name);
-        } else {
-            give_back(shared, group, conn);
+            log::error!("{}: looking for a file panicked ({panic}); whoever has asked for it gets none", shared.app(group).name);
         }
         files.has_in_hand(false);
     }
 }
 
-fn give_back(shared: &Shared, group: GroupId, conn: Box<Conn>) {
-    let mut state = shared.table.lock();
-    let moved = match state.pool.group_mut(group).host(None) {
-        Some(process) => state.move_to(conn, process),
-        None => Err(conn),
+fn run_errand(shared: &Shared, group: GroupId, mut conn: Box<Conn>) -> Result<(), String> {
+    let folders = shared.table.lock().folders.get(group.index()).cloned().unwrap_or_default();
+    super::caught(|| static_files::run_errand(&mut conn, &folders))?;
+    give_back(shared, group, conn);
+    Ok(())
+}
+
+fn answer(shared: &Shared, question: &Question) -> Result<(), String> {
+    let (came, ran) = match super::caught(|| question.wanted.look()) {
+        Ok(came) => (came, Ok(())),
+        Err(panic) => (Came::Nothing, Err(panic)),
     };
-    drop(state);
+    // A thread that is gone has nobody left who waits for it.
+    let told =
+        shared.table.lock().threads.get(&question.process).and_then(|thread| thread.send(ToThread::Named(question.number, came)).ok());
+    if let Some(wake) = told {
+        wake.wake();
+    }
+    ran
+}
+
+fn give_back(shared: &Shared, group: GroupId, conn: Box<Conn>) {
+    let moved = shared.table.lock().move_to_app(conn, group);
     match moved {
         Ok(wake) => wake.wake(),
         Err(conn) => {
@@ -180,4 +224,4 @@ fn give_back(shared: &Shared, group: GroupId, conn: Box<Conn>) {
 const WAITING: usize = 10_000;
 /// A disk that has not answered for so long is gone.
 const LONGEST: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_secs(1);
+pub const LOOK: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::exchange::facts::RequestFacts;
-use super::exchange::{Around, Closed, Exchange, Next, Out};
+use super::exchange::{Around, Closed, Exchange, Next, Out, Written};
 use super::framing::RequestBody;
 use super::head::Version;
 use super::malformed::Malformed;
@@ -63,7 +63,7 @@ impl AnswerReader {
         }
         let Some(bytes) = self.exchange.join(bytes) else { return Ok(()) };
         let around = Around { facts: &GET, closes: false, is_unasked: false, now: self.since };
-        let heard = self.exchange.hear(&bytes, &around, &mut self.out, |_, _, _| Ok(()))?;
+        let heard = self.exchange.hear(&bytes, &around, &mut self.out, |_, _, _| Ok(Written::Head))?;
         self.status = self.status.or(heard.status);
         self.length += (self.out.bytes.len() + heard.tail.len()) as u64;
         self.is_whole = matches!(heard.next, Next::Ended(_));

@@ -9,9 +9,10 @@ use super::upload;
 use super::upstream::{Owner, Upstream};
 use super::{BUFFER, Client, IoThread};
 use crate::conn::desk::Desk;
+use crate::conn::static_files::{OfApp, Wanted};
 use crate::conn::{Conn, Phase, Request, answering, static_files};
 use crate::http::exchange::plan::{Kind, ResponsePlan};
-use crate::http::exchange::{Around, Closed, End, Heard, Next};
+use crate::http::exchange::{Around, Closed, End, Heard, Next, Written};
 use crate::http::fields::Field;
 use crate::http::head::ResponseHead;
 use crate::http::malformed::Malformed;
@@ -99,9 +100,15 @@ impl IoThread {
     }
 
     fn app_bytes(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
-        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
+        let Some(session) = self.clients.get_mut(key).and_then(|client| client.session.as_mut()) else { return };
         let Some(bytes) = session.exchange.join(bytes) else { return };
-        let Heard { tail, heads, status, asks_client, next } = match hear(conn, session, &bytes, &mut self.desk, &self.shared) {
+        self.understand(key, upstream_key, &bytes);
+    }
+
+    /// What the app has said so far and is not understood yet.
+    pub(super) fn understand(&mut self, key: usize, upstream_key: usize, bytes: &[u8]) {
+        let Some(Client { conn, session: Some(session) }) = self.clients.get_mut(key) else { return };
+        let (Heard { tail, heads, status, asks_client, next }, wanted) = match hear(conn, session, bytes, &mut self.desk, &self.shared) {
             Ok(heard) => heard,
             Err(malformed) => return self.app_failed(key, Fault::Bad(malformed)),
         };
@@ -124,6 +131,9 @@ impl IoThread {
             Next::More => {}
             Next::Ended(end) => return self.finish(key, upstream_key, end),
             Next::Goodbye => return self.say_goodbye(key),
+        }
+        if let Some(wanted) = wanted {
+            return self.look_for(key, wanted);
         }
         if session.exchange.is_stream() && conn.closing {
             return self.client_left(key);
@@ -201,35 +211,52 @@ impl IoThread {
     }
 }
 
-/// What the exchange makes of what the app said; for the client, what is in `desk.out` and then the tail.
-fn hear<'b>(conn: &mut Conn, session: &mut Session, bytes: &'b [u8], desk: &mut Desk, shared: &Shared) -> Result<Heard<'b>, Malformed> {
+/// What the exchange makes of what the app said; for the client, what is in `desk.out` and then the tail. Some: it is held until this was looked
+/// for.
+fn hear<'b>(
+    conn: &mut Conn,
+    session: &mut Session,
+    bytes: &'b [u8],
+    desk: &mut Desk,
+    shared: &Shared,
+) -> Result<(Heard<'b>, Option<Wanted>), Malformed> {
     let Conn { request, file, .. } = conn;
     let Some(request) = request.as_deref() else { return Err(Malformed::head("nobody has asked for it", bytes)) };
     let Desk { out, date, folders, now, catalog, .. } = desk;
     let cookie = catalog.app(request.group).sticky.as_deref();
     let date = date.at(*now);
+    let patience = catalog.ledger(request.group).files.patience();
     // A body that is still coming when the answer begins may never be whole.
     let closes = shared.stopping.load(Ordering::Relaxed) || request.is_to_come();
     let around = Around { facts: &request.facts, closes, is_unasked: request.is_unasked, now: *now };
-    let mut named = None;
+    let (mut named, mut wanted) = (None, None);
+    let Session { exchange, named_file, .. } = session;
     let write_head = |head: &ResponseHead<'_, '_>, plan: &mut ResponsePlan, out: &mut Vec<u8>| {
         if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
             folders.refresh(shared);
-            named = static_files::of_app(request, head, plan, folders.of(request.group).map(|folders| &**folders), date, out)?;
+            let folders = folders.of(request.group).map(|folders| &**folders);
+            let around = static_files::Around { folders, came: named_file.take(), patience, date };
+            match static_files::of_app(request, head, plan, around, out)? {
+                OfApp::Written(file) => named = file,
+                OfApp::Later(file) => {
+                    wanted = Some(file);
+                    return Ok(Written::Later);
+                }
+            }
         } else {
             rewrite::response(head, plan, &request.facts, date, out);
         }
         if matches!(plan.kind, Kind::Final | Kind::Switch) {
             name_process(request, cookie, out);
         }
-        Ok(())
+        Ok(Written::Head)
     };
-    let heard = session.exchange.hear(bytes, &around, out, write_head)?;
+    let heard = exchange.hear(bytes, &around, out, write_head)?;
     // Only behind its head: what is malformed behind that head is answered by another, without a file.
     if named.is_some() {
         *file = named;
     }
-    Ok(heard)
+    Ok((heard, wanted))
 }
 
 /// The client learns which process answers, in the head that is written, if it is to come back to that.

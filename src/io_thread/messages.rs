@@ -31,6 +31,7 @@ impl IoThread {
                     let holdings = Holdings::of(self.clients.iter().map(|(_, client)| &*client.conn));
                     self.tell_master(ToMaster::Counted(asked, self.id, Box::new(holdings)));
                 }
+                ToThread::Named(question, came) => self.is_found(question, came),
                 ToThread::GiveUp(asked) => self.give_up(asked),
                 ToThread::Gone => {
                     self.drain();

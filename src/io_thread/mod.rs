@@ -155,6 +155,10 @@ struct IoThread {
     lacks_since: Option<Instant>,
     /// Clients whose answer waits in the app because there is no room for it in a file.
     lack_room: Vec<usize>,
+    /// Files that answers name and somebody else looks for: the number of the question, and whose it is.
+    named: Vec<(u64, usize)>,
+    /// The number of the last one.
+    questions: u64,
     /// Sessions whose client has been told, and the app is not done.
     overdue: Vec<Overdue>,
     fate: Fate,
@@ -207,6 +211,8 @@ impl IoThread {
             backlog: Vec::new(),
             lacks_since: None,
             lack_room: Vec::new(),
+            named: Vec::new(),
+            questions: 0,
             overdue: Vec::new(),
             fate: Fate::Lives,
             end_is_due: None,

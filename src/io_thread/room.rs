@@ -10,6 +10,10 @@ impl IoThread {
     /// The client takes less than the app gives and there is no room for more: the app waits.
     pub(super) fn is_held_back(&mut self, key: usize) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
+        // What it says behind a head that waits for a file is of no use yet.
+        if client.session.as_ref().is_some_and(|session| session.question.is_some()) {
+            return true;
+        }
         let exchange = client.session.as_ref().map(|session| &session.exchange);
         // What the app still says behind our goodbye goes nowhere.
         if client.conn.output.is_drained() || exchange.is_some_and(Exchange::has_left) {

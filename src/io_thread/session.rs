@@ -12,6 +12,7 @@ use super::upstream::Owner;
 use super::{Client, IoThread, Name};
 use crate::config::{AppConfig, ServerConfig};
 use crate::conn::spool::Piece;
+use crate::conn::static_files::Came;
 use crate::conn::{Flushed, Phase};
 use crate::http::cut::Cut;
 use crate::http::exchange::Exchange;
@@ -19,6 +20,7 @@ use crate::http::exchange::limits::{Due, Limits, Standing};
 use crate::http::framing::RequestBody;
 use crate::http::refusal::Refusal;
 use crate::http::rewrite::{self, BodyToApp};
+use crate::last_word;
 use crate::pool::{Claim, Ended, Exit};
 
 /// What a client has with the app: from the claim of a slot to the end of the app's response.
@@ -34,6 +36,10 @@ pub struct Session {
     pub child: Option<Exit>,
     /// Its connection has ended, and how the process ends says whether the answer is whole.
     pub is_ended: bool,
+    /// Its answer names a file, which is looked for by somebody else; the number of that question.
+    pub question: Option<u64>,
+    /// What came of it.
+    pub named_file: Option<Came>,
 }
 
 /// What exchanges with this app may take.
@@ -64,6 +70,9 @@ impl IoThread {
         if self.shared.fault_panic && request.line() == "GET /__panic" {
             panic!("asked for by a test");
         }
+        if self.shared.fault_panic && request.line() == "GET /__hang" {
+            last_word::fault("io");
+        }
         if !request.is_framed {
             request.is_framed = true;
             let body = match request.facts.body {
@@ -81,7 +90,16 @@ impl IoThread {
         request.entry.begins(self.name.number, self.name.generation, self.desk.now);
         request.body.rewind();
         let exchange = Exchange::new(self.desk.now);
-        client.session = Some(Box::new(Session { claim, upstream: None, exchange, closed: None, child: None, is_ended: false }));
+        client.session = Some(Box::new(Session {
+            claim,
+            upstream: None,
+            exchange,
+            closed: None,
+            child: None,
+            is_ended: false,
+            question: None,
+            named_file: None,
+        }));
         self.desk.deadlines.set(&mut client.conn.deadline, key, self.desk.now + self.limits.shortest());
         // A kept connection may be closed by the app at this very moment, and then nobody can say whether the request was begun.
         let (is_first, may_repeat) = (request.tries == 1, request.may_repeat());

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Master;
 use crate::conn::Conn;
-use crate::conn::static_files::Looked;
+use crate::conn::static_files;
 
 impl Master {
     /// To a thread of one of the app's processes, as after an answer before; else to the errand that does that for the app.
@@ -15,12 +15,7 @@ impl Master {
             return;
         };
         let group = errand.group;
-        let mut state = self.shared.table.lock();
-        let moved = match state.pool.group_mut(group).host(None) {
-            Some(process) => state.move_to(conn, process),
-            None => Err(conn),
-        };
-        drop(state);
+        let moved = self.shared.table.lock().move_to_app(conn, group);
         let mut conn = match moved {
             Ok(wake) => return self.wakes.push(wake),
             Err(conn) => conn,
@@ -59,14 +54,10 @@ impl Master {
         }
     }
 
-    fn leave_to_app(&mut self, mut conn: Box<Conn>) {
-        conn.errand = None;
-        if conn.file.is_some() {
-            // What was begun cannot look whole.
-            return conn.socket.reset_on_close();
+    fn leave_to_app(&mut self, conn: Box<Conn>) {
+        if let Some(conn) = static_files::left_to_app(conn) {
+            self.put_back(conn);
         }
-        conn.looked = Some(Looked::Nothing);
-        self.put_back(conn);
     }
 
     /// Nothing comes back from there any more that is not here.

@@ -6,7 +6,7 @@ use rota::http::exchange::body::BodyReader;
 use rota::http::exchange::facts::RequestFacts;
 use rota::http::exchange::failure::{Failure, Then};
 use rota::http::exchange::plan::{ClientBody, Kind, ResponsePlan};
-use rota::http::exchange::{Around, Closed, End, Exchange, Next, Out};
+use rota::http::exchange::{Around, Closed, End, Exchange, Next, Out, Written};
 use rota::http::framing::RequestBody;
 use rota::http::head::ResponseHead;
 use rota::http::rewrite;
@@ -68,7 +68,7 @@ pub fn carry<'a>(facts: &RequestFacts, pieces: impl IntoIterator<Item = &'a [u8]
             if matches!(plan.kind, Kind::Final | Kind::Switch) {
                 *planned = Some(*plan);
             }
-            Ok(())
+            Ok(Written::Head)
         };
         let heard = match exchange.hear(&bytes, &around, &mut out, write_head) {
             Ok(heard) => heard,

@@ -1,6 +1,8 @@
 //! Files of an app whose disk does not answer, or has to be asked: nobody else waits for that, on whatever connection.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::app_trees::Dead;
 use crate::site::Site;
@@ -61,23 +63,82 @@ fn what_is_not_in_memory_is_read_from_the_disk_and_sent_whole() {
     }
 }
 
+/// The request whose answer names this file.
+fn naming(file: &Path) -> String {
+    let answer = format!("HTTP/1.1 200 OK\r\nX-Sendfile: {}\r\nContent-Length: 4\r\n\r\nnone", file.display());
+    kept(&wire::raw_answer(&[&answer], 0))
+}
+
 #[test]
-fn a_thread_that_stands_still_is_named_in_the_log_and_when_it_goes_on() {
+fn an_answer_that_names_a_file_on_a_disk_that_does_not_answer_holds_up_nobody_and_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("dead")).unwrap();
-    let app = APP.replace("public = \"public\"", &format!("sendfile_root = \"{}\"", dir.path().display()));
-    let site = Site::start(&app);
+    fs::write(dir.path().join("here"), "here").unwrap();
+    let site = Site::start(&APP.replace("public = \"public\"", &format!("sendfile_root = \"{}\"", dir.path().display())));
     let Some(dead) = Dead::mount(&dir.path().join("dead")) else {
         println!("no right to mount: there is no disk that does not answer");
         return;
     };
-    let name = dir.path().join("dead/x").display().to_string();
-    let answer = format!("HTTP/1.1 200 OK\r\nX-Sendfile: {name}\r\nContent-Length: 0\r\n\r\n");
+    let (mut resting, mut waiting) = (Wire::connect(site.addr).unwrap(), Vec::new());
+    for _ in 0..4 {
+        let mut wire = Wire::connect(site.addr).unwrap();
+        assert_eq!(wire.ask(&kept("/")).unwrap().status, 200);
+        wire.send(naming(&dir.path().join("dead/x")).as_bytes()).unwrap();
+        waiting.push(wire);
+    }
+    for _ in 0..20 {
+        assert_eq!(resting.ask(&kept("/")).unwrap().text(), "1");
+        assert_eq!(resting.ask(&naming(&dir.path().join("here"))).unwrap().text(), "here");
+    }
+    // The one in hand as well as those behind it.
+    for wire in &mut waiting {
+        assert_eq!(wire.reply(false).unwrap().status, 502);
+    }
+    assert!(site.log().contains("dead/x: the disk that it is on does not answer"), "{}", site.log());
+    assert!(!site.log().contains("has stood still"), "{}", site.log());
+    drop(dead);
+    let gone = || resting.ask(&naming(&dir.path().join("here"))).is_ok_and(|reply| reply.text() == "here");
+    wait::until("and no longer than it does not", secs(20), gone);
+}
+
+#[test]
+fn a_file_that_an_answer_names_and_that_is_not_in_memory_is_read_from_the_disk_and_sent_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["lower", "upper", "work", "root"].map(|name| dir.path().join(name));
+    names.iter().for_each(|path| fs::create_dir(path).unwrap());
+    let [lower, upper, work, root] = names;
+    let large: Vec<u8> = (0..3_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for (name, bytes) in [("large", &large[..]), ("small", b"small")] {
+        fs::write(lower.join(name), bytes).unwrap();
+    }
+    // Of a file system that has just been mounted the kernel knows no name.
+    let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    let mounted = Command::new("mount").args(["-t", "overlay", "-o", &options, "rota-it"]).arg(&root).stderr(Stdio::null()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("no right to mount: there is no file of which nothing is in memory");
+        return;
+    }
+    let site = Site::start(&APP.replace("public = \"public\"", &format!("sendfile_root = \"{}\"", root.display())));
     let mut wire = Wire::connect(site.addr).unwrap();
-    wire.send(kept(&wire::raw_answer(&[&answer], 0)).as_bytes()).unwrap();
+    let mut ask = |name: &str| wire.ask(&naming(&root.join(name))).unwrap();
+    for _ in 0..2 {
+        let seen = ["large", "small", "missing"].map(|name| ask(name));
+        assert!(seen[0].status == 200 && seen[0].body == large, "{} bytes", seen[0].body.len());
+        assert_eq!((seen[1].text(), seen[2].status), ("small".to_owned(), 502));
+    }
+    drop(site);
+    assert!(Command::new("umount").arg(&root).status().unwrap().success());
+}
+
+#[test]
+fn a_thread_that_stands_still_is_named_in_the_log_and_when_it_goes_on() {
+    let site = Site::start(APP);
+    fs::write(site.path("panic"), "hang io").unwrap();
+    let mut wire = Wire::connect(site.addr).unwrap();
+    wire.send(kept("/__hang").as_bytes()).unwrap();
     let says = |what: &str| wait::until(what, secs(30), || site.log().contains(what));
     says("app/1 g1: its I/O thread has stood still for ");
-    drop(dead);
+    fs::remove_file(site.path("panic")).unwrap();
     let _ = wire.reply(false);
     says("app/1 g1: its I/O thread turns again, after about ");
 }

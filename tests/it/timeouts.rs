@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -67,7 +67,8 @@ fn a_process_that_does_not_come_back_is_replaced_and_what_waited_for_it_is_serve
 #[test]
 fn stuck_requests_under_load_cost_nobody_else_anything() {
     // All that the load asks for is done in that time on a busy machine, too.
-    let site = Site::start(&format!("{}processes = 2\nconcurrency = 16", APP.replace("\"1s\"", "\"6s\"")));
+    let ample = format!("\"{}s\"", wait::ample(secs(6)).as_secs());
+    let site = Site::start(&format!("{}processes = 2\nconcurrency = 16", APP.replace("\"1s\"", &ample)));
     let (before, load) = (site.serving(1), Load::start(site.addr, &ALL));
     let stuck: Vec<Wire> = (0..4)
         .map(|_| {
@@ -130,14 +131,19 @@ fn a_stop_does_not_wait_for_what_is_overdue() {
     assert_eq!(site.wait_end(secs(20)), Some(0));
 }
 
-/// Longer than any limit of the tests below, which are what a busy machine may keep the tests themselves from running, and than what a busy
-/// loop may be late.
-const STOPPED: u64 = 12;
+/// The limits of the tests below: what a busy machine may keep the tests themselves from running.
+fn limit() -> Duration {
+    wait::ample(secs(5)).min(secs(40))
+}
 
-/// rota is stopped, as by a debugger or on a machine that is held, and goes on.
-fn stop_for_a_while(site: &Site) {
+fn in_words(limit: Duration) -> String {
+    format!("\"{}s\"", limit.as_secs())
+}
+
+/// rota is stopped, as by a debugger or on a machine that is held, for longer than a limit and than what a busy loop may be late.
+fn stop_for_longer(site: &Site, limit: Duration) {
     stand_still(site);
-    std::thread::sleep(secs(STOPPED));
+    std::thread::sleep(limit + secs(7));
     site.signal(Signal::CONT);
 }
 
@@ -150,8 +156,9 @@ fn stand_still(site: &Site) {
 
 #[test]
 fn nobody_is_told_that_he_is_late_because_rota_was_stopped() {
-    let keys = "server.timeouts.head = \"5s\"\nserver.timeouts.body = \"5s\"\nserver.timeouts.keepalive = \"5s\"\ntimeouts.app = \"5s\"\n";
-    let site = Site::start(&format!("{}concurrency = 1\nqueue.timeout = \"5s\"\n{keys}", APP.replace("\"1s\"", "\"5s\"")));
+    let (limit, own) = (limit(), APP.replace("\"1s\"", "LIMIT"));
+    let keys = "server.timeouts.head = LIMIT\nserver.timeouts.body = LIMIT\nserver.timeouts.keepalive = LIMIT\ntimeouts.app = LIMIT\n";
+    let site = Site::start(&format!("{own}concurrency = 1\nqueue.timeout = LIMIT\n{keys}").replace("LIMIT", &in_words(limit)));
     let wire = || Wire::connect(site.addr).unwrap();
     let (mut head, mut body, mut idle, mut with_app, mut waits) = (wire(), wire(), wire(), wire(), wire());
     assert_eq!(idle.ask(&kept("/")).unwrap().status, 200);
@@ -161,7 +168,7 @@ fn nobody_is_told_that_he_is_late_because_rota_was_stopped() {
     wait::until("it waits", secs(10), || site.waiting() == 1);
     head.send(b"GET / HTTP/1.1\r\n").unwrap();
     body.send(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nx").unwrap();
-    stop_for_a_while(&site);
+    stop_for_longer(&site, limit);
     // What they do now they do after their time, had it counted.
     assert_eq!(site.waiting(), 1, "{}", site.log());
     head.send(b"Host: test\r\n\r\n").unwrap();
@@ -202,8 +209,9 @@ fn nobody_who_comes_in_the_very_moment_in_which_rota_is_stopped_is_late() {
 
 /// A stop once so many are connected.
 fn stop_in_arrivals(connections: u64) {
-    let keys = "server.timeouts.head = \"5s\"\nserver.timeouts.body = \"5s\"\nqueue.timeout = \"5s\"\nconcurrency = 16";
-    let site = Site::start(&format!("{}{keys}", APP.replace("\"1s\"", "\"5s\"")));
+    let (limit, own) = (limit(), APP.replace("\"1s\"", "LIMIT"));
+    let keys = "server.timeouts.head = LIMIT\nserver.timeouts.body = LIMIT\nqueue.timeout = LIMIT\nconcurrency = 16";
+    let site = Site::start(&format!("{own}{keys}").replace("LIMIT", &in_words(limit)));
     let is_over = AtomicBool::new(false);
     let mut wires = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..3).map(|_| scope.spawn(|| arrivals(site.addr, &is_over))).collect();
@@ -213,7 +221,7 @@ fn stop_in_arrivals(connections: u64) {
         is_over.store(true, Ordering::Relaxed);
         clients.flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
-    std::thread::sleep(secs(STOPPED));
+    std::thread::sleep(limit + secs(7));
     site.signal(Signal::CONT);
     for (wire, end) in &mut wires {
         wire.send(end.as_bytes()).unwrap();
@@ -224,12 +232,13 @@ fn stop_in_arrivals(connections: u64) {
 
 #[test]
 fn a_process_that_boots_while_rota_is_stopped_is_not_late() {
-    let site = Site::start(&format!("{}concurrency = 4\nready.timeout = \"5s\"", APP.replace("\"1s\"", "\"5s\"")));
+    let (limit, own) = (limit(), APP.replace("\"1s\"", "LIMIT"));
+    let site = Site::start(&format!("{own}concurrency = 4\nready.timeout = LIMIT").replace("LIMIT", &in_words(limit)));
     site.release("2", "boot_waits");
     site.flip("2");
     site.rota(&["restart", "--no-wait"]).expect(0);
     wait::until("it boots", secs(10), || site.processes().iter().any(|(_, generation, pid, _)| *generation == 2 && *pid > 0));
-    stop_for_a_while(&site);
+    stop_for_longer(&site, limit);
     site.open("boot-2");
     wait::until("it serves", secs(20), || site.serving(2).len() == 1);
 }

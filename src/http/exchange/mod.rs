@@ -179,8 +179,15 @@ pub enum Closed {
 }
 
 /// Writes the head of a response for the client, and may change what is planned. Err: what is wrong with it.
-pub trait WriteHead: FnMut(&ResponseHead<'_, '_>, &mut ResponsePlan, &mut Vec<u8>) -> Result<(), &'static str> {}
-impl<F: FnMut(&ResponseHead<'_, '_>, &mut ResponsePlan, &mut Vec<u8>) -> Result<(), &'static str>> WriteHead for F {}
+pub trait WriteHead: FnMut(&ResponseHead<'_, '_>, &mut ResponsePlan, &mut Vec<u8>) -> Result<Written, &'static str> {}
+impl<F: FnMut(&ResponseHead<'_, '_>, &mut ResponsePlan, &mut Vec<u8>) -> Result<Written, &'static str>> WriteHead for F {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Written {
+    Head,
+    /// What it takes is not known yet: the exchange keeps the head, and is to be given it again ([`Exchange::held`]).
+    Later,
+}
 
 impl Exchange {
     pub fn new(now: Instant) -> Self {
@@ -211,6 +218,11 @@ impl Exchange {
             return None;
         }
         Some(Cow::Owned(std::mem::take(&mut self.input)))
+    }
+
+    /// What is kept, to be understood once more.
+    pub fn held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
     }
 
     /// Understands what [`Exchange::join`] gave.
@@ -249,7 +261,7 @@ impl Exchange {
         Ok(Heard { tail, heads, status, asks_client, next })
     }
 
-    /// None: the head is not whole yet.
+    /// None: the head is not whole yet, or not to be written yet.
     fn take_head(
         &mut self,
         bytes: &[u8],
@@ -264,7 +276,9 @@ impl Exchange {
         if around.closes {
             plan.close_client();
         }
-        write_head(&head, &mut plan, out).map_err(bad)?;
+        if write_head(&head, &mut plan, out).map_err(bad)? == Written::Later {
+            return Ok(None);
+        }
         self.reusable &= plan.keep_app;
         let State::Head { interim, expectation } = &mut self.state else { return Ok(None) };
         let status = match plan.kind {

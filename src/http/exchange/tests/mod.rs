@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::facts::RequestFacts;
 use super::limits::{Limits, Standing};
 use super::plan::ResponsePlan;
-use super::{Around, Exchange, Heard, Next, Out};
+use super::{Around, Exchange, Heard, Next, Out, Written};
 use crate::http::head::{HeadLimits, HeaderRoom, ResponseHead, parse_request};
 use crate::http::malformed::Malformed;
 use crate::http::rewrite;
@@ -93,7 +93,7 @@ impl Rig {
         let facts = &self.facts;
         let write_head = |head: &ResponseHead<'_, '_>, plan: &mut ResponsePlan, out: &mut Vec<u8>| {
             rewrite::response(head, plan, facts, "today", out);
-            Ok(())
+            Ok(Written::Head)
         };
         let Heard { tail, heads, status, asks_client, next } = self.exchange.hear(&bytes, &around, &mut self.out, write_head)?;
         self.heads = heads;
