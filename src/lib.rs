@@ -56,7 +56,8 @@
 //!
 //! A path that names a public file is answered where the connection is, without a slot ([`conn::static_files`]; what the answer is decides
 //! [`http::static_file`]), if the kernel has it in memory; what may take a disk goes to the app's errand ([`errands::files`]) and comes back with what
-//! came of it, as the connections beside it would wait for that disk. An errand opens the directories when a release is prepared ([`conn::folders`]), and decides then which links lead out
+//! came of it, as the connections beside it would wait for that disk. An answer of the app that names a file (X-Sendfile) keeps its head until that
+//! errand has looked for it. An errand opens the directories when a release is prepared ([`conn::folders`]), and decides then which links lead out
 //! of them ([`conn::ways`]).
 //!
 //! # What an app could have made

@@ -77,7 +77,13 @@ fn read(shared: &Shared, dry_run: bool) -> Result<Reading, String> {
     let stamp = (!dry_run).then(|| config::stamp(path).unwrap_or(0));
     let Files { mut config, warnings } = (shared.read_config)(path)?;
     let catalog = shared.catalog();
-    let plan = Plan::between(&catalog.server, catalog.apps().map(|(_, app)| &**app), &config);
+    let mut plan = Plan::between(&catalog.server, catalog.apps().map(|(_, app)| &**app), &config);
+    let mut again: Vec<_> = shared.table.lock().not_reloaded().into_iter().map(|group| catalog.app(group).name.clone()).collect();
+    again.retain(|name| config.apps.iter().any(|app| app.name == *name));
+    again.sort();
+    plan.try_again(again);
+    let mut warnings = warnings;
+    warnings.extend(moves_control(&catalog.server, &config.server));
     if plan.is_empty() && catalog.broken.is_empty() || dry_run {
         return Ok(Reading { plan, stamp, warnings, catalog: None });
     }
@@ -90,6 +96,14 @@ fn read(shared: &Shared, dry_run: bool) -> Result<Reading, String> {
     }
     shared.spool.place().admit(&users, groups.clone());
     Ok(Reading { plan, stamp, warnings, catalog: Some((next, groups)) })
+}
+
+/// Commands read the files, too.
+fn moves_control(old: &ServerConfig, new: &ServerConfig) -> Option<String> {
+    let (before, after) = (old.control.display(), new.control.display());
+    (old.control != new.control).then(|| {
+        format!("control: commands look for rota at {after} from now on, and it is at {before} until it is started anew: --socket {before}")
+    })
 }
 
 /// What takes effect at a start of rota stays as it is until then.

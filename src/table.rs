@@ -104,6 +104,8 @@ pub struct State {
     pub orphans: Option<Vec<(u32, u64)>>,
     /// The configuration is to be read again; the restart thread takes it out.
     pub reload: Option<reload::Asked>,
+    /// The last walk of each app that came of a reload.
+    pub of_reload: HashMap<GroupId, Generation>,
     /// A thread that looks after an app's files has ended.
     pub tend: bool,
     /// Set by the master on SIGCHLD.
@@ -330,6 +332,15 @@ impl State {
         let identity = |generation| self.releases.get(&(group, generation)).and_then(|release| release.identity);
         let good = self.pool.group(group).good().filter(|good| *good != generation);
         good.and_then(identity).is_some_and(|good| Some(good) == identity(generation))
+    }
+
+    /// Of these the walk that came of a reload has failed or was given up, and none has come to a good end since.
+    pub fn not_reloaded(&self) -> Vec<GroupId> {
+        let is_open = |(group, generation): &(&GroupId, &Generation)| {
+            let group = self.pool.group(**group);
+            !group.is_removed() && !group.is_walking() && group.good().is_none_or(|good| good < **generation)
+        };
+        self.of_reload.iter().filter(is_open).map(|(group, _)| *group).collect()
     }
 
     /// Why what serves could not be started anew, as a sentence; None: it could.

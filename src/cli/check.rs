@@ -21,6 +21,7 @@ use crate::config::{self, AccessLogConfig, AppConfig, Bind, Config, Glance, List
 use crate::detect::{Detected, Keeps, background};
 use crate::errands::pace::Pace;
 use crate::ids::AppName;
+use crate::master::listeners;
 use crate::named_file::Gate;
 use crate::printable::{self, counted};
 use crate::restart::release;
@@ -304,6 +305,24 @@ fn log_file(log: &AccessLogConfig) -> Option<&Path> {
         AccessLogConfig::On { file, .. } => file.as_deref(),
         AccessLogConfig::Off => None,
     }
+}
+
+/// What rota goes on without, and has to say: directories of logs, and groups that are to get to what is listened on.
+pub fn not_there_findings(config: &Config) -> Vec<Finding> {
+    let directory = |key: &str, file: &Path| unwritable(&format!("the directory of {key}"), file.parent()?);
+    let mut findings: Vec<Finding> = Vec::new();
+    findings.extend(log_file(&config.server.access_log).and_then(|path| directory("access_log", path)).map(server_finding));
+    for listen in &config.server.listen {
+        let unknown = listen.door.group.as_deref().and_then(|group| listeners::gid(group).err());
+        findings
+            .extend(unknown.map(|error| server_finding((Severity::Error, format!("listen {listen}: {error}; nobody can connect there")))));
+    }
+    for app in &config.apps {
+        let access = app.access_log.as_ref().and_then(log_file).and_then(|path| directory("access_log", path));
+        let found = app.log.as_deref().and_then(|path| directory("log", path)).into_iter().chain(access);
+        findings.extend(found.map(|(severity, text)| Finding { app: Some(app.name.clone()), severity, text }));
+    }
+    findings
 }
 
 /// `groups`: of the apps' users.

@@ -64,6 +64,7 @@ fn read_again(path: &Path) -> Result<Files, String> {
     }
     let mut warnings: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
     warnings.extend(odd.iter().map(ToString::to_string));
+    warnings.extend(check::not_there_findings(&config).iter().map(ToString::to_string));
     Ok(Files { config, warnings })
 }
 

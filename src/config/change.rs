@@ -24,6 +24,11 @@ pub enum Change {
     },
     Opens(ListenConfig),
     Closes(ListenConfig),
+    /// The same place, otherwise: with these settings, or none that need to be said.
+    Relistens {
+        listen: ListenConfig,
+        settings: Vec<&'static str>,
+    },
     Adds(AppName),
     Removes(AppName),
     App {
@@ -31,17 +36,26 @@ pub enum Change {
         keys: Vec<&'static str>,
         effect: Effect,
     },
+    /// What serves is not what the files say: the restart of an earlier reload has failed, or was given up.
+    Again(AppName),
 }
 
 impl Plan {
     /// From what is in force to what is wanted.
-    pub fn between<'a>(old: &ServerConfig, apps: impl Iterator<Item = &'a AppConfig> + Clone, new: &Config) -> Self {
+    pub fn between<'a>(old: &'a ServerConfig, apps: impl Iterator<Item = &'a AppConfig> + Clone, new: &Config) -> Self {
         let mut changes = Vec::new();
         let keys = server_keys(old, &new.server);
         changes.extend(by_effect(&keys, &SERVER).into_iter().map(|(keys, effect)| Change::Server { keys, effect }));
-        let listens = |listens: &[ListenConfig], listen: &ListenConfig| listens.contains(listen);
-        changes.extend(new.server.listen.iter().filter(|listen| !listens(&old.listen, listen)).cloned().map(Change::Opens));
-        changes.extend(old.listen.iter().filter(|listen| !listens(&new.server.listen, listen)).cloned().map(Change::Closes));
+        let at = |listens: &'a [ListenConfig], listen: &ListenConfig| listens.iter().find(|other| other.at == listen.at);
+        for listen in &new.server.listen {
+            changes.extend(match at(&old.listen, listen) {
+                None => Some(Change::Opens(listen.clone())),
+                Some(before) if before != listen => Some(Change::Relistens { listen: listen.clone(), settings: differs(before, listen) }),
+                Some(_) => None,
+            });
+        }
+        let gone = old.listen.iter().filter(|listen| !new.server.listen.iter().any(|other| other.at == listen.at));
+        changes.extend(gone.cloned().map(Change::Closes));
         let mut of_apps: Vec<(AppName, Change)> = Vec::new();
         for app in &new.apps {
             let Some(known) = apps.clone().find(|known| known.name == app.name) else {
@@ -65,9 +79,32 @@ impl Plan {
 
     /// This app is to be restarted, one process at a time.
     pub fn restarts(&self, name: &AppName) -> bool {
-        let restarts = |change: &Change| matches!(change, Change::App { app, effect: Effect::Restart, .. } if app == name);
+        let restarts = |change: &Change| match change {
+            Change::App { app, effect: Effect::Restart, .. } | Change::Again(app) => app == name,
+            _ => false,
+        };
         self.changes.iter().any(restarts)
     }
+
+    /// Of these apps the restart that came of an earlier reload has failed: it is tried again.
+    pub fn try_again(&mut self, apps: impl IntoIterator<Item = AppName>) {
+        let concerns = |change: &Change, name: &AppName| matches!(change, Change::Adds(app) | Change::Removes(app) if app == name);
+        for app in apps {
+            if !self.restarts(&app) && !self.changes.iter().any(|change| concerns(change, &app)) {
+                self.changes.push(Change::Again(app));
+            }
+        }
+    }
+}
+
+/// What is another one of two ways to listen at the same place.
+fn differs(old: &ListenConfig, new: &ListenConfig) -> Vec<&'static str> {
+    let ListenConfig { at: _, proxy_protocol, door } = old;
+    let mut keys = Keys::default();
+    keys.see("proxy_protocol", *proxy_protocol == new.proxy_protocol);
+    keys.see("mode", door.mode == new.door.mode);
+    keys.see("group", door.group == new.door.group);
+    keys.0
 }
 
 /// The keys that take effect in the same way, together. `of`: the table that they are of.
@@ -265,9 +302,11 @@ impl fmt::Display for Change {
             Self::Server { keys, effect } => write!(f, "server: {}: {effect}", keys.join(", ")),
             Self::Opens(listen) => write!(f, "server: listens on {listen}"),
             Self::Closes(listen) => write!(f, "server: listens on {listen} no more"),
+            Self::Relistens { listen, settings } => write!(f, "server: listens on {listen} with another {}", settings.join(", ")),
             Self::Adds(app) => write!(f, "{app}: added"),
             Self::Removes(app) => write!(f, "{app}: removed: its requests are answered, then its processes end"),
             Self::App { app, keys, effect } => write!(f, "{app}: {}: {effect}", keys.join(", ")),
+            Self::Again(app) => write!(f, "{app}: restarted again: what serves is not what the files say, as that has failed before"),
         }
     }
 }

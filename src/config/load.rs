@@ -108,16 +108,19 @@ pub fn control(path: &Path, reader: &dyn Reader) -> Result<(PathBuf, Option<Repo
     }
 }
 
-/// Of the files that `path` and apps.d beside it are now: others have another one. None: they cannot be seen. What they name, as error pages,
-/// does not count.
+/// Of the files that `path` and apps.d beside it are now, or are not: others have another one. None: they cannot be seen. What they name, as
+/// error pages, does not count.
 pub fn stamp(path: &Path) -> Option<u64> {
     let directory = path.parent().unwrap_or(Path::new("")).join(APPS);
     let apps = app_files(&directory).ok()?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "toml"));
     // Without keys: another process finds the same.
     let mut hasher = DefaultHasher::new();
     for path in std::iter::once(path.to_owned()).chain(apps) {
-        let found = fs::metadata(&path).ok()?;
-        (path.file_name(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher);
+        match fs::metadata(&path) {
+            Ok(found) => (path.file_name(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.file_name().hash(&mut hasher),
+            Err(_) => return None,
+        }
     }
     Some(hasher.finish())
 }

@@ -1,6 +1,7 @@
 //! Which connections go when there are too many: such as have no request in hand, of those clients that have most of them.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Conn, Phase};
 use crate::http::head;
@@ -15,6 +16,8 @@ pub struct DropIdle {
     pub of: Option<HashSet<Visitor>>,
     /// So many of one loop.
     pub most: usize,
+    /// Loops that have done so.
+    pub looked: AtomicUsize,
 }
 
 impl DropIdle {
@@ -29,6 +32,11 @@ impl DropIdle {
         // What has come and was not read may be a request.
         let silent = idle.into_iter().filter(|(.., conn)| conn.socket.is_silent());
         silent.take(self.most).map(|(_, key, _)| key).collect()
+    }
+
+    /// What [`DropIdle::choose`] has named is dropped.
+    pub fn is_done(&self) {
+        self.looked.fetch_add(1, Ordering::Release);
     }
 }
 

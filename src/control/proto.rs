@@ -239,7 +239,7 @@ pub struct Traffic {
 pub struct Planned {
     /// None: of the server.
     pub app: Option<AppName>,
-    /// `added`, `removed`, `changed`, `opened` or `closed`.
+    /// `added`, `removed`, `changed`, `opened`, `closed` or `again`.
     pub what: String,
     /// What is listened on.
     pub at: Option<String>,
@@ -476,6 +476,9 @@ pub struct AppStatus {
     /// Why what serves could not be started anew, so that its processes are kept. None: it could.
     #[serde(default)]
     pub lost: Option<String>,
+    /// It is not in the configuration any more: what came in is answered, and its processes end.
+    #[serde(default)]
+    pub removed: bool,
     /// Processes of it that have outlived theirs, where the key `survivors` lets them.
     #[serde(default)]
     pub survivors: usize,

@@ -225,7 +225,6 @@ fn hear<'b>(
     let Desk { out, date, folders, now, catalog, .. } = desk;
     let cookie = catalog.app(request.group).sticky.as_deref();
     let date = date.at(*now);
-    let patience = catalog.ledger(request.group).files.patience();
     // A body that is still coming when the answer begins may never be whole.
     let closes = shared.stopping.load(Ordering::Relaxed) || request.is_to_come();
     let around = Around { facts: &request.facts, closes, is_unasked: request.is_unasked, now: *now };
@@ -235,7 +234,8 @@ fn hear<'b>(
         if plan.kind == Kind::Final && head.fields.values(Field::SendFile).next().is_some() {
             folders.refresh(shared);
             let folders = folders.of(request.group).map(|folders| &**folders);
-            let around = static_files::Around { folders, came: named_file.take(), patience, date };
+            let patience = catalog.ledger(request.group).files.patience();
+            let around = static_files::Around { folders, came: named_file.take().map(|came| *came), patience, date };
             match static_files::of_app(request, head, plan, around, out)? {
                 OfApp::Written(file) => named = file,
                 OfApp::Later(file) => {

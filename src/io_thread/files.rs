@@ -78,7 +78,7 @@ impl IoThread {
     fn go_on_with(&mut self, key: usize, question: u64, came: Came) {
         let Some(session) = self.clients.get_mut(key).and_then(|client| client.session.as_mut()) else { return };
         let Some(upstream) = session.upstream.filter(|_| session.question == Some(question)) else { return };
-        (session.question, session.named_file) = (None, Some(came));
+        (session.question, session.named_file) = (None, Some(Box::new(came)));
         let bytes = session.exchange.held();
         self.understand(key, upstream, &bytes);
         self.read_app(upstream);

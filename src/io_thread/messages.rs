@@ -64,6 +64,7 @@ impl IoThread {
         for key in asked.choose(conns, &self.desk.catalog.server.trusted_proxies) {
             self.clients.remove(key);
         }
+        asked.is_done();
     }
 
     /// There are too many connections, none of them idle, and a client has most of them.

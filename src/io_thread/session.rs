@@ -39,7 +39,7 @@ pub struct Session {
     /// Its answer names a file, which is looked for by somebody else; the number of that question.
     pub question: Option<u64>,
     /// What came of it.
-    pub named_file: Option<Came>,
+    pub named_file: Option<Box<Came>>,
 }
 
 /// What exchanges with this app may take.

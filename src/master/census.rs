@@ -176,6 +176,6 @@ impl Master {
 /// Connections that go at a time.
 const AT_ONCE: usize = 64;
 /// What the event loops have to answer.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// For so long it is known what clients have.
 const LASTS: Duration = Duration::from_millis(200);

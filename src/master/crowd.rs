@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::census::{Census, GivenUp};
@@ -22,8 +23,7 @@ use crate::visitor::Visitor;
 pub struct Crowd {
     /// Accepted, and without a place: whose it is, and what comes first on it.
     pub(super) pending: Option<(Socket, Option<IpAddr>, Phase)>,
-    /// Since when clients with so many connections are asked; 0: all.
-    asked: Option<(Instant, usize)>,
+    asked: Option<Asked>,
     /// All were asked in vain; not again before this.
     in_vain_until: Option<Instant>,
     /// What clients have in hand.
@@ -34,6 +34,26 @@ pub struct Crowd {
     said_until: Option<Instant>,
     /// Nor that somebody gives some up.
     gives_said_until: Option<Instant>,
+}
+
+/// Event loops are asked to drop idle connections.
+#[derive(Debug)]
+struct Asked {
+    since: Instant,
+    /// Of clients with so many connections; 0: all.
+    least: usize,
+    what: Arc<DropIdle>,
+    /// So many loops.
+    loops: usize,
+    /// Connections that were open then.
+    open: usize,
+}
+
+impl Asked {
+    /// A loop that has much to do, or a machine that has, takes its time.
+    fn is_answered(&self, now: Instant) -> bool {
+        now >= self.since + LONGEST || (now >= self.since + ANSWER && self.what.looked.load(Ordering::Acquire) >= self.loops)
+    }
 }
 
 impl Master {
@@ -65,17 +85,20 @@ impl Master {
             return self.is_given_one();
         }
         let busiest = self.clients.busiest();
-        let least = match self.crowd.asked {
-            Some((at, _)) if now < at + ANSWER => {
-                self.accept_after = Some(at + ANSWER);
+        let open = self.shared.connections.open();
+        let least = match &self.crowd.asked {
+            Some(asked) if !asked.is_answered(now) => {
+                self.accept_after = Some(now + ANSWER);
                 return false;
             }
-            Some((_, 0)) => {
+            // There are many too many, as after a reload that allows fewer.
+            Some(asked) if open < asked.open => asked.least,
+            Some(Asked { least: 0, .. }) => {
                 self.crowd.asked = None;
                 self.crowd.in_vain_until = Some(now + IN_VAIN);
                 return self.is_given_one();
             }
-            Some((_, least)) => least / 2,
+            Some(asked) => asked.least / 2,
             None => busiest.map_or(1, |(.., counts)| counts.div_ceil(2)),
         };
         if let Some((visitor, open, _)) = busiest {
@@ -83,16 +106,19 @@ impl Master {
         }
         // A few more than one, so that a flood need not ask for each.
         let most = (self.desk.catalog.descriptors.connections / 64).clamp(1, AT_ONCE);
-        let asked = Arc::new(DropIdle { of: (least > 0).then(|| self.clients.with(least)), most });
-        if self.drop_idle(&asked) > 0 {
+        let too_many = open.saturating_sub(self.desk.catalog.descriptors.connections).min(AT_ONCE);
+        let of = (least > 0).then(|| self.clients.with(least));
+        let asked = Arc::new(DropIdle { of, most: most.max(too_many + 1), looked: AtomicUsize::new(0) });
+        if self.drop_idle(&asked) > 0 && !self.is_full() {
             self.crowd.asked = None;
             return true;
         }
         let state = self.shared.table.lock();
         let wakes: Vec<_> = state.threads.values().filter_map(|thread| thread.send(ToThread::DropIdle(asked.clone())).ok()).collect();
         drop(state);
+        let loops = wakes.len();
         wakes.into_iter().for_each(Wake::wake);
-        self.crowd.asked = Some((now, least));
+        self.crowd.asked = Some(Asked { since: now, least, what: asked, loops, open });
         self.accept_after = Some(now + ANSWER);
         false
     }
@@ -157,7 +183,8 @@ impl Master {
 
 /// Connections that go at a time, of one event loop.
 const AT_ONCE: usize = 64;
-/// What the event loops have to drop theirs.
+/// What the event loops have to drop theirs, and one that does not come to it for longer.
 const ANSWER: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_millis(250);
 /// Between two searches of which the first found nothing.
 const IN_VAIN: Duration = Duration::from_millis(200);

@@ -199,7 +199,8 @@ fn mode_of(mode: Option<u32>, has_group: bool) -> Mode {
     mode.map_or(otherwise, Mode::from_bits_truncate)
 }
 
-fn gid(name: &str) -> io::Result<Gid> {
+/// Err: there is no such group.
+pub fn gid(name: &str) -> io::Result<Gid> {
     let named = |error: nix::Error| io::Error::other(format!("group {name}: {error}"));
     let found = nix::unistd::Group::from_name(name).map_err(named)?;
     found.map(|group| Gid::from_raw(group.gid.as_raw())).ok_or_else(|| io::Error::other(format!("there is no group {name:?}")))

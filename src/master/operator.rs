@@ -192,7 +192,13 @@ impl Operations {
         let recorded = |(group, _): &(GroupId, GroupView)| {
             let not_written = state.not_written.get(group).map(|(why, _)| why.clone());
             let survivors = state.survivors.get(group).copied().unwrap_or_default();
-            Recorded { passed_over: state.records[group.index()].passed_over.clone(), not_written, lost: state.say_lost(*group), survivors }
+            Recorded {
+                passed_over: state.records[group.index()].passed_over.clone(),
+                not_written,
+                lost: state.say_lost(*group),
+                removed: state.pool.group(*group).is_removed(),
+                survivors,
+            }
         };
         let recorded: Vec<Recorded> = views.iter().map(recorded).collect();
         let not_listening = state.not_listening.clone();
@@ -210,10 +216,11 @@ impl Operations {
             app.command = release.as_ref().map(|release| shell_words::join(&release.command));
             app.detected = release.and_then(|release| release.detected.clone());
         }
-        for (app, Recorded { passed_over, not_written, lost, survivors }) in apps.iter_mut().zip(recorded) {
+        for (app, Recorded { passed_over, not_written, lost, removed, survivors }) in apps.iter_mut().zip(recorded) {
             app.passed_over = passed_over.map(|path| path.display().to_string());
             app.not_written = not_written;
             app.lost = lost;
+            app.removed = removed;
             app.survivors = survivors;
         }
         for process in apps.iter_mut().flat_map(|app| &mut app.processes) {
@@ -246,6 +253,7 @@ struct Recorded {
     passed_over: Option<PathBuf>,
     not_written: Option<String>,
     lost: Option<String>,
+    removed: bool,
     survivors: usize,
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Master;
 use super::porter::ToPorter;
 use crate::catalog::{App, Catalog, limits, settings};
-use crate::config::Change;
+use crate::config::{Change, Effect};
 use crate::control::proto::{Asked, Planned};
 use crate::control::server::{Reloaded, Ticket};
 use crate::ids::{Generation, GroupId};
@@ -68,6 +68,7 @@ impl Master {
             }
         }
         walks.extend(state.pool.restart_these(&to_restart, Trigger::Reload, now));
+        state.of_reload.extend(walks.iter().copied());
         let name = |(group, generation): &(GroupId, Generation)| Asked { app: catalog.app(*group).name.clone(), generation: *generation };
         let walks = walks.iter().map(name).collect();
         drop(state);
@@ -107,11 +108,15 @@ fn planned(change: &Change) -> Planned {
         Change::Server { keys, effect } => Planned { keys: owned(keys), effect: Some(effect.word().to_owned()), ..of_app(None, "changed") },
         Change::Opens(at) => Planned { at: Some(at.to_string()), ..of_app(None, "opened") },
         Change::Closes(at) => Planned { at: Some(at.to_string()), ..of_app(None, "closed") },
+        Change::Relistens { listen, settings } => {
+            Planned { at: Some(listen.to_string()), keys: owned(settings), ..of_app(None, "changed") }
+        }
         Change::Adds(app) => of_app(Some(app.clone()), "added"),
         Change::Removes(app) => of_app(Some(app.clone()), "removed"),
         Change::App { app, keys, effect } => {
             Planned { keys: owned(keys), effect: Some(effect.word().to_owned()), ..of_app(Some(app.clone()), "changed") }
         }
+        Change::Again(app) => Planned { effect: Some(Effect::Restart.word().to_owned()), ..of_app(Some(app.clone()), "again") },
     }
 }
 

@@ -165,6 +165,11 @@ impl<W> Group<W> {
         aborted.ok_or(if self.walk.is_some() { NoAbort::FirstStart } else { NoAbort::NothingUnderWay })
     }
 
+    /// A walk is under way, or asked for.
+    pub fn is_walking(&self) -> bool {
+        self.walk.is_some() || self.asked.is_some() || self.resolving.is_some()
+    }
+
     /// Something is asked for or under way that a release known to work could take back.
     pub fn can_abort(&self) -> bool {
         // Of a first start the release is resolved for the walk that is there already.

@@ -178,7 +178,7 @@ fn directories_nested_in_a_private_directory_end_neither_the_server_nor_its_next
     assert_eq!(first.len(), 1);
     kill(two.pid("evil").unwrap(), Signal::KILL);
     wait::until("the evil app is repaired", secs(30), || two.answers("evil"));
-    wait::until("what it left is removed", secs(30), || names(&two.path("run/evil")).iter().all(|name| !first.contains(name)));
+    wait::until("what it left is removed", secs(90), || names(&two.path("run/evil")).iter().all(|name| !first.contains(name)));
     assert!(two.answers("good"));
     // What a killed rota leaves is the next one's to remove.
     let left = names(&two.path("run/evil"));

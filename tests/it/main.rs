@@ -65,6 +65,7 @@ mod real_apps;
 mod recycling;
 mod releases;
 mod reload;
+mod reload_told;
 mod retries;
 mod slow_disk;
 mod slow_steps;

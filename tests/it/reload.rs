@@ -14,14 +14,14 @@ use crate::wait::{self, millis, secs};
 use crate::wire::{self, Wire};
 
 /// A line of rota.toml is another one.
-fn change(site: &Site, line: &str, other: &str) {
+pub fn change(site: &Site, line: &str, other: &str) {
     let config = fs::read_to_string(site.path("rota.toml")).unwrap();
     assert!(config.contains(line), "{line} in {config}");
     fs::write(site.path("rota.toml"), config.replace(line, other)).unwrap();
 }
 
 /// A file of apps.d, of an app that is served by the site's releases at these hosts.
-fn app_file(site: &Site, name: &str, keys: &str) {
+pub fn app_file(site: &Site, name: &str, keys: &str) {
     let user = if rustix::process::geteuid().is_root() { "user = \"root\"\n" } else { "" };
     let (at, fixture) = (site.path("").display().to_string(), std::env::current_exe().unwrap());
     let text = format!(
@@ -34,7 +34,7 @@ fn app_file(site: &Site, name: &str, keys: &str) {
 }
 
 /// The status line's number for a request to a host.
-fn asked(addr: SocketAddr, host: &str) -> u16 {
+pub fn asked(addr: SocketAddr, host: &str) -> u16 {
     let mut wire = Wire::connect(addr).unwrap();
     wire.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).unwrap().status
 }
@@ -127,6 +127,10 @@ fn a_request_that_is_with_an_app_that_goes_is_answered() {
         fs::remove_file(site.path("apps.d/shop.toml")).unwrap();
         site.rota(&["reload"]).expect(0);
         assert_eq!(asked(site.addr, "shop.test"), 404);
+        let status = site.status();
+        let removed = |name: &str| status["apps"].as_array().unwrap().iter().find(|app| app["app"] == name).unwrap()["removed"].clone();
+        assert_eq!((removed("app"), removed("shop")), (false.into(), true.into()), "as long as there is something of it");
+        assert!(site.rota(&["status"]).out.contains("REMOVED"));
         site.open("gate");
         held.join().unwrap()
     });

@@ -122,7 +122,7 @@ fn a_file_that_an_answer_names_and_that_is_not_in_memory_is_read_from_the_disk_a
     let mut wire = Wire::connect(site.addr).unwrap();
     let mut ask = |name: &str| wire.ask(&naming(&root.join(name))).unwrap();
     for _ in 0..2 {
-        let seen = ["large", "small", "missing"].map(|name| ask(name));
+        let seen = ["large", "small", "missing"].map(&mut ask);
         assert!(seen[0].status == 200 && seen[0].body == large, "{} bytes", seen[0].body.len());
         assert_eq!((seen[1].text(), seen[2].status), ("small".to_owned(), 502));
     }

@@ -41,6 +41,9 @@ fn row(app: &AppStatus, paint: Paint) -> Vec<String> {
 
 /// In a word or two: the worst of what there is to say.
 fn state(app: &AppStatus, up: usize, paint: Paint) -> String {
+    if app.removed {
+        return paint.warn("REMOVED");
+    }
     let is_down = up == 0 && app.processes_wanted > 0;
     if is_down && app.walk.is_none() {
         return paint.bad("DOWN");

@@ -70,6 +70,12 @@ fn render_app(text: &mut String, app: &AppStatus, width: usize, paint: Paint) {
         let lines = wrap(&harmless(what), 2, width);
         text.push_str(&painted.map_or(lines.clone(), |(word, painted)| lines.replacen(word, &painted, 1)));
     };
+    if app.removed {
+        line(
+            "REMOVED: it is not in the files any more; what came in is answered, then its processes end",
+            Some(("REMOVED", paint.warn("REMOVED"))),
+        );
+    }
     if let Some(named) = &app.passed_over {
         line(&format!("chosen by command; root names {named}, which a restart ignores until root names something new"), None);
     }
@@ -262,6 +268,7 @@ mod tests {
             detected: None,
             not_written: None,
             lost: None,
+            removed: false,
             survivors: 0,
             pause: None,
             processes_min: 2,
@@ -523,6 +530,7 @@ NOT SERVED: shop: /etc/rota/apps.d/shop.toml:3:1: unknown key \"comand\"; its
             detected: Some("config.ru, puma in Gemfile.lock".to_owned()),
             not_written: Some("/state/blog.json.new: write: No space left".to_owned()),
             lost: Some("the directory /srv/blog/7 of g7 is gone".to_owned()),
+            removed: false,
             survivors: 0,
             processes_wanted: 2,
             processes_min: 0,

@@ -146,7 +146,7 @@ fn every_key_is_seen_by_itself_and_takes_effect_as_its_table_says() {
             let plan = plan(&base, &other);
             let top = row.name.split("[]").next().unwrap();
             match &plan.changes[..] {
-                [Change::Opens(_), Change::Closes(_)] => assert_eq!(top, "listen"),
+                [Change::Opens(_), Change::Closes(_)] | [Change::Relistens { .. }] => assert_eq!(top, "listen"),
                 [Change::Server { keys, effect }] if is_server => assert_is(&row.name, row.effect, keys, *effect),
                 [Change::App { keys, effect, .. }] if !is_server => assert_is(&row.name, row.effect, keys, *effect),
                 changes => panic!("{}: {line}: {changes:?}", row.name),

@@ -40,6 +40,7 @@ impl AppStatus {
             backoff: view.backoff.map(Backoff::from),
             not_written: None,
             lost: None,
+            removed: false,
             survivors: 0,
             pause: view.pause.map(|(held, left)| Pause { seconds: seconds(held), left_seconds: seconds(left) }),
             turned: view.turned.map(|turned| turned.to_string()),

@@ -164,7 +164,7 @@ fn the_whole_view_of_a_group_is_told() {
         r#""seconds":6.04,"phase_seconds":1.2,"answer":null,"left_seconds":null,"makes_room":null,"skipped":[1]},"#,
         r#""resists":{"generation":6,"release":"/srv/blog/6","seconds":90.0,"at":1,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]},"#,
-        r#""backoff":{"failures":3,"retry_in":4.0},"not_written":null,"lost":null,"survivors":0,"pause":null,"turned":null,"#,
+        r#""backoff":{"failures":3,"retry_in":4.0},"not_written":null,"lost":null,"removed":false,"survivors":0,"pause":null,"turned":null,"#,
         r#""last_failure":{"number":1,"generation":6,"seconds":90.0,"#,
         r#""message":"exited with status 1 after 0.42 s, before it was ready","output":["ImportError: no module named x"]}}"#,
     );
