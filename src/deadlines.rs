@@ -109,8 +109,8 @@ impl Deadlines {
 /// have a limit.
 ///
 /// A sleep that is over too late was no doing of this program. A turn that took long may have been stopped in the middle, or is a slow step of
-/// its own: one is taken for a stop. Those that follow soon behind one are not, as a loop that is slow turn after turn would put off every limit
-/// for as long as it is; what came meanwhile is seen to before limits are, as in every turn.
+/// its own: one is taken for a stop. Those that follow soon behind one and are no longer by far are not, as a loop that is slow turn after turn
+/// would put off every limit for as long as it is; what came meanwhile is seen to before limits are, as in every turn.
 #[derive(Debug)]
 pub struct Pulse {
     /// Its turn began then.
@@ -118,8 +118,8 @@ pub struct Pulse {
     /// It was done with that and went to sleep then, to be back at `due_back` at the latest.
     slept: Instant,
     due_back: Option<Instant>,
-    /// The last turn that took long was over then.
-    slow: Option<Instant>,
+    /// The last turn that took long was over then, and the longest of those that came soon behind each other took so long.
+    slow: Option<(Instant, Duration)>,
 }
 
 /// Time that counts for nobody.
@@ -156,9 +156,10 @@ impl Pulse {
         let meant = self.due_back.map_or(self.slept, |due| due.max(self.slept));
         let oversleeps = interrupted || (self.due_back.is_some() && now > meant + LATE);
         let was_slow = worked > LATE;
-        let is_stop = was_slow && self.slow.is_none_or(|slow| began > slow + AGAIN);
+        let before = self.slow.filter(|(over, _)| began <= *over + AGAIN).map(|(_, longest)| longest);
+        let is_stop = was_slow && before.is_none_or(|longest| worked > longest * FAR);
         if was_slow {
-            self.slow = Some(self.slept);
+            self.slow = Some((self.slept, before.unwrap_or_default().max(worked)));
         }
         match (is_stop, oversleeps) {
             (true, true) => Some(Lost { time: worked + asleep, since: began, in_turn: false }),
@@ -174,6 +175,8 @@ impl Pulse {
 const LATE: Duration = Duration::from_secs(1);
 /// A slow turn so soon behind another is one more, and no stop.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Unless it is so many times as long: on a machine that is too busy turns are slow, and it may be stopped all the same.
+const FAR: u32 = 4;
 
 /// An entry that came up.
 #[derive(Clone, Copy, Debug)]
@@ -299,14 +302,16 @@ mod tests {
         assert_eq!(turn(2, 3), Some((2, at(0), true)), "it may have been stopped");
         let more: Vec<_> = (1..20).map(|n| turn(3 * n + 2, 3 * n + 3)).collect();
         assert_eq!(more, [None; 19], "that is how it is");
+        assert_eq!(pulse.sleeps(Some(at(72)), at(72)).map(|took| took.as_secs()), Some(12));
+        assert_eq!(pulse.wakes(false, at(72)).map(|lost| lost.time.as_secs()), Some(12), "by far longer than it ever was");
         // A stop in its sleep counts all the same.
-        assert_eq!(pulse.sleeps(Some(at(61)), at(61)), None);
-        assert_eq!(pulse.wakes(false, at(75)).map(|lost| (lost.time.as_secs(), lost.since)), Some((14, at(61))));
+        assert_eq!(pulse.sleeps(Some(at(73)), at(73)), None);
+        assert_eq!(pulse.wakes(false, at(87)).map(|lost| (lost.time.as_secs(), lost.since)), Some((14, at(73))));
         // Long behind the last slow one.
-        pulse.sleeps(Some(at(100)), at(76));
-        assert_eq!(pulse.wakes(false, at(100)), None);
-        pulse.sleeps(Some(at(110)), at(110));
-        assert!(pulse.wakes(false, at(110)).is_some_and(|lost| lost.time.as_secs() == 10));
+        pulse.sleeps(Some(at(110)), at(88));
+        assert_eq!(pulse.wakes(false, at(110)), None);
+        pulse.sleeps(Some(at(120)), at(120));
+        assert!(pulse.wakes(false, at(120)).is_some_and(|lost| lost.time.as_secs() == 10));
     }
 
     #[test]
