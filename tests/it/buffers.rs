@@ -14,7 +14,7 @@ use crate::wait::{self, millis, secs};
 use crate::wire::{self, Reply, Trouble, Wire, kept};
 
 /// On a busy machine what is large has the slot for a while.
-const ONE_SLOT: &str = "concurrency = 1\nbind = \"unix\"\nprobation = \"1ms\"\nqueue.timeout = \"10min\"\ntimeouts.app = \"10min\"\n";
+const ONE_SLOT: &str = "concurrency = 1\nbind = \"unix\"\nprobation = \"1ms\"\nqueue.timeout = \"600s\"\ntimeouts.app = \"600s\"\n";
 const MIB: usize = 1 << 20;
 
 fn site(keys: &str) -> Site {
