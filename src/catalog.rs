@@ -19,6 +19,7 @@ use crate::http::refusal::Refusal;
 use crate::ids::GroupId;
 use crate::log_files::{LogFiles, Sinks};
 use crate::once::Once;
+use crate::operators::Operators;
 use crate::pool::{Limits, Settings};
 use crate::printable::counted_past;
 use crate::restart::release;
@@ -38,6 +39,7 @@ pub struct Catalog {
     /// What there may be of connections and files, as far as descriptors go.
     pub descriptors: Descriptors,
     pub logs: Logs,
+    pub operators: Operators,
 }
 
 /// An app, whether it is served or not any more.
@@ -128,7 +130,8 @@ impl Catalog {
         let descriptors = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config);
         let Config { server, broken, .. } = config;
         let router = router(&apps, &broken);
-        Self { server, apps, broken: broken.into_iter().map(Unserved::new).collect(), router, descriptors, logs }
+        let operators = Operators::look_up(apps.iter().filter(|app| !app.is_removed).map(|app| &*app.config));
+        Self { server, apps, broken: broken.into_iter().map(Unserved::new).collect(), router, descriptors, logs, operators }
     }
 
     /// None: it is of a later one.

@@ -20,6 +20,7 @@
 //! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them where that may take a disk; sleeps otherwise |
 //! | `APP: prepare`, `APP: open`, `APP: sweep`, one of each per app while there is something to do | [`errands`] | its release, command, variables and directories for a walk; the private directories of processes that are gone |
 //! | `rota-reload`, for a moment | [`mod@reload`] | reads the configuration again |
+//! | `rota-who`, for a moment each | [`operators`] | who somebody is that asks on the control socket, if he is not root (NSS) |
 //! | `proc`, one for each thread that asks, for a moment | `sys::patience` | what a process can keep /proc from saying: its environment, its share of memory |
 //!
 //! They agree on one [`table::Table`]: the [`pool`] behind the program's only mutex. Connections move between threads as whole values
@@ -71,7 +72,7 @@
 //!
 //! `rota restart blog`, four processes of generation 7, all going well:
 //!
-//! 1. The command sends a line of JSON ([`control::proto`]); `control/server/` checks who asks, `master/operator.rs` writes the wish into the table
+//! 1. The command sends a line of JSON ([`control::proto`]); `control/server/` checks who asks ([`operators`]: root, or somebody who operates blog), `master/operator.rs` writes the wish into the table
 //!    (`pool/walk.rs`): blog shall be of generation 8. Signals, the restart file and a switched symlink end in the same call. The command stays
 //!    connected and is told the place of the walk from then on.
 //! 2. The thread [`restart`] wakes and asks [`pool::Pool::next_step`]. That looks at what is wanted and what is so, and answers with one
@@ -206,6 +207,7 @@
 
 mod about;
 pub mod access_log;
+mod access_list;
 pub mod app_log;
 pub mod app_tree;
 pub mod catalog;
@@ -234,6 +236,7 @@ pub mod obstacle;
 pub mod once;
 pub mod plight;
 pub mod pool;
+pub mod operators;
 pub mod printable;
 pub mod record_writer;
 pub mod records;

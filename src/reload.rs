@@ -11,6 +11,7 @@ use crate::config::{self, Config, Plan, ServerConfig};
 use crate::control::server::Ticket;
 use crate::credentials::{self, Rights};
 use crate::last_word;
+use crate::operators::Operators;
 use crate::restart::release;
 use crate::table::{Shared, ToMaster};
 
@@ -84,7 +85,9 @@ fn read(shared: &Shared, dry_run: bool) -> Result<Reading, String> {
     plan.try_again(again);
     let mut warnings = warnings;
     warnings.extend(moves_control(&catalog.server, &config.server));
-    if plan.is_empty() && catalog.broken.is_empty() || dry_run {
+    // A user whom there was not may be there now.
+    let is_same = || catalog.broken.is_empty() && Operators::look_up(config.apps.iter()) == catalog.operators;
+    if dry_run || plan.is_empty() && is_same() {
         return Ok(Reading { plan, stamp, warnings, catalog: None });
     }
     keep_what_stays(&mut config, &catalog.server);

@@ -10,7 +10,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+
+use crate::access_list;
 
 /// The file of a listening socket of ours.
 #[derive(Debug)]
@@ -58,6 +61,24 @@ impl SocketFile {
         }
         rustix::fs::chownat(&opened, "", None, Some(group), AtFlags::EMPTY_PATH)?;
         fs::set_permissions(format!("/proc/thread-self/fd/{}", opened.as_raw_fd()), fs::Permissions::from_mode(mode.bits()))
+    }
+
+    /// Lets these connect besides those whom this mode lets in, and nobody else.
+    pub fn admit(&self, mode: Mode, users: &[u32], groups: &[u32]) -> io::Result<()> {
+        let opened = open_itself(&self.path)?;
+        if Identity::of(&opened.metadata()?) != self.identity {
+            return Err(io::Error::new(ErrorKind::NotFound, "was replaced by another file"));
+        }
+        let itself = format!("/proc/thread-self/fd/{}", opened.as_raw_fd());
+        if users.is_empty() && groups.is_empty() {
+            match rustix::fs::removexattr(&itself, access_list::NAME) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+            return fs::set_permissions(itself, fs::Permissions::from_mode(mode.bits()));
+        }
+        let list = access_list::of(mode.bits(), users, groups);
+        Ok(rustix::fs::setxattr(&itself, access_list::NAME, &list, XattrFlags::empty())?)
     }
 
     /// Takes the file away, unless it is another server's by now.

@@ -29,6 +29,7 @@ use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::last_word::fatal;
 use crate::master::listeners::Listener;
+use crate::operators::Person;
 use crate::pool::{Claim, Exit, Pool, Settings, Trigger, WaitId};
 use crate::record_writer::Todo;
 use crate::records::Record;
@@ -183,6 +184,8 @@ pub enum ToMaster {
     InHand(Ticket, ProcessId, Vec<InHand>),
     /// The configuration was read again.
     Read(Ticket, Result<Box<Reading>, String>),
+    /// Who a peer of the control socket is.
+    Known(Ticket, Person),
     /// The answer of the sampler, by the pids of the leaders.
     Samples(Ticket, Arc<HashMap<u32, Sample>>),
     /// Somebody finds no room for a body in a file: others have to leave.

@@ -113,6 +113,7 @@ fn app_findings(app: &AppConfig, apps: &[AppConfig], groups: &[u32]) -> Vec<Find
     problems.extend(starts::env_file_problem(app, apps));
     problems.extend(world::unwritable(app));
     problems.extend(world::host_problem(app));
+    problems.extend(operators::apps_among_them(app, apps));
     problems.extend(world::cpu_problem(app));
     problems.extend(app.log.as_deref().and_then(|path| log_problem("log", path, groups)));
     problems.extend(app.access_log.as_ref().and_then(log_file).and_then(|path| log_problem("access_log", path, groups)));
@@ -387,6 +388,7 @@ const BESIDE: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "bin"];
 mod files;
 mod front;
 mod limits;
+mod operators;
 mod script;
 mod starts;
 #[cfg(test)]

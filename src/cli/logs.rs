@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::OFlags;
 
 use super::Exit;
@@ -29,6 +30,7 @@ pub fn run(config: &Path, app: &str, last: usize, follow: bool) -> Exit {
     };
     let shown = show(&path, last, follow, &mut io::stdout().lock());
     match shown {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => complain(&denied(&path), Exit::Bad),
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("{}: {error}", path.display()), Exit::Bad),
         // A reader that has seen enough is no failure.
         Ok(()) | Err(_) => print(""),
@@ -49,6 +51,18 @@ fn file_of(config: &Config, app: &str) -> Result<PathBuf, String> {
     found.log.clone().ok_or_else(|| {
         format!("what {app} prints goes into rota's own log; under systemd: journalctl -u rota -g '^{app}/' (or give the app a file: log = \"/var/log/rota/{app}.log\")")
     })
+}
+
+/// What root would have to do, once, so that the kernel lets an operator read it.
+fn denied(path: &Path) -> String {
+    let me = User::from_uid(Uid::effective()).ok().flatten().map_or_else(|| "NAME".to_owned(), |user| user.name);
+    let gid = fs::metadata(path).ok().map(|file| file.gid()).filter(|gid| *gid != 0);
+    let group = gid.and_then(|gid| Group::from_gid(Gid::from_raw(gid)).ok().flatten()).map(|group| group.name);
+    let how = match group {
+        Some(group) => format!("root and the group {group} may read it; root lets you: usermod -aG {group} {me}"),
+        None => format!("root alone may read it, and the directory it is in; root lets you: chgrp adm FILE; usermod -aG adm {me}"),
+    };
+    format!("{}: permission denied: {}", path.display(), how.replace("FILE", &path.display().to_string()))
 }
 
 /// Ends at the end of the file, or never.

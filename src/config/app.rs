@@ -12,7 +12,7 @@ use super::sizes::{PROCESSES_MAX, sizes};
 use super::units::GIB;
 use super::{
     AppConfig, AppTimeouts, BakeConfig, Bind, BufferConfig, DrainConfig, FilesConfig, LeaderPolicy, OnFailure, PublicFiles, QueueConfig,
-    ReadyConfig, Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, routes,
+    ReadyConfig, Route, Sizes, StartConfig, StopConfig, StopSignal, attributes, command, errors, lifespan, operators, routes,
 };
 use crate::http::fields::{ALIKE, is_alias};
 use crate::http::head::is_token;
@@ -61,6 +61,7 @@ pub fn app(name: &str, section: &Section<'_>) -> Option<PlacedApp> {
         friendly_errors: section.truth("friendly_errors", false),
         files: files(section),
         underscore_headers: section.get("underscore_headers").map_or_else(Vec::new, |value| underscore_headers(&value)),
+        operators: section.get("operators").map_or_else(Vec::new, |value| operators::operators(&value)),
         // Last, so that the other keys of an app with a bad name are read as well.
         name: good_name.ok()?,
     };

@@ -217,6 +217,7 @@ fn app_keys(old: &AppConfig, new: &AppConfig) -> Vec<&'static str> {
         friendly_errors,
         files,
         underscore_headers,
+        operators,
     } = old;
     fn parts<'a, T: PartialEq + 'a>(routes: &'a [super::Route], of: impl Fn(&'a super::Route) -> T + 'a) -> Vec<T> {
         let mut parts: Vec<T> = Vec::new();
@@ -271,6 +272,7 @@ fn app_keys(old: &AppConfig, new: &AppConfig) -> Vec<&'static str> {
     keys.see("public_links", files.public_links == new.files.public_links);
     keys.see("sendfile_root", files.sendfile_root == new.files.sendfile_root);
     keys.see("underscore_headers", *underscore_headers == new.underscore_headers);
+    keys.see("operators", *operators == new.operators);
     keys.0
 }
 

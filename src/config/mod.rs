@@ -14,6 +14,7 @@ mod errors;
 mod keys;
 mod lifespan;
 mod load;
+mod operators;
 mod parse;
 mod proxies;
 pub mod reference;
@@ -42,6 +43,7 @@ pub use command::sets_itself;
 pub use keys::Effect;
 pub use keys::nearest;
 pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, control, glance, load, load_to_serve, stamp};
+pub use operators::OperatorName;
 pub use parse::{parse, parse_to_serve};
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
 
@@ -261,6 +263,8 @@ pub struct AppConfig {
     pub files: FilesConfig,
     /// Names of request headers with an underscore that are passed on; any other with one is not.
     pub underscore_headers: Vec<String>,
+    /// Who may operate it besides root and rota's own user.
+    pub operators: Vec<OperatorName>,
 }
 
 impl AppConfig {

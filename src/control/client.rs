@@ -94,7 +94,7 @@ impl fmt::Display for ClientError {
         match self {
             ClientError::NoServer { path } => write!(f, "no rota answers on {}: is it running?", path.display()),
             ClientError::Denied { path } => {
-                write!(f, "permission denied on {}: only the user that rota runs as and root may", path.display())
+                write!(f, "permission denied on {}: only the user that rota runs as, root and operators of an app may", path.display())
             }
             ClientError::Silent { path, patience } => {
                 write!(f, "rota on {} did not answer within {} s", path.display(), patience.as_secs_f64())
@@ -182,7 +182,10 @@ mod tests {
             assert_eq!(error.to_string(), format!("no rota answers on {}: is it running?", path.display()));
         }
         let denied = ClientError::connecting(&missing, ErrorKind::PermissionDenied.into(), PATIENCE).to_string();
-        assert_eq!(denied, format!("permission denied on {}: only the user that rota runs as and root may", missing.display()));
+        assert_eq!(
+            denied,
+            format!("permission denied on {}: only the user that rota runs as, root and operators of an app may", missing.display())
+        );
         if !rustix::process::geteuid().is_root() {
             let closed = dir.path().join("closed.sock");
             let _listener = UnixListener::bind(&closed).unwrap();

@@ -3,7 +3,9 @@
 //! Clients are bounded in number, in what they may send, in what waits for them and in time: a slow or silent one holds nothing up. What
 //! the requests do is the [`Operator`]'s; what one client says and hears is in `connection`.
 
+mod closes;
 mod connection;
+pub mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -18,13 +20,22 @@ use rustix::net::UCred;
 
 use super::proto::{AppHistory, Asked, ConfigRead, Pausing, Planned, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
+use crate::operators::Operators;
 use crate::safe_open;
 use crate::socket_file::SocketFile;
+use closes::Closes;
 pub use connection::COLLECTING;
-use connection::{Closes, Connection, Level};
+use connection::{Connection, Level};
+use rights::Guest;
 
 /// What the requests do. Errors are sentences for whoever asked.
 pub trait Operator {
+    /// Somebody but root and rota's own user may ask for something.
+    fn has_guests(&self) -> bool;
+    /// Asks who a peer is, by its user and its first group.
+    fn introduce(&mut self, peer: (u32, u32), now: Instant) -> Ticket;
+    /// Who it is, and what he may; None: it is not known yet.
+    fn introduced(&mut self, ticket: Ticket) -> Option<Guest>;
     /// Asks for the status of one app or of all, and what its processes take; an app that is not there is an error.
     fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String>;
     /// Asks for a walk, or for walks of all apps; gives them in the order in which they will run.
@@ -112,8 +123,6 @@ pub struct ControlServer {
     file: Option<SocketFile>,
     /// The user that rota was started as.
     own: Uid,
-    /// Those whom only the file's group lets in may look: this one.
-    shared: Option<Gid>,
     listener: UnixListener,
     first_token: usize,
     /// The token of a place is `first_token` + 1 + its index.
@@ -130,7 +139,7 @@ impl ControlServer {
         let (listener, file) = open(path, group, groups)?;
         let places = (1..tokens).map(|_| None).collect();
         let own = rustix::process::geteuid();
-        Ok(Self { file: Some(file), own, shared: group, listener, first_token, places, accept_at: None })
+        Ok(Self { file: Some(file), own, listener, first_token, places, accept_at: None })
     }
 
     /// The file of the socket, which is whoever's who takes it away.
@@ -151,7 +160,7 @@ impl ControlServer {
     /// One of the tokens is ready. An event for a client that has gone meanwhile is expected and does nothing.
     pub fn event<O: Operator>(&mut self, token: Token, registry: &Registry, operator: &mut O, now: Instant) {
         match token.0.checked_sub(self.first_token) {
-            Some(0) => self.accept(registry, now),
+            Some(0) => self.accept(registry, operator.has_guests(), now),
             Some(place) => self.tend(place - 1, registry, |connection| connection.attend(operator, now)),
             None => {}
         }
@@ -170,7 +179,7 @@ impl ControlServer {
             self.tend(index, registry, |connection| connection.check_limit(operator, now));
         }
         if self.accept_at.is_some_and(|at| at <= now) {
-            self.accept(registry, now);
+            self.accept(registry, operator.has_guests(), now);
         }
     }
 
@@ -192,11 +201,11 @@ impl ControlServer {
         }
     }
 
-    fn accept(&mut self, registry: &Registry, now: Instant) {
+    fn accept(&mut self, registry: &Registry, guests: bool, now: Instant) {
         self.accept_at = None;
         for _ in 0..ACCEPT_BUDGET {
             match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream, registry, now),
+                Ok((stream, _)) => self.admit(stream, registry, guests, now),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
@@ -212,21 +221,22 @@ impl ControlServer {
         self.accept_at = Some(now);
     }
 
-    fn admit(&mut self, stream: UnixStream, registry: &Registry, now: Instant) {
+    fn admit(&mut self, stream: UnixStream, registry: &Registry, guests: bool, now: Instant) {
         match rustix::net::sockopt::socket_peercred(&stream) {
-            Ok(peer) => self.place(stream, peer, registry, now),
+            Ok(peer) => self.place(stream, peer, registry, guests, now),
             Err(error) => log::info!("control socket: a client without credentials was turned away: {error}"),
         }
     }
 
-    fn place(&mut self, mut stream: UnixStream, peer: UCred, registry: &Registry, now: Instant) {
-        let Some(level) = level(&peer, self.own, self.shared.is_some()) else {
+    fn place(&mut self, mut stream: UnixStream, peer: UCred, registry: &Registry, guests: bool, now: Instant) {
+        let Some(level) = level(&peer, self.own, guests) else {
             log::info!("control socket: pid {} of uid {} was turned away", peer.pid.as_raw_nonzero(), peer.uid.as_raw());
             return turn_away(stream, format!("uid {} may not operate this rota: only its own user and root may", peer.uid.as_raw()));
         };
-        // Those who look leave half of the places to those who operate.
-        let lookers = self.places.iter().flatten().filter(|connection| connection.level() == Level::Look).count();
-        let has_share = level == Level::Operate || lookers < self.places.len() / 2;
+        // Guests leave half of the places to root, and each of them some to the others.
+        let guests = || self.places.iter().flatten().filter(|connection| connection.level() == Level::Guest);
+        let own = || guests().filter(|connection| connection.uid() == peer.uid).count();
+        let has_share = level == Level::Operate || guests().count() < self.places.len() / 2 && own() < OF_A_GUEST;
         let Some(index) = self.places.iter().position(Option::is_none).filter(|_| has_share) else {
             return turn_away(stream, format!("busy: {} clients are connected; try again", self.places.iter().flatten().count()));
         };
@@ -238,8 +248,8 @@ impl ControlServer {
     }
 }
 
-/// For its owner only (0600), or for the members of a group as well, who may look: [`Request::only_looks`](super::proto::Request::only_looks). Its
-/// directory is made (0755). Errors name the path.
+/// For its owner only (0600), or for the members of a group as well, who may look: [`Request::only_looks`](super::proto::Request::only_looks); who
+/// else may connect says [`admit`]. Its directory is made (0755). Errors name the path.
 pub fn open(path: &Path, group: Option<Gid>, groups: &[u32]) -> io::Result<(UnixListener, SocketFile)> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -252,11 +262,26 @@ pub fn open(path: &Path, group: Option<Gid>, groups: &[u32]) -> io::Result<(Unix
     Ok((UnixListener::from_std(listener), file))
 }
 
-/// The mode of the file keeps others out already; a directory or a mode that somebody changed does not let them in. Of a group that may look
-/// the kernel has asked for membership when it connected: the groups of a peer other than its first cannot be had without NSS, which may wait.
-fn level(peer: &UCred, own: Uid, shared: bool) -> Option<Level> {
+/// Lets operators connect, and nobody else who could not before: by the access list of the file (acl(5)), so that the kernel turns away all others
+/// and no flood of theirs reaches this program. `group`: the one that may look.
+pub fn admit(file: &SocketFile, group: Option<Gid>, operators: &Operators) {
+    let (users, groups) = operators.all();
+    match file.admit(if group.is_some() { SHARED } else { Mode::RUSR | Mode::WUSR }, &users, &groups) {
+        Ok(()) => {}
+        // It is made anew, and they are admitted then.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => log::error!(
+            "server.control {}: operators cannot connect, and root can: setxattr system.posix_acl_access: {error}; put it on a file system with access control lists, as /run is",
+            file.path().display()
+        ),
+    }
+}
+
+/// The file keeps others out already; a directory or a mode that somebody changed does not let them in. What a guest may do is asked when it is
+/// known who he is: the groups of a peer other than its first cannot be had without NSS, which may wait.
+fn level(peer: &UCred, own: Uid, guests: bool) -> Option<Level> {
     let operates = peer.uid.is_root() || peer.uid == own;
-    if operates { Some(Level::Operate) } else { shared.then_some(Level::Look) }
+    if operates { Some(Level::Operate) } else { guests.then_some(Level::Guest) }
 }
 
 /// Says why, as far as it can be said at once, and closes.
@@ -267,6 +292,8 @@ fn turn_away(mut stream: UnixStream, message: String) {
 
 /// For the owner and the group that looks.
 const SHARED: Mode = Mode::from_bits_retain(0o660);
+/// Places that one guest has: commands that wait for a walk each hold one.
+const OF_A_GUEST: usize = 8;
 /// Commands that may wait to be accepted.
 const BACKLOG: i32 = 64;
 /// Accepted in one turn of the loop, so that a flood of commands does not keep it from clients.

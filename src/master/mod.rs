@@ -37,7 +37,7 @@ use crate::conn::desk::Desk;
 use crate::conn::intake::{self, Next};
 use crate::conn::room::Books;
 use crate::conn::{Conn, Phase};
-use crate::control::server::{ControlServer, Operator};
+use crate::control::server::{self, ControlServer, Operator};
 use crate::credentials::Credentials;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox, Wake, slept};
@@ -134,9 +134,11 @@ impl Master {
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
         let opened = Opened { doors, waiting, control: file, control_group: group, run, groups, records };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
+        server::admit(&file, group, &shared.catalog().operators);
         let desk = Desk::new(BUFFER, None, &shared);
         let master = Self {
-            operations: Operations::new(shared.clone()).map_err(|error| format!("sampler thread: {error}"))?,
+            operations: Operations::new(shared.clone(), group.map(rustix::fs::Gid::as_raw))
+                .map_err(|error| format!("sampler thread: {error}"))?,
             shared,
             poll,
             inbox,
@@ -322,6 +324,10 @@ impl Master {
                     if let Err(error) = self.control.replace(listener, self.poll.registry()) {
                         log::error!("server.control: epoll: {error}");
                     }
+                }
+                ToMaster::Known(ticket, person) => {
+                    self.operations.is_known(ticket, person, self.desk.now);
+                    changed = true;
                 }
                 ToMaster::Read(ticket, read) => {
                     self.read(ticket, read);

@@ -13,8 +13,10 @@ use crate::control::proto::{
     AppHistory, AppStatus, Asked, Broken, ConfigRead, Finishing, InHand, NotListening, Pausing, Progress, Reply, SCHEMA, StatusReply,
     Traffic, WalkEnd, seconds,
 };
+use crate::control::server::rights::Guest;
 use crate::control::server::{COLLECTING, Detached, Operator, Reloaded, Ticket, WalkReport, Wish};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
+use crate::operators::{Person, Strangers};
 use crate::pool::{Aim, Group, GroupView, Trigger};
 use crate::printable::counted;
 use crate::reload;
@@ -33,6 +35,11 @@ pub struct Operations {
     reload: Option<(Ticket, Instant)>,
     /// What came of reloads, until whoever asked takes it or has gone.
     reloaded: HashMap<Ticket, (Instant, Result<Reloaded, String>)>,
+    /// The group whose members may look.
+    looks: Option<u32>,
+    strangers: Strangers,
+    /// Peers of the control socket that were looked up, until whoever asked takes them or has gone.
+    known: HashMap<Ticket, (Instant, Person)>,
     /// Questions to other threads that are open.
     questions: HashMap<Ticket, Question>,
     last_ticket: u64,
@@ -62,7 +69,8 @@ enum About {
 }
 
 impl Operations {
-    pub fn new(shared: Arc<Shared>) -> io::Result<Self> {
+    /// `looks`: the group whose members may look.
+    pub fn new(shared: Arc<Shared>, looks: Option<u32>) -> io::Result<Self> {
         let sampler = samples::start(shared.clone())?;
         Ok(Self {
             shared,
@@ -71,6 +79,9 @@ impl Operations {
             sampler,
             reload: None,
             reloaded: HashMap::new(),
+            looks,
+            strangers: Strangers::default(),
+            known: HashMap::new(),
             questions: HashMap::new(),
             last_ticket: 0,
         })
@@ -128,6 +139,12 @@ impl Operations {
         }
     }
 
+    /// Somebody was looked up.
+    pub fn is_known(&mut self, ticket: Ticket, person: Person, now: Instant) {
+        self.known.insert(ticket, (now, person));
+        self.strangers.is_known(&self.shared);
+    }
+
     /// The configuration was read, and what it changes is done. Err: it was not, for these mistakes.
     pub fn reloaded(&mut self, ticket: Ticket, reloaded: Result<Reloaded, String>, now: Instant) {
         if self.reload.is_some_and(|(asked, _)| asked == ticket) {
@@ -144,6 +161,7 @@ impl Operations {
     fn ticket(&mut self, now: Instant) -> Ticket {
         self.questions.retain(|_, question| now < question.since + QUESTION_KEPT);
         self.reloaded.retain(|_, (since, _)| now < *since + QUESTION_KEPT);
+        self.known.retain(|_, (since, _)| now < *since + QUESTION_KEPT);
         self.last_ticket += 1;
         Ticket(self.last_ticket)
     }
@@ -270,6 +288,22 @@ fn release(state: &State, group: GroupId, generation: Generation) -> Option<Stri
 impl Operator for Operations {
     fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String> {
         let state = self.shared.table.lock();
+    fn has_guests(&self) -> bool {
+        self.looks.is_some() || !self.shared.catalog().operators.is_empty()
+    }
+
+    fn introduce(&mut self, peer: (u32, u32), now: Instant) -> Ticket {
+        let ticket = self.ticket(now);
+        self.strangers.ask(&self.shared, ticket, peer, now);
+        ticket
+    }
+
+    fn introduced(&mut self, ticket: Ticket) -> Option<Guest> {
+        let (_, person) = self.known.remove(&ticket)?;
+        let rights = self.shared.catalog().operators.rights(&person, self.looks);
+        Some(Guest { person, rights })
+    }
+
         let app = app.map(|app| self.find(&state, app).map(|group| state.pool.group(group).app().clone())).transpose()?;
         drop(state);
         let ticket = self.ticket(now);

@@ -299,6 +299,7 @@ impl Porter {
             let Ok((mut files, wanted)) = taken.recv() else { return true };
             if let Some((listen, groups)) = &wanted {
                 files.groups.clone_from(groups);
+                files.admit();
                 files.listen_to(listen, inotify.as_deref());
             }
             let lacks = files.see_to(todo, inotify.as_deref());
@@ -388,6 +389,7 @@ impl Files {
             match server::open(&server.control, self.control_group, &self.groups) {
                 Ok((listener, file)) => {
                     self.control = file;
+                    self.admit();
                     self.tell(ToMaster::Control(listener));
                     made.push(server.control.display().to_string());
                 }
@@ -428,6 +430,11 @@ impl Files {
             );
         }
         !trouble.is_empty()
+    }
+
+    /// Those who may connect to the control socket.
+    fn admit(&self) {
+        server::admit(&self.control, self.control_group, &self.shared.catalog().operators);
     }
 
     pub(super) fn tell(&self, message: ToMaster) {

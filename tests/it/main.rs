@@ -51,6 +51,7 @@ mod machines;
 mod many_waiting;
 mod matrix;
 mod operate;
+mod operators;
 mod own_files;
 mod owned;
 mod pool;

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::unistd::{Gid, Uid, User};
 use rustix::thread::CapabilitySet;
 
-use super::{Finding, Problem, group_problem};
+use super::{Finding, Problem, group_problem, operators};
 use crate::config::{AppConfig, Config, ResourceLimit, Severity, SpawnAttributes, StartConfig, nearest};
 use crate::errands::pace::Pace;
 use crate::restart::{env_file, release};
@@ -53,7 +53,7 @@ pub fn right_findings(config: &Config, privileges: &Privileges, forbidden: Sever
 }
 
 fn user_problems(app: &AppConfig) -> Vec<Problem> {
-    user_problem(&app.start).into_iter().chain(app.start.group.as_deref().and_then(group_problem)).collect()
+    user_problem(&app.start).into_iter().chain(app.start.group.as_deref().and_then(group_problem)).chain(operators::unknown(app)).collect()
 }
 
 fn right_problems(app: &AppConfig, privileges: &Privileges, forbidden: Severity) -> Vec<Problem> {
@@ -94,7 +94,10 @@ fn read_files(app: &AppConfig, apps: &[AppConfig], user: Option<&release::Identi
 }
 
 fn user_problem(start: &StartConfig) -> Option<Problem> {
-    let name = start.user.as_deref()?;
+    named_user_problem(start.user.as_deref()?)
+}
+
+pub fn named_user_problem(name: &str) -> Option<Problem> {
     match User::from_name(name) {
         Ok(Some(_)) => None,
         Ok(None) => Some((Severity::Error, format!("there is no user {name:?}{}", meant(name, Path::new("/etc/passwd"))))),

@@ -259,6 +259,16 @@ pub const APP: Keys = Keys {
             "Whether everybody is told why the app does not answer: its command, its directory, the last lines of its output. For \
              development only.",
         ),
+        may(
+            "operators",
+            "text or list",
+            "nobody but root and rota's own user",
+            "[\"deploy\", \"@www-data\"]",
+            "Users, and groups with an `@`, who may operate this app and no other: restart, deploy, roll back, abort, pause and resume it, \
+             and read its status, history, logs and requests. Whoever may deploy has what the app's user has, for he chooses what it \
+             runs; of an app that runs as root he chooses nothing, and may do the rest.",
+        )
+        .under("Who may operate it"),
         is(
             "log",
             "`journal` or path",

@@ -90,6 +90,7 @@ const OF_APP: &[(&str, &str)] = &[
     ("public_links", "public_links = true"),
     ("sendfile_root", "sendfile_root = \"/srv/files\""),
     ("underscore_headers", "underscore_headers = [\"X_A\"]"),
+    ("operators", "operators = [\"deploy\", \"@www\"]"),
     ("timeouts.app", "timeouts.app = \"7s\""),
     ("timeouts.tunnel", "timeouts.tunnel = \"7m\""),
     ("timeouts.pooled", "timeouts.pooled = \"7s\""),

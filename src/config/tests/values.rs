@@ -80,6 +80,7 @@ fn an_app_with_a_command_and_a_root_has_defaults() {
         friendly_errors: false,
         files: FilesConfig { public: PublicFiles::Unsaid, public_links: false, sendfile_root: None },
         underscore_headers: Vec::new(),
+        operators: Vec::new(),
     };
     assert_eq!(good("[app.blog]\ncommand = \"bin/run 'a b'\"\nroot = \"/srv/blog\"\n").apps, [expected]);
 }
@@ -122,6 +123,7 @@ umask = "0027"
 nice = -20
 oom_score_adj = 1000
 underscore_headers = ["X_Auth", "api_key"]
+operators = ["deploy", "@www-data"]
 no_new_privs = true
 hosts = ["Example.org", "*.Example.org", "[::1]"]
 path = ["/a/", "/b"]
@@ -254,6 +256,7 @@ sendfile_root = "/srv/files"
         friendly_errors: true,
         files: FilesConfig { public: PublicFiles::In("/srv/static".into()), public_links: true, sendfile_root: Some("/srv/files".into()) },
         underscore_headers: vec!["X_Auth".into(), "api_key".into()],
+        operators: vec![OperatorName::User("deploy".into()), OperatorName::Group("www-data".into())],
     };
     assert_eq!(config.apps, [app]);
 }

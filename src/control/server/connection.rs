@@ -1,23 +1,26 @@
 //! One client of the control socket, on the master thread: reads its request, has it carried out, tells it the replies. Never blocks.
 
-use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Uid;
 use rustix::net::UCred;
 
+use super::closes::Closes;
+use super::rights::Guest;
 use super::{Detached, Operator, Reloaded, Ticket, WalkReport, Wish};
 use crate::control::proto::{Asked, Pausing, Progress, Reply, Request, WalkEnd, parse_request, reply_line, seconds};
+use crate::operators::LOOKING_UP;
 
 /// What a client may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Everything.
     Operate,
-    /// What changes nothing.
-    Look,
+    /// What its [`Guest`] may.
+    Guest,
 }
 
 /// A client and how far it is.
@@ -26,6 +29,8 @@ pub struct Connection {
     stream: UnixStream,
     peer: UCred,
     level: Level,
+    /// Who it is, of [`Level::Guest`], once that is known.
+    guest: Option<Guest>,
     stage: Stage,
     /// Of the request; empty once that is read.
     input: Vec<u8>,
@@ -39,6 +44,8 @@ pub struct Connection {
 enum Stage {
     /// Its request must be there by `until`.
     Asking { until: Instant },
+    /// It is looked up who it is, for at most until `until`; then the request is answered.
+    Introducing { ticket: Ticket, request: Request, until: Instant },
     /// It is told about these walks until they have ended.
     Following { since: Instant, walks: Vec<Followed> },
     /// It waits until an app that is paused has nothing in hand.
@@ -61,22 +68,10 @@ struct Followed {
     told: Option<Progress>,
 }
 
-/// Why a connection ends. `Display` continues a sentence that begins with the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closes {
-    Answered,
-    Left,
-    /// Asked for nothing in time.
-    Silent,
-    /// Does not read.
-    Deaf,
-    /// Goes on sending after its request.
-    Floods,
-}
-
 impl Connection {
     pub fn new(stream: UnixStream, peer: UCred, level: Level, now: Instant) -> Self {
-        Self { stream, peer, level, stage: Stage::Asking { until: now + PATIENCE }, input: Vec::new(), ignored: 0, output: Vec::new() }
+        let stage = Stage::Asking { until: now + PATIENCE };
+        Self { stream, peer, level, guest: None, stage, input: Vec::new(), ignored: 0, output: Vec::new() }
     }
 
     /// For the poll.
@@ -84,9 +79,17 @@ impl Connection {
         &mut self.stream
     }
 
-    /// `pid 4711 of uid 0`.
+    /// `pid 4711 of uid 0`, `pid 4711 of deploy (uid 1001)`.
     pub fn who(&self) -> String {
-        format!("pid {} of uid {}", self.peer.pid.as_raw_nonzero(), self.peer.uid.as_raw())
+        let (pid, uid) = (self.peer.pid.as_raw_nonzero(), self.peer.uid.as_raw());
+        match &self.guest {
+            Some(guest) => format!("pid {pid} of {} (uid {uid})", guest.person.name),
+            None => format!("pid {pid} of uid {uid}"),
+        }
+    }
+
+    pub fn uid(&self) -> Uid {
+        self.peer.uid
     }
 
     pub fn level(&self) -> Level {
@@ -141,9 +144,31 @@ impl Connection {
                     None => Ok(()),
                 };
             }
+            Stage::Introducing { ticket, .. } => match operator.introduced(*ticket) {
+                Some(guest) => return self.introduced(guest, operator, now),
+                None => return Ok(()),
+            },
             Stage::Asking { .. } | Stage::Leaving { .. } | Stage::Staying => return Ok(()),
         };
         self.last_word(&last, now)?;
+        self.flush(now)
+    }
+
+    /// It is known who asks.
+    fn introduced<O: Operator>(&mut self, guest: Guest, operator: &mut O, now: Instant) -> Result<(), Closes> {
+        // It is another stage by the end of this, whatever comes of it.
+        let Stage::Introducing { request, .. } = std::mem::replace(&mut self.stage, Stage::Leaving { until: now + PATIENCE }) else {
+            return Ok(());
+        };
+        let may = guest.may(&request);
+        self.guest = Some(guest);
+        match may {
+            Ok(()) => self.carry_out(request, operator, now)?,
+            Err(message) => {
+                log::info!("control socket: {} asked for more than it may", self.who());
+                self.last_word(&Reply::Error { message }, now)?;
+            }
+        }
         self.flush(now)
     }
 
@@ -176,9 +201,11 @@ impl Connection {
 
     pub fn limit(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Asking { until } | Stage::Leaving { until } | Stage::Collecting { until, .. } | Stage::Reloading { until, .. } => {
-                Some(until)
-            }
+            Stage::Asking { until }
+            | Stage::Introducing { until, .. }
+            | Stage::Leaving { until }
+            | Stage::Collecting { until, .. }
+            | Stage::Reloading { until, .. } => Some(until),
             Stage::Following { .. } | Stage::Quieting { .. } | Stage::Detaching { .. } | Stage::Staying => None,
         }
     }
@@ -192,9 +219,16 @@ impl Connection {
                 self.last_word(&Reply::Error { message }, now)?;
                 self.flush(now)
             }
+            Stage::Introducing { until, .. } if until <= now => {
+                let (uid, seconds) = (self.peer.uid.as_raw(), LOOKING_UP.as_secs());
+                let message = format!("who uid {uid} is was not found out within {seconds} s: the system's list of users does not answer");
+                self.last_word(&Reply::Error { message }, now)?;
+                self.flush(now)
+            }
             // The answers that are there by now are given.
             Stage::Collecting { until, .. } if until <= now => self.follow(operator, now),
             Stage::Asking { .. }
+            | Stage::Introducing { .. }
             | Stage::Leaving { .. }
             | Stage::Following { .. }
             | Stage::Quieting { .. }
@@ -251,11 +285,17 @@ impl Connection {
             Ok(request) => request,
             Err(message) => return self.last_word(&Reply::Error { message }, now),
         };
-        if self.level == Level::Look && !request.only_looks() {
-            log::info!("control socket: {} asked for more than it may", self.who());
-            let message = format!("uid {} may only look (server.control_group): status, history and requests", self.peer.uid.as_raw());
-            return self.last_word(&Reply::Error { message }, now);
+        match self.level {
+            Level::Operate => self.carry_out(request, operator, now),
+            Level::Guest => {
+                let ticket = operator.introduce((self.peer.uid.as_raw(), self.peer.gid.as_raw()), now);
+                self.stage = Stage::Introducing { ticket, request, until: now + LOOKING_UP };
+                Ok(())
+            }
         }
+    }
+
+    fn carry_out<O: Operator>(&mut self, request: Request, operator: &mut O, now: Instant) -> Result<(), Closes> {
         match request {
             Request::Status { app } => {
                 let asked = operator.ask_status(app.as_deref(), now);
@@ -416,7 +456,10 @@ impl Connection {
         if self.output.len() > MAX_OUTPUT {
             return Err(Closes::Deaf);
         }
-        self.output.extend(reply_line(reply));
+        self.output.extend(match &self.guest {
+            Some(guest) => reply_line(&guest.hears(reply.clone())),
+            None => reply_line(reply),
+        });
         Ok(())
     }
 
@@ -439,6 +482,7 @@ impl Connection {
         match self.stage {
             Stage::Leaving { .. } => Err(Closes::Answered),
             Stage::Asking { .. }
+            | Stage::Introducing { .. }
             | Stage::Following { .. }
             | Stage::Quieting { .. }
             | Stage::Detaching { .. }
@@ -453,18 +497,6 @@ impl Connection {
         let mut ask = [PollFd::new(&self.stream, PollFlags::empty())];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut ask, Some(&at_once)).is_ok() && ask[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
-    }
-}
-
-impl fmt::Display for Closes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Closes::Answered => write!(f, "has its answer"),
-            Closes::Left => write!(f, "left"),
-            Closes::Silent => write!(f, "asked for nothing in {} s and was dropped", PATIENCE.as_secs()),
-            Closes::Deaf => write!(f, "did not read its replies and was dropped"),
-            Closes::Floods => write!(f, "sent more than {MAX_REQUEST} bytes after its request and was dropped"),
-        }
     }
 }
 

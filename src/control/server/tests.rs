@@ -13,6 +13,7 @@ use super::connection::{MAX_OUTPUT, MAX_REQUEST, PATIENCE};
 use super::*;
 use crate::control::proto::{ConfigRead, Reply, SCHEMA, StatusReply, Traffic, parse_reply};
 use crate::ids::GroupId;
+use crate::operators::{LOOKING_UP, OperatedApp, Person, Rights};
 use crate::pool::Outcome;
 
 #[test]
@@ -253,7 +254,7 @@ fn only_root_and_the_servers_own_user_may_operate_it() {
         assert_eq!(level(&peer(Uid::ROOT), geteuid(), shared), Some(Level::Operate));
         assert_eq!(level(&peer(geteuid()), geteuid(), shared), Some(Level::Operate));
     }
-    assert_eq!((level(&peer(other), geteuid(), false), level(&peer(other), geteuid(), true)), (None, Some(Level::Look)));
+    assert_eq!((level(&peer(other), geteuid(), false), level(&peer(other), geteuid(), true)), (None, Some(Level::Guest)));
 }
 
 #[test]
@@ -283,9 +284,9 @@ fn who_may_look_is_told_what_is_and_changes_nothing() {
         (r#"{"v":1,"do":"detach","app":"blog","number":1}"#, false),
         (r#"{"v":1,"do":"stop"}"#, false),
     ] {
-        let mut client = world.looker();
+        let mut client = world.guest(4242);
         client.send(request);
-        let said = world.hear_all(&mut client);
+        let said = world.hear_guest(&mut client);
         let refused = matches!(&said[..], [Reply::Error { message }] if message.contains("may only look (server.control_group)"));
         assert_eq!((said.len(), refused), (1, !is_answered), "{request}: {said:?}");
     }
@@ -295,12 +296,56 @@ fn who_may_look_is_told_what_is_and_changes_nothing() {
 #[test]
 fn those_who_look_leave_places_to_those_who_operate() {
     let mut world = World::new();
-    let mut lookers: Vec<Client> = (0..TOKENS).map(|_| world.looker()).collect();
+    let mut lookers: Vec<Client> = (0..TOKENS).map(|uid| world.guest(4242 + uid as u32)).collect();
     let mut operator = world.client();
     operator.send(r#"{"v":1,"do":"status"}"#);
     assert_eq!(world.hear_all(&mut operator), [Reply::Status(Box::new(status("all")))]);
     let last = lookers.last_mut().unwrap();
     assert!(matches!(&world.hear_all(last)[..], [Reply::Error { message }] if message.starts_with("busy: ")));
+}
+
+#[test]
+fn an_operator_operates_what_is_his() {
+    let mut world = World::new();
+    for (request, is_done) in [
+        (r#"{"v":1,"do":"restart","app":"blog"}"#, true),
+        (r#"{"v":1,"do":"deploy","app":"blog","directory":"/x"}"#, true),
+        (r#"{"v":1,"do":"restart","app":"shop"}"#, false),
+        (r#"{"v":1,"do":"restart"}"#, false),
+        (r#"{"v":1,"do":"stop"}"#, false),
+    ] {
+        let mut client = world.guest(4243);
+        client.send(request);
+        let said = world.hear_guest(&mut client);
+        assert_eq!(matches!(&said[..], [Reply::Asked { .. }]), is_done, "{request}: {said:?}");
+    }
+    assert_eq!((world.operator.asked.join(" "), world.operator.stops), ("blog blog".to_owned(), 0));
+}
+
+#[test]
+fn who_cannot_be_looked_up_is_told_so_in_time_and_nothing_is_done() {
+    let mut world = World::new();
+    world.operator.knows_nobody = true;
+    let mut client = world.guest(4243);
+    client.send(r#"{"v":1,"do":"restart","app":"blog"}"#);
+    world.turn_until(|world| world.operator.stranger.is_some());
+    assert_eq!(world.server.next_deadline(), Some(world.now + LOOKING_UP));
+    world.now += LOOKING_UP;
+    world.tick();
+    let [Reply::Error { message }] = &world.hear_all(&mut client)[..] else { panic!("no error") };
+    assert!(message.starts_with("who uid 4243 is was not found out within 5 s"), "{message}");
+    assert!(world.operator.asked.is_empty());
+}
+
+#[test]
+fn one_guest_leaves_places_to_other_guests() {
+    let mut world = World::with(MANY);
+    let mut flood: Vec<Client> = (0..=OF_A_GUEST).map(|_| world.guest(4243)).collect();
+    let last = flood.last_mut().unwrap();
+    assert!(matches!(&world.hear_all(last)[..], [Reply::Error { message }] if message.starts_with("busy: ")));
+    let mut other = world.guest(4242);
+    other.send(r#"{"v":1,"do":"status"}"#);
+    assert_eq!(world.hear_guest(&mut other), [Reply::Status(Box::new(status("all")))]);
 }
 
 #[test]
@@ -360,6 +405,8 @@ fn a_socket_that_is_another_servers_by_now_is_left_alone() {
 
 const FIRST: usize = 16;
 const TOKENS: usize = 4;
+/// So that guests have more places than one of them may have.
+const MANY: usize = 64;
 
 struct World {
     _dir: TempDir,
@@ -386,12 +433,17 @@ struct Fake {
     /// Requests with the app.
     sessions: u32,
     is_drained: bool,
+    /// Who asked and is looked up.
+    stranger: Option<u32>,
+    /// Nobody is ever found.
+    knows_nobody: bool,
     /// When the I/O threads have said what they have in hand.
     answers_at: Option<Instant>,
 }
 
 const STATUS: Ticket = Ticket(7);
 const RELOAD: Ticket = Ticket(8);
+const WHO: Ticket = Ticket(9);
 
 impl Operator for Fake {
     fn drain(&mut self, drained: bool) -> Result<(), String> {
@@ -402,6 +454,24 @@ impl Operator for Fake {
     fn drained(&mut self, _: Instant) -> Reply {
         let traffic = Traffic { requests: 2, waiting: 1, connections: 3, quiet_seconds: 0.0 };
         Reply::Drained { drained: self.is_drained, health: "/health".to_owned(), agent: None, traffic }
+    }
+
+    fn has_guests(&self) -> bool {
+        false
+    }
+
+    fn introduce(&mut self, (uid, _): (u32, u32), _: Instant) -> Ticket {
+        self.stranger = Some(uid);
+        WHO
+    }
+
+    /// User 4242 may look, user 4243 operates the blog.
+    fn introduced(&mut self, ticket: Ticket) -> Option<Guest> {
+        assert_eq!(ticket, WHO);
+        let uid = self.stranger.filter(|_| !self.knows_nobody)?;
+        let apps = if uid == 4243 { vec![OperatedApp { name: name("blog"), is_root: false }] } else { Vec::new() };
+        let person = Person { name: format!("user{uid}"), uid, groups: Vec::new() };
+        Some(Guest { person, rights: Rights { looks: uid == 4242, apps } })
     }
 
     fn config(&self) -> ConfigRead {
@@ -492,10 +562,14 @@ impl Operator for Fake {
 
 impl World {
     fn new() -> Self {
+        Self::with(TOKENS)
+    }
+
+    fn with(tokens: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         let poll = Poll::new().unwrap();
-        let mut server = ControlServer::bind(&path, None, &[], FIRST, TOKENS).unwrap();
+        let mut server = ControlServer::bind(&path, None, &[], FIRST, tokens).unwrap();
         server.register(poll.registry()).unwrap();
         Self { _dir: dir, path, poll, server, operator: Fake::default(), now: Instant::now() }
     }
@@ -506,13 +580,12 @@ impl World {
         Client(stream, Vec::new())
     }
 
-    /// A client as one that only the group of the socket lets in.
-    fn looker(&mut self) -> Client {
+    /// A client as one that is neither root nor rota's own user.
+    fn guest(&mut self, uid: u32) -> Client {
         let (ours, theirs) = UnixStream::pair().unwrap();
         [&ours, &theirs].iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
-        let stranger = UCred { uid: rustix::process::Uid::from_raw(4242), ..rustix::net::sockopt::socket_peercred(&ours).unwrap() };
-        self.server.shared = Some(Gid::from_raw(4242));
-        self.server.place(mio::net::UnixStream::from_std(theirs), stranger, self.poll.registry(), self.now);
+        let stranger = UCred { uid: rustix::process::Uid::from_raw(uid), ..rustix::net::sockopt::socket_peercred(&ours).unwrap() };
+        self.server.place(mio::net::UnixStream::from_std(theirs), stranger, self.poll.registry(), true, self.now);
         Client(ours, Vec::new())
     }
 
@@ -556,6 +629,14 @@ impl World {
             self.turn();
             assert!(!client.receive() || client.1.contains(&b'\n'), "the connection ended");
         }
+    }
+
+    /// As [`Self::hear_all`], of a client that has to be looked up.
+    fn hear_guest(&mut self, client: &mut Client) -> Vec<Reply> {
+        self.turn_until(|world| world.operator.stranger.is_some());
+        self.server.changed(self.poll.registry(), &mut self.operator, self.now);
+        self.operator.stranger = None;
+        self.hear_all(client)
     }
 
     /// Everything until the connection ends.
