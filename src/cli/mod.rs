@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod logs;
 mod man;
+mod passenger;
 mod pause;
 mod requests;
 mod restart;
@@ -40,6 +41,9 @@ use verbs::{Cli, Color, How, Verb};
 /// Runs what the arguments of this process name; gives the exit status. A wrong command line ends the process with 2 here.
 pub fn run() -> u8 {
     let cli = Cli::parse();
+    if let Some(exit) = passenger::run(std::env::args_os()) {
+        return exit;
+    }
     let exit = match &cli.verb {
         Verb::Spawn => return crate::restart::shim::run(),
         Verb::Keeper => return crate::restart::keeper::run(),

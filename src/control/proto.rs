@@ -447,6 +447,9 @@ pub struct Broken {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppStatus {
     pub app: AppName,
+    /// As the configuration has it.
+    #[serde(default)]
+    pub root: String,
     /// The last generation that was accepted. None: none yet.
     pub generation: Option<Generation>,
     /// Its directory, without symlinks.

@@ -228,9 +228,12 @@ impl Operations {
             generations.into_iter().find_map(|generation| releases.get(&(*group, generation)).cloned())
         };
         let started: Vec<_> = views.iter().map(newest).collect();
+        let catalog = self.shared.catalog();
+        let roots: Vec<String> = views.iter().map(|(group, _)| catalog.app(*group).start.root.display().to_string()).collect();
         let mut apps: Vec<AppStatus> =
             views.into_iter().map(|(group, view)| AppStatus::new(view, |generation| directory(group, generation))).collect();
-        for (app, release) in apps.iter_mut().zip(started) {
+        for ((app, release), root) in apps.iter_mut().zip(started).zip(roots) {
+            app.root = root;
             app.command = release.as_ref().map(|release| shell_words::join(&release.command));
             app.detected = release.and_then(|release| release.detected.clone());
         }

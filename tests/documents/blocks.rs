@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Every document, the README first; the order is that in which somebody reads them.
-pub const PAGES: [&str; 20] = [
+pub const PAGES: [&str; 21] = [
     "README.md",
     "docs/README.md",
     "docs/first-app.md",
@@ -14,6 +14,7 @@ pub const PAGES: [&str; 20] = [
     "docs/edge.md",
     "docs/machines.md",
     "docs/running.md",
+    "docs/moving.md",
     "docs/configuration.md",
     "docs/architecture.md",
     "docs/speed.md",

@@ -54,6 +54,7 @@ mod operate;
 mod operators;
 mod own_files;
 mod owned;
+mod passenger;
 mod pool;
 mod pool_life;
 mod ports;

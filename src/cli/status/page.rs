@@ -264,6 +264,7 @@ mod tests {
             backoff: None,
             turned: None,
             last_failure: None,
+            root: "/srv/blog/current".into(),
             passed_over: None,
             detected: None,
             not_written: None,
@@ -522,6 +523,7 @@ NOT SERVED: shop: /etc/rota/apps.d/shop.toml:3:1: unknown key \"comand\"; its
     fn troubled() -> AppStatus {
         let starting = ProcessStatus { pid: None, state_seconds: 12.0, sessions: 0, processed: 0, errors: 0, ..process(2, 9, "starting") };
         AppStatus {
+            root: "/srv/blog/current".into(),
             app: AppName::new("blog").unwrap(),
             generation: Some(Generation(7)),
             release: Some("/srv/blog/releases/41".to_owned()),

@@ -17,6 +17,7 @@ impl AppStatus {
         processes.sort_by_key(|process| (process.number, process.generation));
         Self {
             app: view.app,
+            root: String::new(),
             generation: view.good,
             release: view.good.and_then(&release),
             passed_over: None,

@@ -156,7 +156,7 @@ fn time_alone_is_no_news() {
 fn the_whole_view_of_a_group_is_told() {
     let app = status().apps.remove(0);
     let expected = concat!(
-        r#"{"app":"blog","generation":7,"release":"/srv/blog/7","passed_over":null,"command":null,"detected":null,"processes_wanted":4,"processes_min":2,"processes_max":6,"held":{"limit":"max_processes","seconds":2.5},"concurrency":5,"#,
+        r#"{"app":"blog","root":"","generation":7,"release":"/srv/blog/7","passed_over":null,"command":null,"detected":null,"processes_wanted":4,"processes_min":2,"processes_max":6,"held":{"limit":"max_processes","seconds":2.5},"concurrency":5,"#,
         r#""processes":[{"number":3,"generation":8,"pid":4711,"release":"/srv/blog/8","state":"starting","state_seconds":1.2,"age":1.25,"#,
         r#""slots":5,"sessions":0,"processed":12,"errors":1,"last_used":0.5,"replaced":"after 1,000 requests","finishes_for":null,"cpu":null,"memory":null,"children":null}],"#,
         r#""queue":{"length":2,"max":100,"age":0.25,"refused":3,"expired":4},"#,
