@@ -118,7 +118,8 @@
 //! # A fault of rota's own
 //!
 //! A panic costs as little as can be mended: reading a client's bytes its connection, an I/O thread its process. Any other thread that ends takes
-//! the server with it, with a last word on the log ([`last_word`]); what stands still is ended by systemd ([`watchdog`]).
+//! the server with it, with a last word on the log ([`last_word`]); what stands still is ended by systemd ([`watchdog`]). When it is ready, and what it does,
+//! systemd is told by [`master::supervisor`].
 //!
 //! # What is missing or wrong
 //!
@@ -206,8 +207,8 @@
 //! One machine, HTTP/1.1 to apps that speak HTTP/1.1, any language. Not: HTTP/2, several machines, containers, building or fetching releases.
 
 mod about;
-pub mod access_log;
 mod access_list;
+pub mod access_log;
 pub mod app_log;
 pub mod app_tree;
 pub mod catalog;
@@ -232,11 +233,12 @@ pub mod log_files;
 pub mod logging;
 pub mod master;
 pub mod named_file;
+mod notify;
 pub mod obstacle;
 pub mod once;
+pub mod operators;
 pub mod plight;
 pub mod pool;
-pub mod operators;
 pub mod printable;
 pub mod record_writer;
 pub mod records;

@@ -1,18 +1,15 @@
 //! systemd's watchdog (WatchdogSec=, sd_notify(3)): fed by the master, which shows that it turns, while the restart thread turns too: what waits
 //! or works its way through a step takes notice of each feeding before the next one. Without it nothing is done.
 
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
+use crate::notify::Notify;
 use crate::restart::Doing;
 use crate::table::Shared;
 
 #[derive(Debug)]
 pub struct Watchdog {
-    socket: UnixDatagram,
-    to: SocketAddr,
+    notify: Notify,
     every: Duration,
     due: Instant,
     /// The last turn that the restart thread was asked for.
@@ -46,19 +43,8 @@ impl Watchdog {
     pub fn of_environment(now: Instant) -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok();
         let limit = limit(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id())?;
-        let path = variable("NOTIFY_SOCKET")?;
-        let opened = address(&path).and_then(|to| {
-            let socket = UnixDatagram::unbound()?;
-            socket.set_nonblocking(true)?;
-            Ok((socket, to))
-        });
-        match opened {
-            Ok((socket, to)) => Some(Self { socket, to, every: limit / FEEDINGS, due: now, asked: 0, is_told: false }),
-            Err(error) => {
-                log::warn!("NOTIFY_SOCKET {path}: {error}; the watchdog is not fed");
-                None
-            }
-        }
+        let notify = Notify::of_environment()?;
+        Some(Self { notify, every: limit / FEEDINGS, due: now, asked: 0, is_told: false })
     }
 
     pub fn next_deadline(&self) -> Instant {
@@ -92,17 +78,7 @@ impl Watchdog {
             return;
         }
         self.is_told = false;
-        if let Err(error) = self.socket.send_to_addr(b"WATCHDOG=1", &self.to) {
-            log::debug!("NOTIFY_SOCKET: {error}");
-        }
-    }
-}
-
-/// `@name` is one of no file.
-fn address(path: &str) -> io::Result<SocketAddr> {
-    match path.strip_prefix('@') {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(path),
+        self.notify.tell("WATCHDOG=1");
     }
 }
 

@@ -58,17 +58,18 @@ pub fn run(wish: &Wish<'_>) -> Exit {
     if said == Exit::Done { next.1 } else { said }
 }
 
-struct Draft {
-    name: AppName,
-    text: String,
+pub struct Draft {
+    pub name: AppName,
+    pub text: String,
     /// The command, and by what it was found.
-    summary: String,
-    warnings: Vec<String>,
+    pub summary: String,
+    pub warnings: Vec<String>,
     /// Its names have to be filled in.
     asks_hosts: bool,
 }
 
-fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
+/// What would be written.
+pub fn draft(wish: &Wish<'_>) -> Result<Draft, String> {
     // As it was named: `current` is to stay the symlink that it is.
     let root = std::path::absolute(wish.directory).map_err(|error| format!("{}: {error}", wish.directory.display()))?;
     let metadata = fs::metadata(&root).map_err(|error| format!("{}: {error}", root.display()))?;
@@ -140,7 +141,7 @@ fn is_host(part: &str) -> bool {
 }
 
 /// Of the directory, or of the one above where it is called as deployment tools call it: /srv/blog/current, /srv/blog/releases/42.
-fn name_of(root: &Path) -> Result<AppName, String> {
+pub fn name_of(root: &Path) -> Result<AppName, String> {
     let mut parts = root.iter().rev().filter_map(|part| part.to_str());
     let mut part = parts.next().unwrap_or_default();
     let mut above = parts.next();
@@ -245,7 +246,7 @@ fn command_value(command: &[String]) -> String {
 }
 
 /// A basic string (TOML 1.0).
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

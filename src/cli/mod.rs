@@ -21,6 +21,7 @@ pub mod serve;
 mod status;
 mod stop;
 mod table;
+mod up;
 pub mod verbs;
 mod walk;
 mod when;
@@ -40,16 +41,17 @@ use verbs::{Cli, Color, How, Verb};
 
 /// Runs what the arguments of this process name; gives the exit status. A wrong command line ends the process with 2 here.
 pub fn run() -> u8 {
-    let cli = Cli::parse();
     if let Some(exit) = passenger::run(std::env::args_os()) {
         return exit;
     }
+    let cli = Cli::parse();
     let exit = match &cli.verb {
         Verb::Spawn => return crate::restart::shim::run(),
         Verb::Keeper => return crate::restart::keeper::run(),
         Verb::DemoApp => return status_of(demo::app::run()),
         Verb::Demo { seconds } => return status_of(demo::run(*seconds)),
-        Verb::Serve => serve::run(&cli.config),
+        Verb::Serve { ready } => serve::run(&cli.config, *ready),
+        Verb::Up { directory, port, listen } => up::run(directory, listen.clone().unwrap_or_else(|| format!(":{port}"))),
         Verb::Check => check::run(&cli.config, cli.colour(std::io::stderr().is_terminal())),
         Verb::Init { directory, name, user, output, force } => {
             let (name, user, output) = (name.as_deref(), user.as_deref(), output.as_deref());
@@ -87,7 +89,8 @@ pub fn run() -> u8 {
     exit as u8
 }
 
-/// The directory of a release, absolute and without symlinks: the server has another working directory.
+/// The directory of a release, absolute and without symlinks: the server has another working directory. One that only the app's user gets to is
+/// passed on as it is written: the server looks at it as that user.
 fn release(directory: &Path) -> Result<PathBuf, String> {
     let canonical = match directory.canonicalize() {
         Err(error) if error.kind() == ErrorKind::PermissionDenied && directory.is_absolute() => return Ok(directory.to_owned()),
@@ -134,6 +137,8 @@ impl Cli {
                 complain(&format!("{} does not exist; trying {DEFAULT_CONTROL}", self.config.display()), Exit::Done);
                 command(Path::new(DEFAULT_CONTROL))
             }
+            // An operator need not read what root keeps to itself.
+            Err(_) if self.config == Path::new(config::DEFAULT_PATH) && is_denied(&self.config) => command(Path::new(DEFAULT_CONTROL)),
             Err(report) => {
                 eprintln!("{report}");
                 let why = format!("{} does not tell where the control socket is; name it with --socket", self.config.display());
@@ -141,8 +146,11 @@ impl Cli {
             }
         }
     }
-            // An operator need not read what root keeps to itself.
-            Err(_) if self.config == Path::new(config::DEFAULT_PATH) && is_denied(&self.config) => command(Path::new(DEFAULT_CONTROL)),
+}
+
+/// It is there, perhaps, and not ours to read.
+fn is_denied(file: &Path) -> bool {
+    std::fs::File::open(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// The status of a part that gives it as a number.
@@ -151,11 +159,6 @@ fn status_of(number: i32) -> u8 {
 }
 
 const DEFAULT_CONTROL: &str = "/run/rota/control.sock";
-
-/// It is there, perhaps, and not ours to read.
-fn is_denied(file: &Path) -> bool {
-    std::fs::File::open(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
-}
 
 #[cfg(test)]
 mod tests {

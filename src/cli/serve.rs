@@ -11,6 +11,7 @@ use crate::credentials::{self, Credentials};
 use crate::descriptors::Descriptors;
 use crate::lock_file::LockFile;
 use crate::master::Master;
+use crate::master::supervisor::Ready;
 use crate::pool::Pool;
 use crate::printable::counted;
 use crate::record_writer::RecordWriter;
@@ -21,7 +22,7 @@ use super::Exit;
 use super::check::{self, Privileges, right_findings, user_findings};
 
 /// Serves until it is told to stop.
-pub fn run(config: &Path) -> Exit {
+pub fn run(config: &Path, ready: Ready) -> Exit {
     let stamp = config::stamp(config);
     let mut loaded = match config::load_to_serve(config, &check::gate(config)) {
         Ok(loaded) => loaded,
@@ -42,7 +43,7 @@ pub fn run(config: &Path) -> Exit {
         log::error!("there is no app that could be served");
         return Exit::Bad;
     }
-    match serve(loaded.config, config, stamp) {
+    match serve(loaded.config, config, stamp, ready) {
         Ok(()) => Exit::Done,
         Err(error) => {
             log::error!("{error}");
@@ -85,7 +86,7 @@ fn leave_out(config: &mut Config, file: &Path) {
 
 /// Serves this configuration, which `path` has, until the server is told to stop.
 /// `stamp`: of its files ([`config::stamp`]).
-pub fn serve(config: Config, path: &Path, stamp: Option<u64>) -> Result<(), String> {
+pub fn serve(config: Config, path: &Path, stamp: Option<u64>, ready: Ready) -> Result<(), String> {
     let nofile = sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
     if let Some(problem) = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config).problem(&config) {
         log::warn!("{problem}");
@@ -99,7 +100,7 @@ pub fn serve(config: Config, path: &Path, stamp: Option<u64>) -> Result<(), Stri
     if let Err(why) = credentials::find_own(&users) {
         log::info!("{why}");
     }
-    let (master, mut porter) = Master::new(config, path, read_again, run, writer.bell())?;
+    let (mut master, mut porter) = Master::new(config, path, read_again, run, writer.bell())?;
     master.shared().config_stamp.store(stamp.unwrap_or(0), Ordering::Relaxed);
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
@@ -116,6 +117,7 @@ pub fn serve(config: Config, path: &Path, stamp: Option<u64>) -> Result<(), Stri
     let at = master.listens_on();
     let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };
     log::info!("rota {} pid {}: listens on {at}; {}", env!("CARGO_PKG_VERSION"), std::process::id(), counted(apps.len(), "app"));
+    master.is_ready_when(ready);
     let shared = master.shared().clone();
     let thread = master.start().map_err(|error| format!("master thread: {error}"))?;
     last_word::watch_over("main", || {

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use super::exit::{Exit, statuses};
 use crate::config::units;
 use crate::ids::Number;
+use crate::master::supervisor::Ready;
 
 /// Runs web apps and replaces their processes one at a time while requests keep flowing.
 #[derive(Debug, Parser)]
@@ -47,7 +48,27 @@ pub enum ManPage {
 pub enum Verb {
     /// Run the server, in the foreground
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
-    Serve,
+    Serve {
+        /// When it is ready, for systemd: started (each app, or it has failed once), listening
+        #[arg(long, value_enum, value_name = "WHEN", default_value = "started", hide_possible_values = true)]
+        ready: Ready,
+    },
+    /// Serve the app in a directory, without any file, until Ctrl-C
+    ///
+    /// For the first minute and for containers. It finds out how the app is started as rota init does, runs it as whoever calls, and
+    /// leaves nothing behind.
+    #[command(after_help = statuses(&Exit::OF_A_LOOK))]
+    Up {
+        /// Root of the app
+        #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+        /// Where to listen, on all addresses
+        #[arg(long, value_name = "N", default_value_t = 8080, conflicts_with = "listen", value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+        /// Where to listen, as listen of rota.toml: 127.0.0.1:8080, unix:/PATH
+        #[arg(long, value_name = "AT")]
+        listen: Option<String>,
+    },
     /// Say what is wrong with the configuration and what it names
     #[command(after_help = statuses(&Exit::OF_A_LOOK))]
     Check,

@@ -17,6 +17,7 @@ mod proxies;
 mod queues;
 mod reload;
 mod stopping;
+pub mod supervisor;
 mod turning;
 
 use std::collections::VecDeque;
@@ -61,6 +62,7 @@ use operator::Operations;
 pub use porter::Porter;
 use porter::{Opened, ToPorter};
 use stopping::Stopping;
+use supervisor::Supervisor;
 use turning::Turning;
 
 /// The master's own state.
@@ -95,6 +97,7 @@ pub struct Master {
     wakes: Vec<Wake>,
     stopping: Option<Stopping>,
     watchdog: Option<Watchdog>,
+    supervisor: Option<Supervisor>,
 }
 
 /// A connection here. A fresh one is in no poll: its head is nearly always there already.
@@ -131,10 +134,10 @@ impl Master {
         let shared = Arc::new(Shared::new(Catalog::open(config)?, path, read, mailbox, clients));
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
         let file = control.take_file().ok_or("server.control: it has no file")?;
+        server::admit(&file, group, &shared.catalog().operators);
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
         let opened = Opened { doors, waiting, control: file, control_group: group, run, groups, records };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
-        server::admit(&file, group, &shared.catalog().operators);
         let desk = Desk::new(BUFFER, None, &shared);
         let master = Self {
             operations: Operations::new(shared.clone(), group.map(rustix::fs::Gid::as_raw))
@@ -161,6 +164,7 @@ impl Master {
             wakes: Vec::new(),
             stopping: None,
             watchdog: Watchdog::of_environment(Instant::now()),
+            supervisor: Supervisor::of_environment(Instant::now()),
         };
         Ok((master, porter))
     }
@@ -216,6 +220,7 @@ impl Master {
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.turn(&self.shared, self.desk.now);
             }
+            self.tell_supervisor();
             if self.go_on_stopping() {
                 return;
             }
@@ -234,7 +239,8 @@ impl Master {
         let queue = self.shared.table.lock().pool.groups().filter_map(|group| group.queue_deadline()).min();
         let stopping = self.stopping.as_ref().and_then(Stopping::next_deadline);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next_deadline);
-        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline()];
+        let supervisor = self.supervisor.as_ref().and_then(Supervisor::next_deadline);
+        let own = [self.desk.deadlines.next(), self.accept_after, self.control.next_deadline(), supervisor];
         let late = [self.files_deadline(), self.turning.deadline(), self.closes_at(), self.desk.catalog.logs_deadline()];
         own.into_iter().chain([queue, stopping, watchdog]).chain(late).flatten().min()
     }
@@ -287,8 +293,10 @@ impl Master {
                 signals::Event::DumpState => self.operations.log_state(self.desk.now),
                 signals::Event::Reload => {
                     log::info!("SIGHUP: the configuration is read again");
-                    if let Err(why) = self.operations.reload(false, self.desk.now) {
-                        log::error!("SIGHUP: {why}");
+                    match (self.operations.reload(false, self.desk.now), &mut self.supervisor) {
+                        (Ok(ticket), Some(supervisor)) => supervisor.reloads(ticket, self.desk.now),
+                        (Ok(_), None) => {}
+                        (Err(why), _) => log::error!("SIGHUP: {why}"),
                     }
                 }
                 signals::Event::ReopenLogs if self.desk.catalog.logs.files.reopen() => {
@@ -317,6 +325,10 @@ impl Master {
                     self.operations.sampled(ticket, samples);
                     changed = true;
                 }
+                ToMaster::Known(ticket, person) => {
+                    self.operations.is_known(ticket, person, self.desk.now);
+                    changed = true;
+                }
                 ToMaster::Listens(number, listener) => self.listens(number, listener),
                 ToMaster::Closes(number) => self.closes(number),
                 ToMaster::ListensOtherwise(number, config) => self.listens_otherwise(number, config),
@@ -324,10 +336,6 @@ impl Master {
                     if let Err(error) = self.control.replace(listener, self.poll.registry()) {
                         log::error!("server.control: epoll: {error}");
                     }
-                }
-                ToMaster::Known(ticket, person) => {
-                    self.operations.is_known(ticket, person, self.desk.now);
-                    changed = true;
                 }
                 ToMaster::Read(ticket, read) => {
                     self.read(ticket, read);
@@ -341,6 +349,9 @@ impl Master {
         }
         if changed {
             self.control.changed(self.poll.registry(), &mut self.operations, self.desk.now);
+            if let Some(supervisor) = &mut self.supervisor {
+                supervisor.is_news();
+            }
         }
         self.control.tick(self.poll.registry(), &mut self.operations, self.desk.now);
     }

@@ -250,7 +250,6 @@ impl Operations {
             process.memory = sample.map(|sample| sample.memory);
             process.children = sample.map(|sample| sample.children);
         }
-        let catalog = self.shared.catalog();
         StatusReply {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -289,8 +288,6 @@ fn release(state: &State, group: GroupId, generation: Generation) -> Option<Stri
 }
 
 impl Operator for Operations {
-    fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String> {
-        let state = self.shared.table.lock();
     fn has_guests(&self) -> bool {
         self.looks.is_some() || !self.shared.catalog().operators.is_empty()
     }
@@ -307,6 +304,8 @@ impl Operator for Operations {
         Some(Guest { person, rights })
     }
 
+    fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String> {
+        let state = self.shared.table.lock();
         let app = app.map(|app| self.find(&state, app).map(|group| state.pool.group(group).app().clone())).transpose()?;
         drop(state);
         let ticket = self.ticket(now);

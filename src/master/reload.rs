@@ -34,6 +34,10 @@ impl Master {
             }
             Reloaded { changes: plan.changes.iter().map(planned).collect(), warnings, walks }
         });
+        if let Some(supervisor) = &mut self.supervisor {
+            let came_of_it = reloaded.as_ref().map(|reloaded| reloaded.walks.as_slice()).map_err(String::as_str);
+            supervisor.has_read(ticket, came_of_it, self.desk.now);
+        }
         self.operations.reloaded(ticket, reloaded, self.desk.now);
     }
 

@@ -98,6 +98,9 @@ impl Master {
             counted(self.shared.connections.open(), "connection"),
             drain.as_secs()
         );
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.stops(self.desk.now);
+        }
         self.tell_porter(ToPorter::Close);
         self.shared.stopping.store(true, Ordering::Relaxed);
         let turn_away_at = self.desk.now + GRACE;

@@ -78,6 +78,7 @@ mod sticky;
 mod stopping;
 mod storm;
 mod streams;
+mod supervisor;
 mod threads;
 mod timeouts;
 mod tiny_pieces;
