@@ -21,12 +21,18 @@ impl Notify {
         let to = address(path)?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
+        // While this thread may: those that tell have fewer rights, and a socket need not be everybody's as systemd's is.
+        if let Err(error) = socket.connect_addr(&to) {
+            log::warn!("NOTIFY_SOCKET {path}: {error}; it is tried again each time");
+        }
         Ok(Self { socket, to })
     }
 
     /// Lines of NAME=VALUE.
     pub fn tell(&self, lines: &str) {
-        if let Err(error) = self.socket.send_to_addr(lines.as_bytes(), &self.to) {
+        // Behind the first word: another socket may have come in its place.
+        let told = self.socket.send(lines.as_bytes()).or_else(|_| self.socket.send_to_addr(lines.as_bytes(), &self.to));
+        if let Err(error) = told {
             log::debug!("NOTIFY_SOCKET: {error}");
         }
     }
@@ -57,6 +63,8 @@ mod tests {
             let mut heard = [0; 64];
             let count = hears.recv(&mut heard).unwrap();
             assert_eq!(&heard[..count], b"READY=1", "{at}");
+            drop(hears);
+            Notify::to(&at).unwrap().tell("nobody is there");
         }
     }
 }

@@ -224,7 +224,11 @@ impl ControlServer {
     fn admit(&mut self, stream: UnixStream, registry: &Registry, guests: bool, now: Instant) {
         match rustix::net::sockopt::socket_peercred(&stream) {
             Ok(peer) => self.place(stream, peer, registry, guests, now),
-            Err(error) => log::info!("control socket: a client without credentials was turned away: {error}"),
+            // Of a process that has no number here the kernel says 0.
+            Err(error) => {
+                log::info!("control socket: a client without credentials here was turned away: {error}");
+                turn_away(stream, "commands are taken from where rota runs: in its container, if it is in one".to_owned());
+            }
         }
     }
 
@@ -260,6 +264,13 @@ pub fn open(path: &Path, group: Option<Gid>, groups: &[u32]) -> io::Result<(Unix
         file.share(group, SHARED).map_err(named)?;
     }
     Ok((UnixListener::from_std(listener), file))
+}
+
+/// The number of `server.control_group`.
+pub fn control_group(name: &str) -> Result<Gid, String> {
+    let group = nix::unistd::Group::from_name(name).map_err(|error| format!("server.control_group {name}: {error}"))?;
+    let group = group.ok_or_else(|| format!("server.control_group {name}: there is no such group"))?;
+    Ok(Gid::from_raw(group.gid.as_raw()))
 }
 
 /// Lets operators connect, and nobody else who could not before: by the access list of the file (acl(5)), so that the kernel turns away all others

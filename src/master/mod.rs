@@ -16,6 +16,7 @@ mod porter;
 mod proxies;
 mod queues;
 mod reload;
+mod signalled;
 mod stopping;
 pub mod supervisor;
 mod turning;
@@ -38,7 +39,7 @@ use crate::conn::desk::Desk;
 use crate::conn::intake::{self, Next};
 use crate::conn::room::Books;
 use crate::conn::{Conn, Phase};
-use crate::control::server::{self, ControlServer, Operator};
+use crate::control::server::{self, ControlServer};
 use crate::credentials::Credentials;
 use crate::dispatch::{self, Place};
 use crate::handoff::{self, Inbox, Mailbox, Wake, slept};
@@ -47,11 +48,10 @@ use crate::http::refusal::Refusal;
 use crate::last_word;
 use crate::lock_file::LockFile;
 use crate::plight;
-use crate::pool::Trigger;
 use crate::record_writer::Bell;
 use crate::restart::release;
 use crate::seccomp;
-use crate::signals::{self, Signals};
+use crate::signals::Signals;
 use crate::table::{NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
 use crate::wicket::ToWicket;
@@ -116,7 +116,7 @@ impl Master {
         let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
         registry.register(signals.source(), SIGNALS, mio::Interest::READABLE).map_err(|error| format!("signals: {error}"))?;
         let control_path = config.server.control.clone();
-        let group = config.server.control_group.as_deref().map(control_group).transpose()?;
+        let group = config.server.control_group.as_deref().map(server::control_group).transpose()?;
         let groups = release::groups(config.apps.iter().map(|app| &app.start));
         let mut control = ControlServer::bind(&control_path, group, &groups, CONTROL, CONTROL_TOKENS)
             .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
@@ -274,36 +274,6 @@ impl Master {
             self.advance(key);
         } else if let Some(listener) = self.listeners.get_mut(token.0 - LISTENERS) {
             listener.ready = true;
-        }
-    }
-
-    fn take_signals(&mut self) {
-        for signal in self.signals.pending() {
-            match signal {
-                signals::Event::ChildEnded => {
-                    self.shared.table.lock().child_ended = true;
-                    self.shared.table.notify();
-                }
-                signals::Event::RollingRestart => {
-                    log::info!("SIGUSR2: rolling restart of all apps, one after another");
-                    self.shared.table.lock().pool.restart_all(Trigger::Signal, self.desk.now);
-                    self.shared.table.notify();
-                }
-                signals::Event::Stop => self.operations.stop(),
-                signals::Event::DumpState => self.operations.log_state(self.desk.now),
-                signals::Event::Reload => {
-                    log::info!("SIGHUP: the configuration is read again");
-                    match (self.operations.reload(false, self.desk.now), &mut self.supervisor) {
-                        (Ok(ticket), Some(supervisor)) => supervisor.reloads(ticket, self.desk.now),
-                        (Ok(_), None) => {}
-                        (Err(why), _) => log::error!("SIGHUP: {why}"),
-                    }
-                }
-                signals::Event::ReopenLogs if self.desk.catalog.logs.files.reopen() => {
-                    log::info!("SIGUSR1: the log files are opened anew");
-                }
-                signals::Event::ReopenLogs => log::info!("SIGUSR1: no log goes to a file; there is nothing to reopen"),
-            }
         }
     }
 
@@ -544,12 +514,6 @@ impl Drop for Ends {
             wake.wake();
         }
     }
-}
-
-fn control_group(name: &str) -> Result<rustix::fs::Gid, String> {
-    let group = nix::unistd::Group::from_name(name).map_err(|error| format!("server.control_group {name}: {error}"))?;
-    let group = group.ok_or_else(|| format!("server.control_group {name}: there is no such group"))?;
-    Ok(rustix::fs::Gid::from_raw(group.gid.as_raw()))
 }
 
 /// The deepest frames are the parsers' and the logger's.

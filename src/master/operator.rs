@@ -18,7 +18,6 @@ use crate::control::server::{COLLECTING, Detached, Operator, Reloaded, Ticket, W
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
 use crate::operators::{Person, Strangers};
 use crate::pool::{Aim, Group, GroupView, Trigger};
-use crate::printable::counted;
 use crate::reload;
 use crate::samples::{self, Sample};
 use crate::table::{Shared, State, ToThread};
@@ -85,32 +84,6 @@ impl Operations {
             questions: HashMap::new(),
             last_ticket: 0,
         })
-    }
-
-    /// The state of everything, a line each.
-    pub fn log_state(&mut self, now: Instant) {
-        let status = self.status(None, &HashMap::new(), now);
-        log::info!("state: {}, {} spooled", counted(status.connections, "connection"), counted(status.spooled, "byte"));
-        for app in &status.apps {
-            let queue = &app.queue;
-            let (walk, resists) = (app.walk.is_some(), app.resists.is_some());
-            log::info!("state: {}: queue {}/{}, walk {walk}, resists {resists}", app.app, queue.length, queue.max);
-            for process in &app.processes {
-                log::info!(
-                    "state: {}/{} {} pid {}: {} for {:.1} s, {} of {}, {} processed, {}",
-                    app.app,
-                    process.number,
-                    process.generation,
-                    process.pid.unwrap_or_default(),
-                    process.state,
-                    process.state_seconds,
-                    process.sessions,
-                    counted(process.slots, "session"),
-                    process.processed,
-                    counted(process.errors, "error")
-                );
-            }
-        }
     }
 
     fn find(&self, state: &State, app: &str) -> Result<GroupId, String> {
@@ -200,7 +173,7 @@ impl Operations {
     }
 
     /// `samples`: by pid, as far as they are known.
-    fn status(&self, app: Option<&AppName>, samples: &HashMap<u32, Sample>, now: Instant) -> StatusReply {
+    pub(super) fn status(&self, app: Option<&AppName>, samples: &HashMap<u32, Sample>, now: Instant) -> StatusReply {
         let state = self.shared.table.lock();
         // Of one that is taken out what is left of its processes is told.
         let is_gone = |group: &Group<_>| group.is_removed() && group.ids(false).next().is_none();

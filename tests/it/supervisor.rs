@@ -160,10 +160,21 @@ fn as_the_first_process_of_a_container_it_reaps_what_is_left_to_it_and_ends_by_t
     command.arg("serve").arg("--config").arg(site.path("rota.toml"));
     let log = fs::File::create(site.path("log")).unwrap();
     site.launch_by(command, Stdio::from(log.try_clone().unwrap()), Stdio::from(log));
-    site.wait_served();
+    wait::until("the app answers", secs(60), || wire::get(site.addr, "/").is_ok_and(|reply| reply.status == 200));
     let inside = children(site.pid());
     assert_eq!(inside.len(), 1, "unshare has one child, which is process 1 there");
-    assert_eq!(site.status()["pid"], 1);
+    let rota = |arguments: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["--pid", "--mount", "--target", &inside[0].to_string(), env!("CARGO_BIN_EXE_rota")]).args(arguments);
+        let output = command.arg("--config").arg(site.path("rota.toml")).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let status = || serde_json::from_str::<serde_json::Value>(&rota(&["status", "--json"])).unwrap();
+    wait::until("both serve", secs(40), || status()["apps"][0]["walk"].is_null());
+    assert_eq!(status()["pid"], 1);
+    let outside = site.rota(&["status"]);
+    assert!(outside.status == Some(1) && outside.err.contains("commands are taken from where rota runs"), "{outside:?}");
     // Somebody comes in from outside, leaves a process behind, and that ends.
     let nsenter = |script: &str| {
         let status =
@@ -174,7 +185,7 @@ fn as_the_first_process_of_a_container_it_reaps_what_is_left_to_it_and_ends_by_t
     let zombies = || children(inside[0]).into_iter().filter(|pid| state(*pid) == Some('Z')).count();
     wait::until("what was left to it has ended", secs(20), || children(inside[0]).iter().all(|pid| !is(*pid, "sleep")));
     wait::until("nothing is left dead", secs(20), || zombies() == 0);
-    site.rota(&["restart", "app"]).expect(0);
+    rota(&["restart", "app"]);
     wait::until("nothing is left dead", secs(20), || zombies() == 0);
     kill(inside[0], Signal::TERM);
     assert_eq!(site.wait_end(secs(40)), Some(0));
@@ -236,7 +247,10 @@ fn an_app_is_served_without_any_file_and_nothing_is_left_of_it() {
     let (mut server, said) = up(&root, &temporary, &["--listen", &addr.to_string()]);
     wait::until("it answers", secs(40), || wire::get(addr, "/").is_ok_and(|reply| reply.text() == "up"));
     let text = fs::read_to_string(&said).unwrap();
-    assert!(text.contains("shop: runs perl says.pl, by Procfile") && text.contains(&format!("http://{addr}/")), "{text}");
+    assert!(
+        text.contains("shop: runs perl says.pl, by the web line of the Procfile") && text.contains(&format!("http://{addr}/")),
+        "{text}"
+    );
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 1, "its directory");
     kill(server.0.id(), Signal::INT);
     let status = wait::found("it ends", secs(40), || server.0.try_wait().unwrap());

@@ -90,7 +90,12 @@ fn of_operators(request: &Request) -> Option<(&'static str, Option<&str>)> {
         Request::Abort { app, .. } => Some(("call off what is under way of", Some(app))),
         Request::Pause { app, .. } => Some(("pause", Some(app))),
         Request::Resume { app } => Some(("resume", Some(app))),
-        Request::Detach { .. } | Request::Drain {} | Request::Undrain {} | Request::Reload { .. } | Request::Stop {} => None,
+        Request::Detach { .. }
+        | Request::Drain {}
+        | Request::Undrain {}
+        | Request::Drained {}
+        | Request::Reload { .. }
+        | Request::Stop {} => None,
     }
 }
 
@@ -100,6 +105,7 @@ fn others(request: &Request) -> Cow<'static, str> {
         Request::Detach { app, number, .. } => Cow::Owned(format!("detach {app}/{number}")),
         Request::Drain {} => Cow::Borrowed("drain this rota"),
         Request::Undrain {} => Cow::Borrowed("undrain this rota"),
+        Request::Drained {} => Cow::Borrowed("ask whether this rota is drained"),
         Request::Reload { .. } => Cow::Borrowed("reload this rota"),
         Request::Stop {} => Cow::Borrowed("stop this rota"),
         Request::Status { .. }
