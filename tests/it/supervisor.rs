@@ -93,7 +93,7 @@ fn a_server_is_ready_when_its_apps_have_started_and_says_what_it_does_until_it_s
     assert!(ear.said[reloading + 1].strip_prefix("MONOTONIC_USEC=").is_some_and(|micros| micros.parse::<u64>().is_ok()), "{:?}", ear.said);
     ear.hears("READY=1", reloading);
     let config = fs::read_to_string(site.path("rota.toml")).unwrap();
-    fs::write(site.path("rota.toml"), format!("{config}\nnothing = 1\n")).unwrap();
+    fs::write(site.path("rota.toml"), format!("{config}\n[nothing]\n")).unwrap();
     let at = ear.listen().len();
     site.signal(Signal::HUP);
     let reloading = ear.hears("RELOADING=1", at);
@@ -181,9 +181,9 @@ fn as_the_first_process_of_a_container_it_reaps_what_is_left_to_it_and_ends_by_t
             Command::new("nsenter").args(["--pid", "--mount", "--target", &inside[0].to_string(), "sh", "-c", script]).status().unwrap();
         assert!(status.success());
     };
-    nsenter("(sleep 0.1 &) ; (sleep 0.1 & ) ; true");
+    nsenter("for one in 1 2; do (perl -e 'select undef, undef, undef, 0.2' &); done");
     let zombies = || children(inside[0]).into_iter().filter(|pid| state(*pid) == Some('Z')).count();
-    wait::until("what was left to it has ended", secs(20), || children(inside[0]).iter().all(|pid| !is(*pid, "sleep")));
+    wait::until("what was left to it has ended", secs(20), || children(inside[0]).iter().all(|pid| !is(*pid, "perl")));
     wait::until("nothing is left dead", secs(20), || zombies() == 0);
     rota(&["restart", "app"]);
     wait::until("nothing is left dead", secs(20), || zombies() == 0);
