@@ -117,6 +117,23 @@ fn the_pool_is_behind_the_only_mutex_of_the_server() {
     assert!(mutexes.len() == 1 && mutexes[0].starts_with("table.rs"), "{mutexes:?}");
 }
 
+/// Of Cargo.toml's Debian package: what it is made of is there, but for what is built.
+#[test]
+fn what_the_package_takes_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let assets = text.lines().filter_map(|line| line.strip_prefix("    [\"")?.split('"').next());
+    let (built, kept): (Vec<&str>, Vec<&str>) = assets.partition(|asset| asset.starts_with("target/"));
+    assert!(built.len() > 5 && kept.len() > 5, "{built:?} {kept:?}");
+    let lost: Vec<&&str> =
+        kept.iter().filter(|asset| !root.join(asset.trim_end_matches("/*").trim_end_matches("/*.md")).exists()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    let build = fs::read_to_string(root.join("conf/deb/build")).unwrap();
+    let made =
+        |asset: &&str| asset.rsplit('/').next().is_some_and(|name| name == "rota" || build.contains(name) || build.contains("$shell"));
+    assert!(built.iter().all(made), "{built:?}");
+}
+
 #[test]
 fn a_file_says_first_what_it_does() {
     let silent: Vec<String> = source_files(&src())
