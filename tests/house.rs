@@ -172,13 +172,15 @@ fn files_are_opened_where_it_is_known_who_decides_what_they_are() {
 }
 
 /// Files that open others by their names, and what those are.
-const OPENS: [(&str, &str); 19] = [
+const OPENS: [(&str, &str); 21] = [
     ("cli/check/front.rs", "/proc"),
     ("cli/check/starts.rs", "/etc/passwd, /etc/group, /proc"),
     ("cli/check/unit.rs", "systemd's"),
     ("cli/demo/app.rs", "the demo's"),
     ("cli/demo/place.rs", "the demo's"),
     ("cli/init.rs", "made anew, for who asks"),
+    ("cli/passenger/memory.rs", "/proc"),
+    ("cli/up.rs", "what it has made itself"),
     ("errands/watch.rs", "/proc"),
     ("last_word.rs", "of a test"),
     ("lock_file.rs", "behind safe_open::make_directory"),

@@ -150,7 +150,7 @@ impl Cli {
 
 /// It is there, perhaps, and not ours to read.
 fn is_denied(file: &Path) -> bool {
-    std::fs::File::open(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    rustix::fs::access(file, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
 }
 
 /// The status of a part that gives it as a number.
