@@ -18,6 +18,7 @@ use crate::errands::files::Files;
 use crate::http::refusal::Refusal;
 use crate::ids::GroupId;
 use crate::log_files::{LogFiles, Sinks};
+use crate::metrics::meter::Meter;
 use crate::once::Once;
 use crate::operators::Operators;
 use crate::pool::{Limits, Settings};
@@ -57,6 +58,8 @@ pub struct Ledger {
     /// Lines of rota's own about it.
     pub about: Arc<About>,
     pub uploads: Uploads,
+    /// What has become of its requests, for as long as rota runs.
+    pub meter: Arc<Meter>,
     /// Who waits for a file while the app has no process.
     pub files: Files,
     pub once: Once,
@@ -99,7 +102,7 @@ impl Catalog {
     /// Opens the log files that the configuration names; errors name the key and the file.
     pub fn open(config: Config) -> Result<Self, String> {
         let apps: Vec<App> = config.apps.iter().cloned().map(App::new).collect();
-        let logs = Logs::open(&config.server, &apps)?;
+        let logs = Logs::open(&config.server, &apps, Arc::default())?;
         Ok(Self::of(config, apps, logs))
     }
 
@@ -122,7 +125,7 @@ impl Catalog {
         }
         let logs_of = |app: &App| (app.config.log.clone(), app.config.log_rate, app.config.access_log.clone());
         let is_same = self.server.access_log == config.server.access_log && self.apps.iter().map(logs_of).eq(apps.iter().map(logs_of));
-        let logs = if is_same { self.logs.clone() } else { Logs::open(&config.server, &apps)? };
+        let logs = if is_same { self.logs.clone() } else { Logs::open(&config.server, &apps, self.logs.access.strays().clone())? };
         Ok(Self::of(config, apps, logs))
     }
 
@@ -220,6 +223,7 @@ impl Ledger {
         Self {
             about: Arc::new(about),
             uploads: Uploads::default(),
+            meter: Arc::default(),
             files: Files::default(),
             once: Once::default(),
             has_lookout: Runs::default(),
@@ -281,14 +285,15 @@ impl Unserved {
 
 impl Logs {
     /// Opens every file that the configuration names and starts the thread that writes them; errors name the key and the file.
-    fn open(server: &ServerConfig, apps: &[App]) -> Result<Self, String> {
+    fn open(server: &ServerConfig, apps: &[App], strays: Arc<Meter>) -> Result<Self, String> {
         let configs = || apps.iter().map(|app| &*app.config);
         let mut sinks = Sinks::new(release::groups(configs().map(|app| &app.start)));
         let outputs = Outputs::open(&server.access_log, configs(), &mut sinks)?;
         let app_sinks = app_log::open(configs(), &mut sinks);
         let files = Arc::new(LogFiles::start(sinks).map_err(|error| format!("log thread: {error}"))?);
+        let meters = apps.iter().map(|app| app.ledger.meter.clone()).collect();
         let app = Arc::new(AppLog::new(configs(), app_sinks, files.clone()));
-        Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone())), app, files })
+        Ok(Self { access: Arc::new(AccessLog::new(outputs, files.clone(), meters, strays)), app, files })
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
 /// The deadline of one connection; lives in the connection.
@@ -140,8 +141,7 @@ impl Pulse {
     /// The turn is over. Some: it took so long.
     pub fn sleeps(&mut self, due_back: Option<Instant>, now: Instant) -> Option<Duration> {
         (self.slept, self.due_back) = (now, due_back);
-        let worked = now.saturating_duration_since(self.ran);
-        (worked > LATE).then_some(worked)
+        is_late(self.ran, now).then(|| now.saturating_duration_since(self.ran))
     }
 
     /// The next turn begins: what of the time since the last one began was lost. `interrupted`: a signal ended the sleep, as SIGCONT does
@@ -149,7 +149,7 @@ impl Pulse {
     pub fn wakes(&mut self, interrupted: bool, now: Instant) -> Option<Lost> {
         let began = std::mem::replace(&mut self.ran, now);
         // Nearly always: neither the turn nor the sleep can have been too long.
-        if !interrupted && now <= began + LATE {
+        if !interrupted && !is_late(began, now) {
             return None;
         }
         let (worked, asleep) = (self.slept.saturating_duration_since(began), now.saturating_duration_since(self.slept));
@@ -171,12 +171,41 @@ impl Pulse {
     }
 }
 
+/// Asked twice in each turn.
+fn is_late(began: Instant, now: Instant) -> bool {
+    nanos(now).saturating_sub(nanos(began)) > LATE_NANOS
+}
+
 /// A loop that is busy takes no longer for a turn, and comes no later.
-const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_nanos(LATE_NANOS);
+const LATE_NANOS: u64 = NANOS;
 /// A slow turn so soon behind another is one more, and no stop.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Unless it is so many times as long: on a machine that is too busy turns are slow, and it may be stopped all the same.
 const FAR: u32 = 4;
+const NANOS: u64 = 1_000_000_000;
+
+/// The nanoseconds of the clock: a number, of which differences are had for an instruction, where those of [`Instant`] take sixty. Of what an
+/// `Instant` consists the standard library tells its hasher only: seconds, then nanoseconds of them. A test holds it to that.
+#[inline]
+pub fn nanos(at: Instant) -> u64 {
+    struct Nanos(u64);
+    impl Hasher for Nanos {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, _: &[u8]) {}
+        fn write_i64(&mut self, seconds: i64) {
+            self.0 = seconds.cast_unsigned().wrapping_mul(NANOS);
+        }
+        fn write_u32(&mut self, nanos: u32) {
+            self.0 = self.0.wrapping_add(nanos.into());
+        }
+    }
+    let mut hasher = Nanos(0);
+    at.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// An entry that came up.
 #[derive(Clone, Copy, Debug)]
@@ -195,6 +224,14 @@ mod tests {
             passed += usize::from(deadlines.has_passed(deadline, due, now));
         }
         passed
+    }
+
+    #[test]
+    fn an_instant_is_as_many_nanoseconds_as_lie_between_two_of_them() {
+        let start = Instant::now();
+        for by in [0, 1, 999, NANOS - 1, NANOS, NANOS + 1, 7 * NANOS + 123_456_789, 86_400 * NANOS] {
+            assert_eq!(nanos(start + Duration::from_nanos(by)).wrapping_sub(nanos(start)), by);
+        }
     }
 
     #[test]

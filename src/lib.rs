@@ -13,7 +13,7 @@
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-samples` | [`samples`] | memory of processes that have a limit, what all take when somebody asks for the status; sleeps otherwise |
-//! | `rota-wicket`, where the configuration wants it | [`wicket`] | answers balancers that ask how rota is; holds up nobody else |
+//! | `rota-wicket`, where the configuration wants it | [`wicket`] | answers balancers that ask how rota is, and monitors that ask what is counted ([`metrics`]); holds up nobody else |
 //! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
 //! | `rota-records` | [`record_writer`] | has the state directory: reads records when rota starts, and puts them on the disk |
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
@@ -189,6 +189,7 @@
 //! | a reason to replace a process | a variant of `Worn` in `pool/wear.rs`, its words in `pool/words.rs`; who measures it tells the table | |
 //! | a way in which a walk fails or ends | `FailureKind` or `Outcome` of `pool/mod.rs`, words in `pool/words.rs` | its exit status in `cli/exit.rs` |
 //! | a field of the status | `pool/snapshot.rs` if the pool knows it, else `master/operator.rs`; `control/proto.rs` with `control/proto/convert.rs`, the page in `cli/status/page.rs` | the table in docs/running.md |
+//! | something that is counted | a row in `metrics/families.rs`, its value in `metrics/gather.rs`; where many threads count it, a number in `metrics/tally.rs`, where the pool does, in `pool/counts.rs`; both in `metrics/snapshot.rs` | `ROTA_WRITE=1 cargo test --test it metrics` |
 //! | a command | `cli/verbs.rs`, a file of its own in `cli/`, its request in `control/proto.rs` and `control/server/` | the table in docs/running.md |
 //! | a server that is found in an app | `detect/`, a file for each kind | the table in docs/first-app.md |
 //! | another protocol to apps (FastCGI) | a writer beside `http/rewrite.rs` (the head for the app is written in `conn/intake.rs`, before there is a process), a reader in the place of `http/head.rs` and `http/exchange/body.rs`, given to `http/exchange/`; its connections in `io_thread/upstream.rs`, its bodies in `io_thread/session.rs`, its probe in `io_thread/probe.rs` | |
@@ -232,6 +233,7 @@ pub mod lock_file;
 pub mod log_files;
 pub mod logging;
 pub mod master;
+pub mod metrics;
 pub mod named_file;
 mod notify;
 pub mod obstacle;

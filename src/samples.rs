@@ -15,12 +15,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::control::server::Ticket;
 use crate::credentials::Rights;
+use crate::handoff::Mailbox;
 use crate::ids::ProcessId;
 use crate::last_word;
 use crate::pool::{Living, ToWeigh};
 use crate::seccomp;
 use crate::sys::{self, Look, Seen, Unit};
 use crate::table::{Shared, ToMaster};
+use crate::wicket::ToWicket;
 
 /// What one process of an app takes, with all that comes of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,8 +34,29 @@ pub struct Sample {
     pub children: usize,
 }
 
-/// Starts the thread. Each ticket is answered by [`ToMaster::Samples`]; it ends when nobody can ask any more.
-pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Ticket>> {
+/// Who asks what all take.
+#[derive(Debug)]
+pub enum Asker {
+    /// Answered by [`ToMaster::Samples`].
+    Master(Ticket),
+    /// Answered by [`ToWicket::Samples`].
+    Wicket(Mailbox<ToWicket>),
+}
+
+impl Asker {
+    fn tell(self, shared: &Shared, samples: Arc<HashMap<u32, Sample>>) {
+        let wake = match self {
+            Self::Master(ticket) => shared.master.send(ToMaster::Samples(ticket, samples)).ok(),
+            Self::Wicket(wicket) => wicket.send(ToWicket::Samples(samples)).ok(),
+        };
+        if let Some(wake) = wake {
+            wake.wake();
+        }
+    }
+}
+
+/// Starts the thread. It ends when nobody can ask any more.
+pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Asker>> {
     let (asks, asked) = crossbeam_channel::unbounded();
     last_word::start(NAME, STACK, move || {
         Rights::Sampler.keep_or_warn();
@@ -46,7 +69,7 @@ pub fn start(shared: Arc<Shared>) -> io::Result<Sender<Ticket>> {
 
 struct Sampler {
     shared: Arc<Shared>,
-    asked: Receiver<Ticket>,
+    asked: Receiver<Asker>,
     seen: HashMap<ProcessId, Ticks>,
     /// Children of rota that are no leaders, as they were told: number and start.
     orphans: Vec<(u32, u64)>,
@@ -84,9 +107,9 @@ impl Sampler {
                 None => self.asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match asked {
-                Ok(ticket) => {
+                Ok(asker) => {
                     last_word::fault(NAME);
-                    self.survey(ticket);
+                    self.survey(asker);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -165,7 +188,7 @@ impl Sampler {
     }
 
     /// What all processes take, for everybody who asks by now.
-    fn survey(&mut self, ticket: Ticket) {
+    fn survey(&mut self, asker: Asker) {
         let processes: Vec<Living> = self.shared.table.lock().pool.groups().flat_map(|group| group.living()).collect();
         self.seen.retain(|id, _| processes.iter().any(|process| process.id == *id));
         let now = Instant::now();
@@ -183,10 +206,8 @@ impl Sampler {
             Some((process.pid, Sample { cpu, memory, children: own.len().checked_sub(1)? }))
         };
         let samples: Arc<HashMap<u32, Sample>> = Arc::new(processes.iter().zip(shares).filter_map(sample).collect());
-        for ticket in std::iter::once(ticket).chain(self.asked.try_iter()) {
-            if let Ok(wake) = self.shared.master.send(ToMaster::Samples(ticket, samples.clone())) {
-                wake.wake();
-            }
+        for asker in std::iter::once(asker).chain(self.asked.try_iter()) {
+            asker.tell(&self.shared, samples.clone());
         }
     }
 

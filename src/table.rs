@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
@@ -56,6 +56,8 @@ pub struct Shared {
     pub connections: ConnCount,
     /// Grows when [`State::folders`] changes.
     pub folders_edition: AtomicU64,
+    /// When rota was started, in seconds since 1970.
+    pub started: u64,
     /// The server is stopping: every answer says `Connection: close`.
     pub stopping: AtomicBool,
     /// Balancers are told to go, by the health path and the agent.
@@ -215,6 +217,7 @@ impl Shared {
             spool: Arc::new(spool),
             connections: ConnCount::default(),
             folders_edition: AtomicU64::new(0),
+            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             stopping: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             master,

@@ -1,4 +1,4 @@
-//! The access log: one line for each request, written when it ends, however it ends.
+//! The access log: one line for each request, written when it ends, however it ends. Where it is counted is known here too.
 //!
 //! Whoever ends a request ([`crate::conn::Conn::end_request`]) makes its line and hands it to [`LogFiles`].
 
@@ -13,6 +13,7 @@ use crate::config::{AccessLogConfig, AppConfig, LogFormat};
 use crate::http::refusal::Refusal;
 use crate::ids::{AppName, Generation, GroupId, Number};
 use crate::log_files::{LogFiles, SinkId, Sinks};
+use crate::metrics::meter::Meter;
 pub use line::Line;
 
 /// Which requests are logged, where and how.
@@ -20,6 +21,10 @@ pub use line::Line;
 pub struct AccessLog {
     outputs: Outputs,
     files: Arc<LogFiles>,
+    /// Where they are counted, by [`GroupId`].
+    meters: Vec<Arc<Meter>>,
+    /// Where heads are that became no request of an app.
+    strays: Arc<Meter>,
 }
 
 /// Where the lines go. None: they are not written.
@@ -48,16 +53,41 @@ pub struct Entry {
     /// The answer, ours or the app's, is whole as far as we are concerned.
     pub is_whole: bool,
     /// Why we refused or cut it.
-    pub cause: Option<&'static str>,
+    pub cause: Option<Refusal>,
+    pub by: By,
     /// Bytes that its connection's socket had taken before it.
-    sent_before: u64,
+    pub sent_before: u64,
     /// Bytes of heads that went to the client, interim ones too.
     heads: u64,
     /// It was whole and wanted a slot.
     wanted: Option<Instant>,
     begun: Option<Instant>,
-    begun_last: Option<Instant>,
-    answered: Option<Instant>,
+    pub begun_last: Option<Instant>,
+    pub answered: Option<Instant>,
+}
+
+/// Who answered a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// A process of the app, or nobody if there was no answer.
+    #[default]
+    App,
+    /// rota, from a file of the app.
+    File,
+    /// rota, instead of the app.
+    Rota,
+}
+
+impl By {
+    pub const ALL: [By; 3] = [By::App, By::File, By::Rota];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            By::App => "app",
+            By::File => "file",
+            By::Rota => "rota",
+        }
+    }
 }
 
 impl Entry {
@@ -80,6 +110,18 @@ impl Entry {
     pub fn heads_sent(&mut self, bytes: usize, status: Option<u16>) {
         self.heads += bytes as u64;
         self.status = status.unwrap_or(self.status);
+    }
+
+    /// rota has answered it instead of the app, with a head of so many bytes.
+    pub fn refused(&mut self, bytes: usize, status: u16) {
+        self.by = By::Rota;
+        self.heads_sent(bytes, Some(status));
+    }
+
+    /// rota has answered it from a file.
+    pub fn sends_file(&mut self, bytes: usize, status: u16) {
+        self.by = By::File;
+        self.heads_sent(bytes, Some(status));
     }
 
     /// A final head of an answer went to the client.
@@ -122,8 +164,17 @@ impl Outputs {
 }
 
 impl AccessLog {
-    pub fn new(outputs: Outputs, files: Arc<LogFiles>) -> Self {
-        Self { outputs, files }
+    pub fn new(outputs: Outputs, files: Arc<LogFiles>, meters: Vec<Arc<Meter>>, strays: Arc<Meter>) -> Self {
+        Self { outputs, files, meters, strays }
+    }
+
+    pub fn strays(&self) -> &Arc<Meter> {
+        &self.strays
+    }
+
+    /// Where requests of an app are counted, logged or not.
+    pub fn meter(&self, app: GroupId) -> &Meter {
+        &self.meters[app.index()]
     }
 
     /// Whether the requests of an app are logged; of none: those that are for no app.
@@ -143,6 +194,7 @@ impl AccessLog {
 
     /// A head that was refused, or as much of it as there is. `sent`: bytes of the answer's body.
     pub fn write_refused(&self, head: &[u8], client: Option<IpAddr>, refusal: &Refusal, sent: u64) {
+        self.strays.refuse(refusal);
         if self.is_on(None) {
             self.write(None, &Line::of_refused(head, client, refusal, sent));
         }

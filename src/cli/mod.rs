@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod logs;
 mod man;
+mod metrics;
 mod passenger;
 mod pause;
 mod requests;
@@ -62,6 +63,7 @@ pub fn run() -> u8 {
             cli.with_socket(|socket| status::run(socket, &look, cli.paint()))
         }
         Verb::Requests { app, json } => cli.with_socket(|socket| requests::run(socket, app.as_deref(), *json, cli.paint())),
+        Verb::Metrics { prometheus } => cli.with_socket(|socket| metrics::run(socket, *prometheus)),
         Verb::Restart { app, blocking, how } => cli.walk(how, |wait| Request::Restart { app: app.clone(), wait, at_once: *blocking }),
         Verb::Deploy { app, directory, how } => match release(directory) {
             Ok(directory) => cli.walk(how, |wait| Request::Deploy { app: app.clone(), directory, wait }),

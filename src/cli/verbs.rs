@@ -121,6 +121,15 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Print what rota has counted, for Prometheus and its like
+    ///
+    /// As OpenMetrics. server.metrics opens a port for scrapers that do not run commands.
+    #[command(after_help = statuses(&Exit::OF_A_QUESTION))]
+    Metrics {
+        /// In the text format of Prometheus, as its node exporter reads it
+        #[arg(long)]
+        prometheus: bool,
+    },
     /// Replace the processes of an app, or of all, one at a time
     ///
     /// Waits, and says how it ended. The new processes run what the app's root names. A release that was chosen by rota deploy or rota

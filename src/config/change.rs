@@ -148,12 +148,14 @@ fn server_keys(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
         machine,
         health,
         agent,
+        metrics,
         errors,
     } = old;
     let mut keys = Keys::default();
     keys.see("trusted_proxies", *trusted_proxies == new.trusted_proxies);
     keys.see("health", *health == new.health);
     keys.see("agent", *agent == new.agent);
+    keys.see("metrics", *metrics == new.metrics);
     keys.see("control", *control == new.control);
     keys.see("control_group", *control_group == new.control_group);
     keys.see("run_dir", *run_dir == new.run_dir);

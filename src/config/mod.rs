@@ -106,6 +106,8 @@ pub struct ServerConfig {
     pub health: Option<String>,
     /// Where balancers ask by TCP how rota is, as HAProxy's agent check does. None: nowhere.
     pub agent: Option<SocketAddr>,
+    /// Where monitors ask by HTTP what is counted; of this machine. None: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Sent instead of rota's own error pages, where an app has none of its own.
     pub errors: Pages,
 }

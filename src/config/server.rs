@@ -40,6 +40,7 @@ pub fn server(section: &Section<'_>) -> ServerConfig {
         machine: sizes::machine(section),
         health: section.get("health").and_then(|value| routes::path(&value)),
         agent: section.get("agent").and_then(|value| address(&value)),
+        metrics: section.get("metrics").and_then(|value| own_address(&value)),
         errors: errors::of_server(section),
     }
 }
@@ -105,6 +106,21 @@ fn address(value: &Value<'_>) -> Option<SocketAddr> {
             None
         }
     }
+}
+
+/// Of a port that nobody but this machine reaches.
+fn own_address(value: &Value<'_>) -> Option<SocketAddr> {
+    let address = address(value)?;
+    if !address.ip().to_canonical().is_loopback() {
+        let mistake = value.error(format!("{address} can be reached from elsewhere, and whoever reaches it may read what is counted"));
+        let help = format!(
+            "write \"127.0.0.1:{}\", and let a server that asks for a password stand in front where others are to read it",
+            address.port()
+        );
+        value.note(mistake.help(help));
+        return None;
+    }
+    Some(address)
 }
 
 fn listener(value: &Value<'_>) -> Option<Listen> {

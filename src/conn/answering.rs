@@ -54,8 +54,8 @@ fn refused(conn: &mut Conn, keep: bool, refusal: &Refusal, behind: &[u8], turn: 
     let head = head_len(turn.out);
     match &mut conn.request {
         Some(request) => {
-            request.entry.cause = Some(refusal.reason());
-            request.entry.heads_sent(head, Some(refusal.status()));
+            request.entry.cause = Some(*refusal);
+            request.entry.refused(head, refusal.status());
         }
         None => {
             let body = turn.out.len() - head + behind.len();
@@ -84,8 +84,8 @@ pub fn head_len(answer: &[u8]) -> usize {
 /// The response is complete as far as the app goes; what the client has not taken yet is in `output`.
 pub fn request_done(conn: &mut Conn, spare: &mut Spare, keep: bool, now: Instant) {
     conn.phase = Phase::Flush { close: !keep };
-    // What is logged is what the client has taken.
-    let stays = conn.has_output() && conn.is_logged();
+    // What is counted and logged is what the client has taken.
+    let stays = conn.has_output();
     if let Some(request) = &mut conn.request {
         request.entry.answered(now);
         request.share = None;

@@ -1,7 +1,7 @@
 //! How many connections there are, and what their heads take in memory: of all, and of each client.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Conn;
 
@@ -12,12 +12,23 @@ pub struct ConnCount(Arc<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     open: AtomicUsize,
+    /// There have been so many.
+    ever: AtomicU64,
     input: AtomicUsize,
 }
 
 impl ConnCount {
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
+    }
+
+    pub fn ever(&self) -> u64 {
+        self.0.ever.load(Ordering::Relaxed)
+    }
+
+    /// Goes on from so many.
+    pub fn put_back(&self, ever: u64) {
+        self.0.ever.fetch_add(ever, Ordering::Relaxed);
     }
 
     /// Bytes of memory for heads that are not whole.
@@ -27,6 +38,7 @@ impl ConnCount {
 
     pub(super) fn one_more(&self) -> Self {
         self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.ever.fetch_add(1, Ordering::Relaxed);
         Self(self.0.clone())
     }
 

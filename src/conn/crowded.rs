@@ -85,7 +85,7 @@ impl Conn {
             }
             return;
         };
-        request.entry.cause.get_or_insert(Cut::ClientCrowds.reason());
+        request.entry.cause.get_or_insert(Refusal::Cut(Cut::ClientCrowds));
         if request.entry.has_begun() || has_output || is_lingering {
             return self.socket.reset_on_close();
         }
@@ -93,7 +93,7 @@ impl Conn {
         let answer = Answer { date, head_only: true, keep: false, request_id: None, form: Form::Plain, page: None, plight: None };
         let mut out = Vec::new();
         refusal.write(&mut out, &answer);
-        request.entry.heads_sent(out.len(), Some(refusal.status()));
+        request.entry.refused(out.len(), refusal.status());
         self.sent += self.socket.write(&out).unwrap_or(0) as u64;
         let _ = self.socket.shut_write();
     }

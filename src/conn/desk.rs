@@ -11,6 +11,7 @@ use crate::deadlines::{Deadlines, Pulse};
 use crate::http::exchange::Out;
 use crate::http::request_id::RequestIds;
 use crate::ids::GroupId;
+use crate::metrics::meter::Share;
 use crate::table::Shared;
 
 /// What an event loop has for the turns of its connections.
@@ -45,7 +46,7 @@ impl Desk {
             deadlines: Deadlines::default(),
             scratch: vec![0; buffer],
             out: Out { bytes: Vec::with_capacity(OUT), gathered: Vec::new() },
-            spare: Spare::default(),
+            spare: Spare { share: acts_for.map(|group| shared.ledger(group).meter.share(group)), ..Spare::default() },
             folders: Folders::default(),
         }
     }
@@ -136,6 +137,8 @@ pub struct Spare {
     /// Requests that are done, kept for their memory.
     #[expect(clippy::vec_box, reason = "it is the boxes that are kept: connections hold requests in boxes")]
     done: Vec<Box<Request>>,
+    /// Where those that end here are counted, of the loop's own app.
+    share: Option<Share>,
     pub ids: RequestIds,
 }
 
@@ -169,7 +172,7 @@ impl Spare {
 
     /// Ends the request of a connection, if it has one, and keeps its memory.
     pub fn end(&mut self, conn: &mut Conn, now: Instant) {
-        if let Some(request) = conn.end_request(now) {
+        if let Some(request) = conn.end_request(now, self.share.as_ref()) {
             self.give(request);
         }
     }

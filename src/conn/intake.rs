@@ -111,10 +111,9 @@ pub fn expire(conn: &mut Conn, turn: &mut Turn<'_>) -> Next {
 /// The client does not take the rest of its answer: what has no other end than its connection's must not look whole.
 fn not_taken(conn: &mut Conn, why: Cut) -> Next {
     let line = conn.request.as_ref().map_or_else(|| "an answer".to_owned(), |request| request.line());
-    let why = why.reason();
-    log::info!("{line} from {}: {why}; its connection is cut in the middle of the answer", Peer(conn));
+    log::info!("{line} from {}: {}; its connection is cut in the middle of the answer", Peer(conn), why.reason());
     if let Some(request) = &mut conn.request {
-        request.entry.cause.get_or_insert(why);
+        request.entry.cause.get_or_insert(Refusal::Cut(why));
     }
     conn.socket.reset_on_close();
     Next::Close

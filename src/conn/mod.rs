@@ -36,8 +36,11 @@ use crate::deadlines::Deadline;
 use crate::http::cut::Cut;
 use crate::http::exchange::body::BodyReader;
 use crate::http::exchange::facts::RequestFacts;
+use crate::http::refusal::Refusal;
 use crate::http::sticky::Sticky;
 use crate::ids::{GroupId, ProcessId};
+use crate::metrics::meter::Share;
+use crate::metrics::tally::{Alone, End};
 use crate::pool::{WaitId, Wish};
 use crate::visitor::Visitor;
 pub use count::{ConnCount, Heads};
@@ -80,7 +83,7 @@ pub struct Conn {
     pub looked: Option<Looked>,
     /// The app of a file that was sent from here: a process's thread is a better place for what follows.
     pub answered_for: Option<GroupId>,
-    /// The request in hand: from its whole head to the end of its response; if it is logged, until the client has taken that.
+    /// The request in hand: from its whole head to the end of its response, until the client has taken that.
     pub request: Option<Box<Request>>,
     /// Bytes that the socket has taken.
     sent: u64,
@@ -205,7 +208,7 @@ impl Request {
 impl Drop for Conn {
     fn drop(&mut self) {
         if self.request.is_some() {
-            self.end_request(Instant::now());
+            self.end_request(Instant::now(), None);
         }
         self.count.one_less();
         self.count_as(0);
@@ -259,18 +262,19 @@ impl Conn {
         }
     }
 
-    /// The request in hand is logged.
-    pub fn is_logged(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| self.log.is_on(Some(request.group)))
-    }
-
-    /// Takes the request out, whatever has become of it, and logs it: the only place that does either.
-    pub fn end_request(&mut self, now: Instant) -> Option<Box<Request>> {
+    /// Takes the request out, whatever has become of it, counts and logs it: the only place that does any of that. `share`: where whoever does it
+    /// counts alone.
+    pub fn end_request(&mut self, now: Instant, share: Option<&Share>) -> Option<Box<Request>> {
         let mut request = self.request.take()?;
         request.share = None;
+        let end = End { sent: self.sent, is_untaken: self.has_output(), now };
+        match share {
+            Some(share) if share.group == request.group => share.tally().count::<Alone>(&request, &end),
+            Some(_) | None => self.log.meter(request.group).count(&request, &end),
+        }
         if self.log.is_on(Some(request.group)) {
             let entry = &request.entry;
-            let is_cut = !entry.is_whole || self.has_output();
+            let is_cut = !entry.is_whole || end.is_untaken;
             let line = Line {
                 at: Timestamp::now(),
                 client: request.client,
@@ -285,7 +289,7 @@ impl Conn {
                 total: Some(now.saturating_duration_since(request.since)),
                 retries: request.tries.saturating_sub(1),
                 is_cut,
-                cause: entry.cause.or(is_cut.then_some(Cut::ClientLeft.reason())),
+                cause: entry.cause.as_ref().map(Refusal::reason).or(is_cut.then_some(Cut::ClientLeft.reason())),
             };
             self.log.write(Some(request.group), &line);
         }

@@ -181,7 +181,7 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     let (found, sibling) = match looked {
         Looked::File(found, sibling) => (found, sibling),
         Looked::Directory if !head.path.split('?').next().unwrap_or_default().ends_with('/') => {
-            redirect(conn, head.path, facts, keep, turn);
+            redirect(conn, head.path, facts, keep, group, turn);
             conn.answered_for = Some(group);
             answering::answered(conn, keep, &[], turn);
             return true;
@@ -204,9 +204,8 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
     turn.out.clear();
     static_file::write_head(turn.out, &description, decided, facts, turn.date, keep);
     let head_len = turn.out.len();
-    if let Some(request) = &mut conn.request {
-        request.entry.heads_sent(head_len, Some(decided.status()));
-    }
+    let (_, len) = decided.body(about.len);
+    counts(conn, group, decided.status(), head_len, if facts.head_only { 0 } else { len }, turn);
     conn.file = match decided.body(about.len) {
         _ if facts.head_only => None,
         // Reading it is an errand, too.
@@ -219,13 +218,20 @@ pub fn answer(conn: &mut Conn, head: &RequestHead<'_, '_>, facts: &RequestFacts,
 }
 
 /// To the same path with a slash behind it.
-fn redirect(conn: &mut Conn, path: &str, facts: &RequestFacts, keep: bool, turn: &mut Turn<'_>) {
+fn redirect(conn: &mut Conn, path: &str, facts: &RequestFacts, keep: bool, group: GroupId, turn: &mut Turn<'_>) {
     turn.out.clear();
     static_file::write_redirect(turn.out, path, facts, turn.date, keep);
-    if let Some(request) = &mut conn.request {
-        request.entry.heads_sent(turn.out.len(), Some(308));
-    }
+    counts(conn, group, 308, turn.out.len(), 0, turn);
     conn.file = None;
+}
+
+/// An answer with a head and a body of so many bytes is on its way. What is logged is a request, which is counted when it ends; else this is all that
+/// is seen of it.
+fn counts(conn: &mut Conn, group: GroupId, status: u16, head: usize, body: u64, turn: &Turn<'_>) {
+    match &mut conn.request {
+        Some(request) => request.entry.sends_file(head, status),
+        None => turn.catalog.ledger(group).meter.sends_file(status, head as u64 + body),
+    }
 }
 
 /// A small body goes out with its head, in one write. None: it is in `out`, or there is none.

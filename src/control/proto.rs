@@ -7,6 +7,7 @@
 //! {"v":1,"do":"restart","app":"blog","wait":true}    without "app" all of them, without "wait" only asked for
 //! {"v":1,"do":"deploy","app":"blog","directory":"/srv/blog/releases/42","wait":true}
 //! {"v":1,"do":"rollback","app":"blog","wait":true}   to the release before; "abort" calls off what is under way
+//! {"v":1,"do":"metrics"}                            as OpenMetrics; "prometheus":true: in the older form
 //! {"v":1,"do":"history"}                             of all apps; or "app":"blog"
 //! {"v":1,"do":"pause","app":"blog","seconds":20,"wait":true}   requests wait; then "resume"
 //! {"v":1,"do":"detach","app":"blog","number":2,"wait":true}    one process is replaced
@@ -24,6 +25,7 @@
 //! No sockets and no clock here: [`super::server`] and [`super::client`] carry the lines.
 
 mod convert;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -34,9 +36,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{AppName, Generation, Number};
-use crate::records::Entry;
 
 pub use convert::seconds;
+pub use parts::{AppHistory, InHand, Pausing, Traffic};
 
 /// Of the protocol.
 pub const VERSION: u64 = 1;
@@ -52,6 +54,12 @@ pub enum Request {
     Status {
         #[serde(default)]
         app: Option<String>,
+    },
+    /// Answered by [`Reply::Metrics`].
+    Metrics {
+        /// In the text format of Prometheus instead of OpenMetrics.
+        #[serde(default)]
+        prometheus: bool,
     },
     /// Answered by [`Reply::Asked`]; with `wait` then by [`Reply::Progress`] whenever something changed, and by one [`Reply::Ended`] for
     /// each walk. `app` None: all, one after another.
@@ -138,7 +146,9 @@ impl Request {
     /// It changes nothing: who may look may ask it.
     pub fn only_looks(&self) -> bool {
         match self {
-            Request::Status { .. } | Request::History { .. } | Request::Requests { .. } | Request::Drained {} => true,
+            Request::Status { .. } | Request::History { .. } | Request::Requests { .. } | Request::Drained {} | Request::Metrics { .. } => {
+                true
+            }
             Request::Restart { .. }
             | Request::Deploy { .. }
             | Request::Rollback { .. }
@@ -195,6 +205,9 @@ pub enum Reply {
         /// Processes whose thread did not answer in time.
         silent: Vec<String>,
     },
+    Metrics {
+        text: String,
+    },
     Drained {
         /// As it is now.
         drained: bool,
@@ -219,19 +232,6 @@ pub enum Reply {
     Error {
         message: String,
     },
-}
-
-/// What there is of requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// With the apps.
-    pub requests: u32,
-    /// In the queues.
-    pub waiting: usize,
-    /// Open connections of clients, idle ones too.
-    pub connections: usize,
-    /// Since a request was with an app or waited; 0: one is or does.
-    pub quiet_seconds: f64,
 }
 
 /// One change of a reload.
@@ -340,51 +340,6 @@ pub enum OutcomeKind {
     Superseded,
     Aborted,
     Stopped,
-}
-
-/// What is written down of an app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AppHistory {
-    pub app: AppName,
-    /// The release that was accepted last.
-    pub good: Option<PathBuf>,
-    /// What a rollback can go to; the newest last.
-    pub earlier: Vec<PathBuf>,
-    /// The newest last.
-    pub entries: Vec<Entry>,
-}
-
-/// An app that is paused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pausing {
-    pub app: AppName,
-    /// Requests that are with the app still.
-    pub sessions: u32,
-    /// Requests that wait.
-    pub waiting: usize,
-    /// Until it ends by itself.
-    pub left_seconds: f64,
-}
-
-/// A request with an app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct InHand {
-    pub app: AppName,
-    pub number: Number,
-    pub generation: Generation,
-    /// "request", "event stream", "WebSocket" or "upgraded connection"; "overdue": its client was told that it took too long, and the app
-    /// has not ended it.
-    pub class: String,
-    /// `GET /path`, at most 200 bytes.
-    pub line: String,
-    /// Address of the client; None: a Unix socket, or nobody any more.
-    pub client: Option<String>,
-    /// Since its head was whole.
-    pub seconds: f64,
-    /// Bytes of the response so far.
-    pub received: u64,
-    /// Bytes of it that the client has not taken yet.
-    pub unsent: u64,
 }
 
 /// The state of the server.
@@ -624,4 +579,4 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 }
 
 const UNDERSTOOD: &str = "understood is version 1 (\"v\": 1) with \"do\": \"status\", \"restart\", \"deploy\", \"rollback\", \"abort\", \
-     \"history\", \"pause\", \"resume\", \"detach\", \"requests\", \"drain\", \"undrain\", \"drained\" or \"stop\"";
+     \"history\", \"pause\", \"resume\", \"detach\", \"requests\", \"drain\", \"undrain\", \"drained\", \"metrics\" or \"stop\"";

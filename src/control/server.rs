@@ -20,6 +20,7 @@ use rustix::net::UCred;
 
 use super::proto::{AppHistory, Asked, ConfigRead, Pausing, Planned, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
+use crate::metrics::page::Form;
 use crate::operators::Operators;
 use crate::safe_open;
 use crate::socket_file::SocketFile;
@@ -38,6 +39,8 @@ pub trait Operator {
     fn introduced(&mut self, ticket: Ticket) -> Option<Guest>;
     /// Asks for the status of one app or of all, and what its processes take; an app that is not there is an error.
     fn ask_status(&mut self, app: Option<&str>, now: Instant) -> Result<Ticket, String>;
+    /// Asks for the metrics.
+    fn ask_metrics(&mut self, form: Form, now: Instant) -> Ticket;
     /// Asks for a walk, or for walks of all apps; gives them in the order in which they will run.
     fn walk(&mut self, wish: Wish<'_>, now: Instant) -> Result<Vec<Asked>, String>;
     /// Where a walk is that `walk` gave.

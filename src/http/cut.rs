@@ -96,7 +96,30 @@ impl Cut {
         }
     }
 
-    #[cfg(test)]
+    /// One word, for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Cut::AppSilent => "app_silent",
+            Cut::AppOverdue => "app_overdue",
+            Cut::AppRefuses => "app_refuses",
+            Cut::AppClosed => "app_closed",
+            Cut::AppDied => "app_died",
+            Cut::AppTooLarge => "app_too_large",
+            Cut::Still => "still",
+            Cut::DrainTimeout => "drain_timeout",
+            Cut::DrainLongest => "drain_longest",
+            Cut::DrainRoom => "drain_room",
+            Cut::DrainUpgraded => "drain_upgraded",
+            Cut::Stopped => "stopped",
+            Cut::ThreadLost => "thread_lost",
+            Cut::ClientSlow => "client_slow",
+            Cut::ClientHeldRoom => "client_held_room",
+            Cut::ClientCrowds => "client_crowds",
+            Cut::ClientLeft => "client_left",
+        }
+    }
+
+    /// In the order of their numbers.
     pub const ALL: [Cut; 17] = [
         Cut::AppSilent,
         Cut::AppOverdue,

@@ -64,6 +64,17 @@ pub enum Blame {
     Server,
 }
 
+impl Blame {
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Blame::Client => "client",
+            Blame::App => "app",
+            Blame::Server => "server",
+        }
+    }
+}
+
 impl Refusal {
     /// RFC 9110 section 15; 431 is RFC 6585 section 5, 507 RFC 4918 section 11.5.
     pub fn status(&self) -> u16 {
@@ -110,6 +121,48 @@ impl Refusal {
             Refusal::Stopping => "the server is stopping",
             Refusal::Cut(cut) => cut.reason(),
             Refusal::InsufficientStorage => "there is no room to keep the request body",
+        }
+    }
+
+    /// Of [`CAUSES`], for those who count.
+    pub fn number(&self) -> usize {
+        match self {
+            Refusal::Cut(cut) => KINDS.len() + *cut as usize,
+            other => KINDS.iter().position(|kind| std::mem::discriminant(kind) == std::mem::discriminant(other)).unwrap_or_default(),
+        }
+    }
+
+    /// All that there are, by their number.
+    pub fn all() -> impl Iterator<Item = Refusal> {
+        KINDS.into_iter().chain(Cut::ALL.into_iter().map(Refusal::Cut))
+    }
+
+    /// One word, for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Refusal::BadRequest(_) => "bad_request",
+            Refusal::HeadTooLarge => "head_too_large",
+            Refusal::TooManyHeaders => "too_many_headers",
+            Refusal::TargetTooLong => "target_too_long",
+            Refusal::BodyTooLarge => "body_too_large",
+            Refusal::ExpectationFailed => "expectation_failed",
+            Refusal::NotImplemented(_) => "not_implemented",
+            Refusal::VersionNotSupported => "version_not_supported",
+            Refusal::MethodNotAllowed => "method_not_allowed",
+            Refusal::HeadTimeout => "head_timeout",
+            Refusal::BodyTimeout => "body_timeout",
+            Refusal::BodyTooSlow => "body_too_slow",
+            Refusal::BodyHeldRoom => "body_held_room",
+            Refusal::NoApp => "no_app",
+            Refusal::BrokenApp => "broken_app",
+            Refusal::QueueFull => "queue_full",
+            Refusal::QueueTimeout => "queue_timeout",
+            Refusal::TooManyConnections => "too_many_connections",
+            Refusal::NoDescriptor => "no_descriptor",
+            Refusal::Stopping => "stopping",
+            Refusal::BadGateway(_) => "bad_answer",
+            Refusal::Cut(cut) => cut.label(),
+            Refusal::InsufficientStorage => "no_room_for_body",
         }
     }
 
@@ -262,6 +315,35 @@ pub const STATUSES: [(u16, &str); 14] = [
     (507, "Insufficient Storage"),
 ];
 
+/// How many causes there are.
+pub const CAUSES: usize = KINDS.len() + Cut::ALL.len();
+
+/// One of each kind, but for [`Refusal::Cut`].
+const KINDS: [Refusal; 22] = [
+    Refusal::BadRequest(""),
+    Refusal::HeadTooLarge,
+    Refusal::TooManyHeaders,
+    Refusal::TargetTooLong,
+    Refusal::BodyTooLarge,
+    Refusal::ExpectationFailed,
+    Refusal::NotImplemented(""),
+    Refusal::VersionNotSupported,
+    Refusal::MethodNotAllowed,
+    Refusal::HeadTimeout,
+    Refusal::BodyTimeout,
+    Refusal::BodyTooSlow,
+    Refusal::BodyHeldRoom,
+    Refusal::NoApp,
+    Refusal::BrokenApp,
+    Refusal::QueueFull,
+    Refusal::QueueTimeout,
+    Refusal::TooManyConnections,
+    Refusal::NoDescriptor,
+    Refusal::Stopping,
+    Refusal::BadGateway(""),
+    Refusal::InsufficientStorage,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +385,21 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(answer.head_only || head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
         (head.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn every_cause_has_a_number_and_a_word_of_its_own() {
+        let all: Vec<Refusal> = Refusal::all().collect();
+        assert_eq!(all.iter().map(Refusal::number).collect::<Vec<_>>(), (0..CAUSES).collect::<Vec<_>>());
+        for (at, cause) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other.label() != cause.label()), "{cause:?}");
+            assert!(cause.label().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{cause:?}");
+        }
+        // A kind that is not in the list would be taken for the first.
+        assert_eq!(
+            (Refusal::BadRequest("x").number(), Refusal::NotImplemented("x").number(), Refusal::BadGateway("x").number()),
+            (0, 6, 20)
+        );
     }
 
     #[test]

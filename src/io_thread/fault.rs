@@ -112,7 +112,7 @@ impl IoThread {
             );
             conn.socket.reset_on_close();
             if let Some(request) = conn.request.as_mut() {
-                request.entry.cause = Some(refusal.reason());
+                request.entry.cause = Some(*refusal);
             }
             self.clients.remove(key);
         } else {

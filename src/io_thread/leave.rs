@@ -9,6 +9,7 @@ use super::{Client, IoThread};
 use crate::http::cut::Cut;
 use crate::http::exchange::leave::Stands;
 use crate::http::exchange::{Class, End};
+use crate::http::refusal::Refusal;
 
 impl IoThread {
     /// Each stream that has none gets its moment.
@@ -61,7 +62,7 @@ impl IoThread {
         if let Some(request) = self.clients.get_mut(key).and_then(|client| client.conn.request.as_mut()) {
             let (name, pid, line, what) = (&self.name, self.pid, request.line(), class.word());
             log::info!("{name} pid {pid}: {line}: {what} still there at the end of drain.upgraded; it is cut");
-            request.entry.cause = Some(Cut::DrainUpgraded.reason());
+            request.entry.cause = Some(Refusal::Cut(Cut::DrainUpgraded));
         }
         match class {
             // Its client drops the event that is not whole (WHATWG HTML 9.2.6) and asks again from the one before.

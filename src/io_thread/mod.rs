@@ -47,6 +47,7 @@ use crate::credentials::{self, Credentials};
 use crate::handoff::{self, Inbox, Mailbox, slept};
 use crate::http::cut::Cut;
 use crate::http::exchange::limits::Limits;
+use crate::http::refusal::Refusal;
 use crate::ids::{ProcessId, ProcessName};
 use crate::last_word::watch_over;
 use crate::logging::panic_text;
@@ -316,7 +317,7 @@ impl IoThread {
     fn lose_all(&mut self) {
         let held = self.clients.iter_mut().map(|(_, client)| &mut client.conn);
         for request in held.chain(self.granted.iter_mut().map(|(conn, _)| conn)).filter_map(|conn| conn.request.as_mut()) {
-            request.entry.cause = Some(Cut::ThreadLost.reason());
+            request.entry.cause = Some(Refusal::Cut(Cut::ThreadLost));
         }
     }
 

@@ -217,7 +217,7 @@ impl IoThread {
     pub(super) fn end_session(&mut self, key: usize, cut: Cut) {
         let Some(mut client) = self.clients.try_remove(key) else { return };
         if let Some(request) = &mut client.conn.request {
-            request.entry.cause.get_or_insert(cut.reason());
+            request.entry.cause.get_or_insert(Refusal::Cut(cut));
         }
         let Some(session) = client.session else { return };
         if let Some(upstream) = session.upstream {

@@ -53,7 +53,7 @@ impl IoThread {
         // Behind the beginning of an answer there is no other.
         if client.session.as_ref().is_none_or(|session| session.exchange.has_begun()) {
             if let Some(request) = &mut client.conn.request {
-                request.entry.cause = Some(refusal.reason());
+                request.entry.cause = Some(*refusal);
             }
             return self.client_left(key);
         }

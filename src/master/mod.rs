@@ -20,6 +20,7 @@ mod signalled;
 mod stopping;
 pub mod supervisor;
 mod turning;
+mod watchers;
 
 use std::collections::VecDeque;
 use std::io;
@@ -54,7 +55,6 @@ use crate::seccomp;
 use crate::signals::Signals;
 use crate::table::{NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
-use crate::wicket::ToWicket;
 use clients::Clients;
 use crowd::Crowd;
 use listeners::Listener;
@@ -87,8 +87,6 @@ pub struct Master {
     signals: Signals,
     control: ControlServer,
     porter: Mailbox<ToPorter>,
-    /// None: nothing was to be asked there so far.
-    wicket: Option<Mailbox<ToWicket>>,
     operations: Operations,
     conns: Slab<Held>,
     desk: Desk,
@@ -157,7 +155,6 @@ impl Master {
             signals,
             control,
             porter: to_porter,
-            wicket: None,
             conns: Slab::new(),
             desk,
             todo: VecDeque::new(),
@@ -186,7 +183,7 @@ impl Master {
                 last_word::fatal(&format!("the master cannot go without root's rights: {error}"));
             }
             seccomp::restrict();
-            self.open_wicket();
+            self.operations.open_wicket(&self.desk.catalog);
             self.run();
             true
         })

@@ -11,25 +11,33 @@ use crossbeam_channel::Sender;
 
 use crate::control::proto::{
     AppHistory, AppStatus, Asked, Broken, ConfigRead, Finishing, InHand, NotListening, Pausing, Progress, Reply, SCHEMA, StatusReply,
-    Traffic, WalkEnd, seconds,
+    WalkEnd, seconds,
 };
 use crate::control::server::rights::Guest;
 use crate::control::server::{COLLECTING, Detached, Operator, Reloaded, Ticket, WalkReport, Wish};
+use crate::handoff::Mailbox;
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId};
+use crate::metrics::gather;
+use crate::metrics::page::Form;
 use crate::operators::{Person, Strangers};
 use crate::pool::{Aim, Group, GroupView, Trigger};
 use crate::reload;
-use crate::samples::{self, Sample};
+use crate::samples::{self, Asker, Sample};
 use crate::table::{Shared, State, ToThread};
+use crate::wicket::ToWicket;
 
 #[derive(Debug)]
 pub struct Operations {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     started: Instant,
     /// How often the server was told to stop.
     pub stop_asked: u32,
     /// Asks the sampler.
-    sampler: Sender<Ticket>,
+    pub(super) sampler: Sender<Asker>,
+    /// None: nothing was to be asked there so far.
+    pub(super) wicket: Option<Mailbox<ToWicket>>,
+    /// Requests that had ended when somebody asked for the traffic, and since when there have been so many.
+    pub(super) ended: (u64, Instant),
     /// A reload that is asked for and not heard of.
     reload: Option<(Ticket, Instant)>,
     /// What came of reloads, until whoever asked takes it or has gone.
@@ -65,6 +73,8 @@ enum About {
         /// What the processes take. None: not said yet.
         samples: Option<Arc<HashMap<u32, Sample>>>,
     },
+    /// What is counted.
+    Metrics { form: Form, samples: Option<Arc<HashMap<u32, Sample>>> },
 }
 
 impl Operations {
@@ -76,6 +86,8 @@ impl Operations {
             started: Instant::now(),
             stop_asked: 0,
             sampler,
+            wicket: None,
+            ended: (0, Instant::now()),
             reload: None,
             reloaded: HashMap::new(),
             looks,
@@ -107,7 +119,9 @@ impl Operations {
 
     /// The sampler says what the processes take.
     pub fn sampled(&mut self, ticket: Ticket, sampled: Arc<HashMap<u32, Sample>>) {
-        if let Some(Question { about: About::Status { samples, .. }, .. }) = self.questions.get_mut(&ticket) {
+        if let Some(Question { about: About::Status { samples, .. } | About::Metrics { samples, .. }, .. }) =
+            self.questions.get_mut(&ticket)
+        {
             *samples = Some(sampled);
         }
     }
@@ -137,17 +151,6 @@ impl Operations {
         self.known.retain(|_, (since, _)| now < *since + QUESTION_KEPT);
         self.last_ticket += 1;
         Ticket(self.last_ticket)
-    }
-
-    fn traffic(&self, now: Instant) -> Traffic {
-        let state = self.shared.table.lock();
-        let requests = state.pool.groups().map(Group::sessions).sum();
-        let waiting = state.pool.groups().map(Group::queue_len).sum();
-        let last = state.pool.groups().filter_map(Group::last_used).max();
-        drop(state);
-        let is_quiet = requests == 0 && waiting == 0;
-        let quiet = if is_quiet { now.saturating_duration_since(last.unwrap_or(self.started)) } else { Duration::ZERO };
-        Traffic { requests, waiting, connections: self.shared.connections.open(), quiet_seconds: seconds(quiet) }
     }
 
     /// What a command may change, if the server is not stopping.
@@ -284,8 +287,15 @@ impl Operator for Operations {
         let ticket = self.ticket(now);
         self.questions.insert(ticket, Question { since: now, about: About::Status { app, samples: None } });
         // A sampler that is gone says nothing in time, and the rest is told all the same.
-        let _ = self.sampler.send(ticket);
+        let _ = self.sampler.send(Asker::Master(ticket));
         Ok(ticket)
+    }
+
+    fn ask_metrics(&mut self, form: Form, now: Instant) -> Ticket {
+        let ticket = self.ticket(now);
+        self.questions.insert(ticket, Question { since: now, about: About::Metrics { form, samples: None } });
+        let _ = self.sampler.send(Asker::Master(ticket));
+        ticket
     }
 
     fn walk(&mut self, wish: Wish<'_>, now: Instant) -> Result<Vec<Asked>, String> {
@@ -440,7 +450,7 @@ impl Operator for Operations {
         let Question { since, about } = self.questions.get(&ticket)?;
         let has_spoken = match about {
             About::Requests { silent, .. } => silent.is_empty(),
-            About::Status { samples, .. } => samples.is_some(),
+            About::Status { samples, .. } | About::Metrics { samples, .. } => samples.is_some(),
         };
         if !has_spoken && now < *since + COLLECTING {
             return None;
@@ -450,6 +460,7 @@ impl Operator for Operations {
                 requests.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
                 Reply::Requests { requests, silent: silent.into_iter().map(|(_, name)| name).collect() }
             }
+            About::Metrics { form, samples } => Reply::Metrics { text: gather::text(&self.shared, samples.as_deref(), form, now) },
             About::Status { app, samples } => Reply::Status(Box::new(self.status(app.as_ref(), &samples.unwrap_or_default(), now))),
         })
     }

@@ -13,7 +13,6 @@ use crate::control::server::{Reloaded, Ticket};
 use crate::ids::{Generation, GroupId};
 use crate::pool::Trigger;
 use crate::reload::Reading;
-use crate::wicket::{self, ToWicket};
 
 impl Master {
     /// The files were read.
@@ -81,27 +80,9 @@ impl Master {
         if !Arc::ptr_eq(&old.logs.app, &catalog.logs.app) {
             old.logs.app.finish();
         }
-        self.open_wicket();
+        self.operations.open_wicket(&catalog);
         self.tell_porter(ToPorter::Reloaded { listen: catalog.server.listen.clone(), groups });
         walks
-    }
-}
-
-impl Master {
-    /// What is asked of rota itself is asked where the configuration in force says.
-    pub(super) fn open_wicket(&mut self) {
-        match &self.wicket {
-            Some(wicket) => {
-                if let Ok(wake) = wicket.send(ToWicket::Reloaded) {
-                    wake.wake();
-                }
-            }
-            None if wicket::is_wanted(&self.desk.catalog) => match wicket::start(self.shared.clone()) {
-                Ok(mailbox) => self.wicket = Some(mailbox),
-                Err(error) => log::error!("server.agent: thread rota-wicket: {error}; the next rota reload tries it again"),
-            },
-            None => {}
-        }
     }
 }
 

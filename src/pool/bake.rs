@@ -77,7 +77,7 @@ impl<W> Group<W> {
         walk.bake = Baking::Passed;
         let generation = walk.target;
         let failure = Failure { kind: FailureKind::Baked(why), output: Vec::new() };
-        self.last_failure = Some((self.name(at, generation), failure.clone(), now));
+        self.has_failed(at, generation, failure.clone(), now);
         self.start_failure(at, generation, failure, now);
     }
 

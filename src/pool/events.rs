@@ -150,7 +150,7 @@ impl<W> Group<W> {
         }
         let watched = self.walk.as_ref().is_some_and(|walk| walk.target == generation && walk.trial().is_some());
         if let Some(failure) = failure {
-            self.last_failure = Some((self.name(number, generation), failure.clone(), now));
+            self.has_failed(number, generation, failure.clone(), now);
             let pardoned = visitors && self.is_pardoned(generation);
             match uptime.filter(|_| !watched).or(pardoned.then_some(Duration::ZERO)) {
                 Some(uptime) => {

@@ -58,6 +58,7 @@ pub struct Group<W> {
     pub(super) deadly: Deadly,
     /// One for each number that there may be, in their order.
     pub(super) places: Vec<Place>,
+    pub(super) counts: Counts,
     pub(super) last_failure: Option<(ProcessName, Failure, Instant)>,
     /// What the good release answered when it became ready; before there is one, what the one before rota's start did.
     pub(super) answered: Option<Answered>,
@@ -118,6 +119,7 @@ impl<W> Group<W> {
             backoff: Backoff::default(),
             deadly: Deadly::default(),
             places: Place::row(settings.processes),
+            counts: Counts::default(),
             last_failure: None,
             answered: None,
             turned: None,

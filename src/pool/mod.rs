@@ -7,6 +7,7 @@ mod backoff;
 mod bake;
 mod change;
 mod check;
+mod counts;
 mod deaths;
 mod events;
 mod group;
@@ -37,6 +38,7 @@ use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure, Sizes};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 use crate::visitor::Visitor;
 
+pub use counts::Counts;
 pub use deaths::{Death, Hand};
 pub use group::Group;
 pub use lost::Lost;

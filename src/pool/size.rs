@@ -152,6 +152,7 @@ impl<W> Group<W> {
         self.last_serial += 1;
         let id = ProcessId { group: self.id, serial: self.last_serial };
         let lifespan = wear::of_process(self.settings.lifespan, id.serial);
+        self.counts.starts += 1;
         self.processes.push(Process { is_retry, ..Process::new(id, number, generation, self.settings.concurrency, lifespan, now) });
         if what == What::Grow {
             self.place_mut(number).wanted = Wanted::Tried;

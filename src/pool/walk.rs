@@ -215,7 +215,7 @@ impl<W> Group<W> {
                         self.settle(ask, Outcome::Failed { failure, at: FIRST, replaced: 0, skipped: Vec::new() });
                     }
                 }
-                self.last_failure = Some((self.name(FIRST, generation), failure, now));
+                self.has_failed(FIRST, generation, failure, now);
             }
         }
         self.checked();
@@ -425,6 +425,7 @@ impl<W> Group<W> {
         if self.outcome(generation).is_some() {
             return;
         }
+        Counts::add(&mut self.counts.walks, outcome.label());
         if self.outcomes.len() == OUTCOMES_KEPT {
             self.outcomes.pop_front();
         }

@@ -1,16 +1,19 @@
-//! The wicket: what is asked of rota itself over TCP, beside the doors that clients come through. So far balancers ask there how it is
-//! (`server.agent`).
+//! The wicket: what is asked of rota itself over TCP, beside the doors that clients come through. Balancers ask there how it is (`server.agent`),
+//! monitors what it has counted (`server.metrics`).
 //!
 //! On a thread of its own, which is there once the configuration names something to be asked: whoever asks slowly, or asks a lot, holds up nobody
 //! but others who ask. Visits are bounded in number and in time; of too many the oldest goes. It serves no request of a client and starts nothing.
 
+mod question;
 mod visit;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
@@ -18,6 +21,7 @@ use slab::Slab;
 use crate::catalog::Catalog;
 use crate::handoff::{self, Inbox, Mailbox, slept};
 use crate::last_word;
+use crate::samples::{Asker, Sample};
 use crate::table::Shared;
 use visit::Visit;
 
@@ -26,6 +30,8 @@ use visit::Visit;
 pub enum ToWicket {
     /// Another configuration is in force.
     Reloaded,
+    /// The answer of the sampler: what the processes take, by pid.
+    Samples(Arc<HashMap<u32, Sample>>),
 }
 
 /// What can be asked at a port.
@@ -33,20 +39,24 @@ pub enum ToWicket {
 pub enum Asks {
     /// How rota is, in a line.
     Agent,
+    /// What is counted, over HTTP.
+    Metrics,
 }
 
 impl Asks {
-    const ALL: [Asks; 1] = [Asks::Agent];
+    const ALL: [Asks; 2] = [Asks::Agent, Asks::Metrics];
 
     fn key(self) -> &'static str {
         match self {
             Asks::Agent => "server.agent",
+            Asks::Metrics => "server.metrics",
         }
     }
 
     fn address(self, catalog: &Catalog) -> Option<SocketAddr> {
         match self {
             Asks::Agent => catalog.server.agent,
+            Asks::Metrics => catalog.server.metrics,
         }
     }
 }
@@ -57,11 +67,12 @@ pub fn is_wanted(catalog: &Catalog) -> bool {
 }
 
 /// Starts the thread, with the rights of whoever calls.
-pub fn start(shared: Arc<Shared>) -> io::Result<Mailbox<ToWicket>> {
+pub fn start(shared: Arc<Shared>, sampler: Sender<Asker>) -> io::Result<Mailbox<ToWicket>> {
     let poll = Poll::new()?;
     let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER)?;
     let ports = Asks::ALL.map(|asks| Port { asks, wanted: None, open: None, try_at: None, told: false });
-    let mut wicket = Wicket { shared, poll, inbox, ports, visits: Slab::new() };
+    let own = mailbox.clone();
+    let mut wicket = Wicket { shared, sampler, own, poll, inbox, ports, visits: Slab::new() };
     last_word::start(NAME, STACK, move || {
         wicket.run();
         true
@@ -72,6 +83,9 @@ pub fn start(shared: Arc<Shared>) -> io::Result<Mailbox<ToWicket>> {
 #[derive(Debug)]
 struct Wicket {
     shared: Arc<Shared>,
+    sampler: Sender<Asker>,
+    /// For the sampler.
+    own: Mailbox<ToWicket>,
     poll: Poll,
     inbox: Inbox<ToWicket>,
     ports: [Port; Asks::ALL.len()],
@@ -111,6 +125,10 @@ impl Wicket {
             while let Some(message) = self.inbox.take() {
                 match message {
                     ToWicket::Reloaded => self.follow(now),
+                    ToWicket::Samples(samples) => {
+                        let shared = &self.shared;
+                        self.visits.retain(|_, visit| !visit.samples() || visit.sampled(Some(&samples), shared, now));
+                    }
                 }
             }
             self.pass_deadlines(now);
@@ -173,14 +191,19 @@ impl Wicket {
     }
 
     fn attend(&mut self, number: usize, now: Instant) {
-        let is_over = self.visits.get_mut(number).is_some_and(|visit| !visit.attend(&self.shared, now));
-        if is_over {
+        let Some(visit) = self.visits.get_mut(number) else { return };
+        let had_asked = visit.samples();
+        if !visit.attend(&self.shared, now) {
             self.visits.remove(number);
+        } else if visit.samples() && !had_asked {
+            // A sampler that is gone says nothing in time, and the rest is told all the same.
+            let _ = self.sampler.send(Asker::Wicket(self.own.clone()));
         }
     }
 
     fn pass_deadlines(&mut self, now: Instant) {
-        self.visits.retain(|_, visit| now < visit.until);
+        let shared = &self.shared;
+        self.visits.retain(|_, visit| now < visit.until || (visit.samples() && visit.sampled(None, shared, now)));
         for number in 0..self.ports.len() {
             if self.ports[number].try_at.is_some_and(|at| at <= now) {
                 self.ports[number].try_at = None;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Every document, the README first; the order is that in which somebody reads them.
-pub const PAGES: [&str; 21] = [
+pub const PAGES: [&str; 22] = [
     "README.md",
     "docs/README.md",
     "docs/first-app.md",
@@ -13,6 +13,7 @@ pub const PAGES: [&str; 21] = [
     "docs/requests.md",
     "docs/edge.md",
     "docs/machines.md",
+    "docs/metrics.md",
     "docs/running.md",
     "docs/moving.md",
     "docs/configuration.md",

@@ -238,7 +238,7 @@ fn the_glossary_has_the_words_of_the_status() {
 #[test]
 fn what_is_not_run_says_why_and_is_little() {
     let all: Vec<_> = pages::all().into_iter().flat_map(|page| page.blocks).collect();
-    let known = ["", "sh", "toml", "nginx", "haproxy", "caddy", "env", "rust"];
+    let known = ["", "sh", "toml", "nginx", "haproxy", "caddy", "env", "rust", "promql"];
     none(all.iter().filter(|b| !known.contains(&&*b.language)).map(|b| format!("{}: who runs {:?}?", b.place, b.language)).collect());
     let reasons: Vec<(&str, &str)> = all.iter().filter_map(|block| Some((&*block.place, block.not_run.as_deref()?))).collect();
     assert!(reasons.len() <= NOT_RUN_MOST, "{reasons:#?}");

@@ -73,7 +73,7 @@ fn the_agent_says_how_rota_is_and_a_reload_leaves_it_drained() {
 fn the_agent_says_down_where_no_app_serves() {
     let agent = ports::free();
     let mut site = Site::prepare(&format!("{APP}\nready.timeout = \"2s\"\nserver.agent = \"{agent}\""));
-    site.release("1", "boot=exit");
+    site.release("1", "exit_at_boot 1");
     site.flip("1");
     site.launch();
     wait::until("it says so", secs(60), || told(agent).is_some_and(|line| line == "ready down#no process of any app serves\n"));
@@ -144,6 +144,24 @@ fn a_drain_is_waited_for_until_nothing_comes_and_for_no_longer_than_that() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
     assert!(out.contains("\nquiet: no request came for 0.5 s; "), "{out}");
+}
+
+#[test]
+fn a_request_for_a_file_is_one_that_a_drain_waits_for() {
+    let site = Site::prepare(&format!("{APP}\npublic = \"public\"\nserver.health = \"/rota-health\""));
+    site.release("1", "");
+    fs::create_dir(site.path("releases").join("1/public")).unwrap();
+    fs::write(site.path("releases").join("1/public/a.txt"), "of a file").unwrap();
+    site.flip("1");
+    let site = site.serve();
+    let mut waiting = site.command(&["drain", "--wait", "--quiet", "2s", "--for", "5s"]).stderr(Stdio::piped()).spawn().unwrap();
+    while waiting.try_wait().unwrap().is_none() {
+        assert_eq!(wire::get(site.addr, "/a.txt").unwrap().text(), "of a file");
+    }
+    let output = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    assert!(said.contains("requests came until a moment ago"), "{said}");
 }
 
 /// A balancer, which ends with the processes that it has started.

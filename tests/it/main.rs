@@ -50,6 +50,7 @@ mod looking;
 mod machines;
 mod many_waiting;
 mod matrix;
+mod metrics;
 mod operate;
 mod operators;
 mod own_files;

@@ -43,6 +43,14 @@ pub const SERVER: Keys = Keys {
              stops, or `ready down` where no app serves. An address as in `listen`, of a port from 1024 on where rota is root. Whoever reaches \
              it may ask, and hears no more than that.",
         ),
+        may(
+            "metrics",
+            "address",
+            "off",
+            "\"127.0.0.1:9101\"",
+            "Where Prometheus and its like read what rota counts: `GET /metrics`. An address of this machine, 127.0.0.1 or [::1], as every user of \
+             it may read that; `rota metrics` prints the same without it.",
+        ),
         is(
             "control",
             "path",
@@ -56,7 +64,7 @@ pub const SERVER: Keys = Keys {
             "text",
             "nobody but the owner",
             "\"adm\"",
-            "A group whose members may look, and no more: `rota status`, `rota history` and `rota requests`.",
+            "A group whose members may look, and no more: `rota status`, `rota history`, `rota requests` and `rota metrics`.",
         )
         .at_start(),
         is("run_dir", "path", "\"/run/rota\"", "Sockets of the apps; by default the directory of the control socket.").at_start(),

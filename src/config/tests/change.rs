@@ -13,6 +13,7 @@ const OF_SERVER: &[(&str, &str)] = &[
     ("trusted_proxies", "trusted_proxies = [\"10.0.0.1\"]"),
     ("health", "health = \"/up\""),
     ("agent", "agent = \"127.0.0.1:9001\""),
+    ("metrics", "metrics = \"127.0.0.1:9101\""),
     ("control", "control = \"/run/other/control.sock\"\nrun_dir = \"/run/rota\""),
     ("control_group", "control_group = \"adm\""),
     ("run_dir", "run_dir = \"/run/other\""),

@@ -231,6 +231,19 @@ warning: "RACK_ENV=production" is taken as the program
 }
 
 #[test]
+fn metrics_are_for_this_machine() {
+    for address in [":9101", "0.0.0.0:9101", "192.0.2.1:9101", "[::]:9101", "[2001:db8::1]:9101", "[::ffff:192.0.2.1]:9101"] {
+        let report = bad(&format!("server.metrics = \"{address}\"")).to_string();
+        assert!(report.contains("can be reached from elsewhere"), "{report}");
+    }
+    for address in ["127.0.0.1:9101", "127.8.8.8:9101", "[::1]:9101", "[::ffff:127.0.0.1]:9101"] {
+        let server = good(&format!("server.metrics = \"{address}\"")).server;
+        assert_eq!(server.metrics, Some(address.parse().unwrap()));
+    }
+    assert!(bad("server.agent = \"unix:/run/x.sock\"").to_string().contains("it is asked by TCP"));
+}
+
+#[test]
 fn each_wrong_value_has_its_sentence() {
     for (text, expected) in [
         ("server = 5", "server is a table, not a whole number"),

@@ -25,6 +25,7 @@ fn an_empty_file_is_a_server_with_defaults_and_no_app() {
             machine: MachineConfig { processes: None, spawning: None },
             health: None,
             agent: None,
+            metrics: None,
             errors: Pages::new(),
         },
         apps: Vec::new(),
@@ -101,6 +102,7 @@ max_processes = 200
 max_spawning = 3
 health = "/health/"
 agent = ":9001"
+metrics = "[::1]:9101"
 state_dir = "/srv/state"
 access_log = "json"
 timeouts = { head = "1s", body = "2s", keepalive = "0s", write = "4s" }
@@ -180,6 +182,7 @@ sendfile_root = "/srv/files"
         machine: MachineConfig { processes: Some(200), spawning: Some(3) },
         health: Some("/health".to_owned()),
         agent: Some("[::]:9001".parse().unwrap()),
+        metrics: Some("[::1]:9101".parse().unwrap()),
         errors: Pages::new(),
     };
     assert_eq!(config.server, server);

@@ -67,6 +67,7 @@ impl Guest {
             | Reply::Resumed { .. }
             | Reply::Detaching { .. }
             | Reply::Detached { .. }
+            | Reply::Metrics { .. }
             | Reply::Drained { .. }
             | Reply::Plan { .. }
             | Reply::Stopping
@@ -94,6 +95,7 @@ fn of_operators(request: &Request) -> Option<(&'static str, Option<&str>)> {
         | Request::Drain {}
         | Request::Undrain {}
         | Request::Drained {}
+        | Request::Metrics { .. }
         | Request::Reload { .. }
         | Request::Stop {} => None,
     }
@@ -106,6 +108,7 @@ fn others(request: &Request) -> Cow<'static, str> {
         Request::Drain {} => Cow::Borrowed("drain this rota"),
         Request::Undrain {} => Cow::Borrowed("undrain this rota"),
         Request::Drained {} => Cow::Borrowed("ask whether this rota is drained"),
+        Request::Metrics { .. } => Cow::Borrowed("read what this rota counts"),
         Request::Reload { .. } => Cow::Borrowed("reload this rota"),
         Request::Stop {} => Cow::Borrowed("stop this rota"),
         Request::Status { .. }

@@ -13,6 +13,7 @@ use super::connection::{MAX_OUTPUT, MAX_REQUEST, PATIENCE};
 use super::*;
 use crate::control::proto::{ConfigRead, Reply, SCHEMA, StatusReply, Traffic, parse_reply};
 use crate::ids::GroupId;
+use crate::metrics::page::Form;
 use crate::operators::{LOOKING_UP, OperatedApp, Person, Rights};
 use crate::pool::Outcome;
 
@@ -24,6 +25,16 @@ fn a_status_is_answered_and_the_connection_ends() {
     let said = world.hear_all(&mut client);
     assert_eq!(said, [Reply::Status(Box::new(status("blog")))]);
     assert_eq!(world.server.next_deadline(), None, "its place is free");
+}
+
+#[test]
+fn metrics_are_given_in_the_form_that_is_asked_for() {
+    let mut world = World::new();
+    for (request, expected) in [("", "OpenMetrics"), (r#","prometheus":true"#, "Prometheus")] {
+        let mut client = world.client();
+        client.send(&format!(r#"{{"v":1,"do":"metrics"{request}}}"#));
+        assert_eq!(world.hear_all(&mut client), [Reply::Metrics { text: expected.to_owned() }]);
+    }
 }
 
 #[test]
@@ -273,6 +284,7 @@ fn who_may_look_is_told_what_is_and_changes_nothing() {
         (r#"{"v":1,"do":"status"}"#, true),
         (r#"{"v":1,"do":"history"}"#, true),
         (r#"{"v":1,"do":"drained"}"#, true),
+        (r#"{"v":1,"do":"metrics"}"#, true),
         (r#"{"v":1,"do":"drain"}"#, false),
         (r#"{"v":1,"do":"undrain"}"#, false),
         (r#"{"v":1,"do":"restart"}"#, false),
@@ -437,6 +449,7 @@ struct Fake {
     stranger: Option<u32>,
     /// Nobody is ever found.
     knows_nobody: bool,
+    metrics: Option<Form>,
     /// When the I/O threads have said what they have in hand.
     answers_at: Option<Instant>,
 }
@@ -444,11 +457,17 @@ struct Fake {
 const STATUS: Ticket = Ticket(7);
 const RELOAD: Ticket = Ticket(8);
 const WHO: Ticket = Ticket(9);
+const METRICS: Ticket = Ticket(10);
 
 impl Operator for Fake {
     fn drain(&mut self, drained: bool) -> Result<(), String> {
         self.is_drained = drained;
         Ok(())
+    }
+
+    fn ask_metrics(&mut self, form: Form, _: Instant) -> Ticket {
+        self.metrics = Some(form);
+        METRICS
     }
 
     fn drained(&mut self, _: Instant) -> Reply {
@@ -551,6 +570,9 @@ impl Operator for Fake {
             let status = status(&self.status_of.take()?);
             let version = if self.padding > 0 { "x".repeat(self.padding) } else { status.version };
             return Some(Reply::Status(Box::new(StatusReply { version, ..status })));
+        }
+        if let Some(form) = self.metrics.take_if(|_| ticket == METRICS) {
+            return Some(Reply::Metrics { text: format!("{form:?}") });
         }
         (now >= self.answers_at?).then(|| Reply::Requests { requests: Vec::new(), silent: vec!["blog/1 g1".to_owned()] })
     }

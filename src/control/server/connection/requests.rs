@@ -6,12 +6,18 @@ use super::super::closes::Closes;
 use super::super::{Operator, Reloaded, Ticket, Wish};
 use super::{COLLECTING, Connection, Followed, READING, Stage};
 use crate::control::proto::{Asked, Reply, Request};
+use crate::metrics::page::Form;
 
 impl Connection {
     pub(super) fn carry_out<O: Operator>(&mut self, request: Request, operator: &mut O, now: Instant) -> Result<(), Closes> {
         match request {
             Request::Status { app } => {
                 let asked = operator.ask_status(app.as_deref(), now);
+                self.collect(asked, operator, now)
+            }
+            Request::Metrics { prometheus } => {
+                let form = if prometheus { Form::Prometheus } else { Form::OpenMetrics };
+                let asked = Ok(operator.ask_metrics(form, now));
                 self.collect(asked, operator, now)
             }
             Request::Restart { app, wait, at_once } => self.begin(Wish::Restart { app: app.as_deref(), at_once }, wait, operator, now),
