@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::about::About;
 use crate::access_log::{AccessLog, Outputs};
 use crate::app_log::{self, AppLog};
-use crate::config::{AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, ServerConfig};
+use crate::config::{AppConfig, BrokenApp, CONCURRENCY, Config, MachineConfig, ResourceLimit, ServerConfig, Sources};
 use crate::conn::uploads::Uploads;
 use crate::credentials::Credentials;
 use crate::descriptors::Descriptors;
@@ -32,6 +32,8 @@ use crate::table::Shared;
 #[derive(Debug)]
 pub struct Catalog {
     pub server: ServerConfig,
+    /// What the configuration was read from.
+    pub sources: Sources,
     /// By [`GroupId`].
     apps: Vec<App>,
     pub broken: Vec<Unserved>,
@@ -100,15 +102,15 @@ pub struct Logs {
 
 impl Catalog {
     /// Opens the log files that the configuration names; errors name the key and the file.
-    pub fn open(config: Config) -> Result<Self, String> {
+    pub fn open(config: Config, sources: Sources) -> Result<Self, String> {
         let apps: Vec<App> = config.apps.iter().cloned().map(App::new).collect();
         let logs = Logs::open(&config.server, &apps, Arc::default())?;
-        Ok(Self::of(config, apps, logs))
+        Ok(Self::of(config, sources, apps, logs))
     }
 
     /// The catalog of another configuration. Apps keep their numbers and their ledgers, new ones stand behind all others; log files are opened
     /// where they are not those of before.
-    pub fn next(&self, config: Config) -> Result<Self, String> {
+    pub fn next(&self, config: Config, sources: Sources) -> Result<Self, String> {
         let mut apps: Vec<App> = self.apps.iter().map(|app| App { is_removed: true, ..app.clone() }).collect();
         for wanted in &config.apps {
             let Some(known) = apps.iter_mut().find(|app| app.config.name == wanted.name) else {
@@ -126,15 +128,15 @@ impl Catalog {
         let logs_of = |app: &App| (app.config.log.clone(), app.config.log_rate, app.config.access_log.clone());
         let is_same = self.server.access_log == config.server.access_log && self.apps.iter().map(logs_of).eq(apps.iter().map(logs_of));
         let logs = if is_same { self.logs.clone() } else { Logs::open(&config.server, &apps, self.logs.access.strays().clone())? };
-        Ok(Self::of(config, apps, logs))
+        Ok(Self::of(config, sources, apps, logs))
     }
 
-    fn of(config: Config, apps: Vec<App>, logs: Logs) -> Self {
+    fn of(config: Config, sources: Sources, apps: Vec<App>, logs: Logs) -> Self {
         let descriptors = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config);
         let Config { server, broken, .. } = config;
         let router = router(&apps, &broken);
         let operators = Operators::look_up(apps.iter().filter(|app| !app.is_removed).map(|app| &*app.config));
-        Self { server, apps, broken: broken.into_iter().map(Unserved::new).collect(), router, descriptors, logs, operators }
+        Self { server, sources, apps, broken: broken.into_iter().map(Unserved::new).collect(), router, descriptors, logs, operators }
     }
 
     /// None: it is of a later one.

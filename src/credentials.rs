@@ -13,12 +13,13 @@ use std::sync::OnceLock;
 use nix::unistd::{User, setfsgid, setfsuid};
 use rustix::fs::{Gid, Uid};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
+use serde::{Deserialize, Serialize};
 
 use crate::restart::release::Identity;
 use crate::seccomp;
 
 /// A user, with all groups, looked up once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     name: String,
     uid: u32,
@@ -146,7 +147,7 @@ pub fn find_own(users: &[u32]) -> Result<(), String> {
 pub enum Rights {
     /// It has files of root's, and needs nothing else: logs, records.
     None,
-    /// To open what is listened on and turn away who comes too late, and to make and take away files, wherever they are: the main thread.
+    /// To open what is listened on and turn away who comes too late, and to make and take away files, wherever they are: the porter.
     Porter,
     /// To read what /proc says of processes of others: the one that counts memory.
     Sampler,

@@ -10,13 +10,18 @@ use std::collections::BinaryHeap;
 use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// The deadline of one connection; lives in the connection.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Deadline {
+    #[serde(with = "crate::moment::option")]
     at: Option<Instant>,
     /// The earliest entry of the heap that stands for it.
+    #[serde(skip)]
     armed: Option<Instant>,
     /// When its connection left a loop for another, by the clock of that loop's turn.
+    #[serde(with = "crate::moment::option")]
     left: Option<Instant>,
 }
 

@@ -3,6 +3,7 @@
 //! Used by the master and by the I/O threads. A connection that waits in a queue belongs to the table; the master's poll watches it, so
 //! that a client that leaves is taken out and costs the app nothing.
 
+use std::io;
 use std::time::Instant;
 
 use mio::event::Source;
@@ -32,9 +33,8 @@ pub enum Place {
 pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId) -> Place {
     let id = shared.wait_id();
     let wish = conn.request.as_ref().map_or(Wish::Anywhere, |request| request.wish(None));
-    conn.waiting = Some(id);
     // Before it is in the queue: from then on another thread may take it out at any time.
-    if conn.socket.register(&shared.watch, Token(WAITING + id.0 as usize), Interest::READABLE).is_err() {
+    if watch(shared, &mut conn, id).is_err() {
         return Place::Lost;
     }
     let mut state = shared.table.lock();
@@ -66,6 +66,20 @@ pub fn place(shared: &Shared, mut conn: Box<Conn>, group: GroupId) -> Place {
             }
         },
         Admission::Full(conn) => unwatch(shared, conn).map_or(Place::Lost, Place::Full),
+    }
+}
+
+fn watch(shared: &Shared, conn: &mut Conn, id: WaitId) -> io::Result<()> {
+    conn.socket.register(&shared.watch, Token(WAITING + id.0 as usize), Interest::READABLE)?;
+    conn.waiting = Some(id);
+    Ok(())
+}
+
+/// One that waited in the rota before this one, under this name. Of a broken socket nobody learns before it has its slot.
+pub fn watch_again(shared: &Shared, conn: &mut Conn, id: WaitId) {
+    shared.wait_ids_go_on(id);
+    if let Err(error) = watch(shared, conn, id) {
+        log::debug!("a client that waits cannot be watched: {error}");
     }
 }
 

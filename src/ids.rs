@@ -91,7 +91,8 @@ impl fmt::Display for Number {
 }
 
 /// Index of a group in the pool.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct GroupId(pub u16);
 
 impl GroupId {
@@ -101,7 +102,7 @@ impl GroupId {
 }
 
 /// One OS process of an app for as long as rota runs: serials are never used again, so a stale id finds nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct ProcessId {
     pub group: GroupId,
     pub serial: u32,

@@ -187,7 +187,7 @@
 //! | a header that rota sends to clients | `http/rewrite.rs::response` for answers of apps, `http/refusal.rs` for its own, `http/static_file/` for files, `conn/health.rs` for the health path | |
 //! | a cause for which a request is refused or cut | `http/refusal.rs`, `http/cut.rs`: status, blame and words in one place | |
 //! | a reason to replace a process | a variant of `Worn` in `pool/wear.rs`, its words in `pool/words.rs`; who measures it tells the table | |
-//! | a way in which a walk fails or ends | `FailureKind` or `Outcome` of `pool/mod.rs`, words in `pool/words.rs` | its exit status in `cli/exit.rs` |
+//! | a way in which a walk fails or ends | `FailureKind` of `pool/failure.rs` or `Outcome` of `pool/mod.rs`, words in `pool/words.rs` | its exit status in `cli/exit.rs` |
 //! | a field of the status | `pool/snapshot.rs` if the pool knows it, else `master/operator.rs`; `control/proto.rs` with `control/proto/convert.rs`, the page in `cli/status/page.rs` | the table in docs/running.md |
 //! | something that is counted | a row in `metrics/families.rs`, its value in `metrics/gather.rs`; where many threads count it, a number in `metrics/tally.rs`, where the pool does, in `pool/counts.rs`; both in `metrics/snapshot.rs` | `ROTA_WRITE=1 cargo test --test it metrics` |
 //! | a command | `cli/verbs.rs`, a file of its own in `cli/`, its request in `control/proto.rs` and `control/server/` | the table in docs/running.md |
@@ -212,6 +212,7 @@ mod access_list;
 pub mod access_log;
 pub mod app_log;
 pub mod app_tree;
+pub mod bytes;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -234,11 +235,13 @@ pub mod log_files;
 pub mod logging;
 pub mod master;
 pub mod metrics;
+pub mod moment;
 pub mod named_file;
 mod notify;
 pub mod obstacle;
 pub mod once;
 pub mod operators;
+pub mod path_text;
 pub mod plight;
 pub mod pool;
 pub mod printable;
@@ -255,6 +258,7 @@ pub mod socket_file;
 pub mod standing;
 pub mod sys;
 pub mod table;
+pub mod upgrade;
 pub mod visitor;
 pub mod watchdog;
 pub mod wicket;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Plan, ServerConfig};
+use crate::config::{self, Config, Plan, ServerConfig, Sources};
 use crate::control::server::Ticket;
 use crate::credentials::{self, Rights};
 use crate::last_word;
@@ -21,6 +21,7 @@ pub struct Files {
     pub config: Config,
     /// What is odd about them, line by line.
     pub warnings: Vec<String>,
+    pub sources: Sources,
 }
 
 /// Reads and judges the files that a path leads to, as a server does when it starts. Err: every mistake, a line or more each.
@@ -76,7 +77,7 @@ fn read(shared: &Shared, dry_run: bool) -> Result<Reading, String> {
     let path: &Path = &shared.config_path;
     // Before they are read: what changes meanwhile is not read.
     let stamp = (!dry_run).then(|| config::stamp(path).unwrap_or(0));
-    let Files { mut config, warnings } = (shared.read_config)(path)?;
+    let Files { mut config, warnings, sources } = (shared.read_config)(path)?;
     let catalog = shared.catalog();
     let mut plan = Plan::between(&catalog.server, catalog.apps().map(|(_, app)| &**app), &config);
     let mut again: Vec<_> = shared.table.lock().not_reloaded().into_iter().map(|group| catalog.app(group).name.clone()).collect();
@@ -91,7 +92,7 @@ fn read(shared: &Shared, dry_run: bool) -> Result<Reading, String> {
         return Ok(Reading { plan, stamp, warnings, catalog: None });
     }
     keep_what_stays(&mut config, &catalog.server);
-    let next = catalog.next(config)?;
+    let next = catalog.next(config, sources)?;
     let (users, groups) = next.users();
     let of_apps = release::credentials(next.apps().map(|(_, app)| &app.start));
     if let Some(taken) = of_apps.iter().find(|user| credentials::is_own(user.uid())) {

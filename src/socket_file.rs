@@ -12,19 +12,21 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::access_list;
 
 /// The file of a listening socket of ours.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SocketFile {
+    #[serde(with = "crate::path_text")]
     path: PathBuf,
     /// To know it again.
     identity: Identity,
 }
 
 /// Device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity(u64, u64);
 
 impl SocketFile {

@@ -257,6 +257,11 @@ impl Shared {
         WaitId(self.waits.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// This name is taken: those that follow are others.
+    pub fn wait_ids_go_on(&self, after: WaitId) {
+        self.waits.fetch_max(after.0 + 1, Ordering::Relaxed);
+    }
+
     /// Tells the master that the pool changed.
     pub fn tell_master(&self) {
         if let Ok(wake) = self.master.send(ToMaster::Changed) {

@@ -38,7 +38,7 @@ pub struct Line<'a> {
     pub retries: u8,
     /// The answer did not get to its end.
     pub is_cut: bool,
-    pub cause: Option<&'static str>,
+    pub cause: Option<&'a str>,
 }
 
 /// What of a head is in the line; each as it came.
@@ -75,7 +75,7 @@ struct Json<'a> {
     total_ms: Option<f64>,
     retries: u8,
     cut: bool,
-    cause: Option<&'static str>,
+    cause: Option<&'a str>,
 }
 
 impl<'a> Line<'a> {

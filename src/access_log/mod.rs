@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{AccessLogConfig, AppConfig, LogFormat};
 use crate::http::refusal::Refusal;
 use crate::ids::{AppName, Generation, GroupId, Number};
@@ -44,7 +46,7 @@ struct Output {
 }
 
 /// What becomes of a request, noted while it goes on: a few numbers, whether it is logged or not.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// The process that it was sent to last.
     pub process: Option<(Number, Generation)>,
@@ -53,6 +55,7 @@ pub struct Entry {
     /// The answer, ours or the app's, is whole as far as we are concerned.
     pub is_whole: bool,
     /// Why we refused or cut it.
+    #[serde(with = "cause")]
     pub cause: Option<Refusal>,
     pub by: By,
     /// Bytes that its connection's socket had taken before it.
@@ -60,14 +63,34 @@ pub struct Entry {
     /// Bytes of heads that went to the client, interim ones too.
     heads: u64,
     /// It was whole and wanted a slot.
+    #[serde(with = "crate::moment::option")]
     wanted: Option<Instant>,
+    #[serde(with = "crate::moment::option")]
     begun: Option<Instant>,
+    #[serde(with = "crate::moment::option")]
     pub begun_last: Option<Instant>,
+    #[serde(with = "crate::moment::option")]
     pub answered: Option<Instant>,
 }
 
+/// A cause in what is left to another rota, by its word: what exactly was wrong with a request is said where it is found.
+mod cause {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::http::refusal::Refusal;
+
+    pub fn serialize<S: Serializer>(cause: &Option<Refusal>, serializer: S) -> Result<S::Ok, S::Error> {
+        cause.as_ref().map(Refusal::label).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Refusal>, D::Error> {
+        let word = Option::<String>::deserialize(deserializer)?;
+        Ok(word.and_then(|word| Refusal::all().find(|cause| cause.label() == word)))
+    }
+}
+
 /// Who answered a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// A process of the app, or nobody if there was no answer.
     #[default]

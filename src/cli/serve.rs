@@ -54,7 +54,7 @@ pub fn run(config: &Path, ready: Ready) -> Exit {
 
 /// As for a start; but what costs one app there costs the whole reload, which somebody is there to hear of.
 fn read_again(path: &Path) -> Result<Files, String> {
-    let Glance { config, report, .. } = config::glance(path, &check::gate(path));
+    let Glance { config, report, sources, .. } = config::glance(path, &check::gate(path));
     if report.has_errors() {
         return Err(report.to_string().trim_end().to_owned());
     }
@@ -66,7 +66,7 @@ fn read_again(path: &Path) -> Result<Files, String> {
     let mut warnings: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
     warnings.extend(odd.iter().map(ToString::to_string));
     warnings.extend(check::not_there_findings(&config).iter().map(ToString::to_string));
-    Ok(Files { config, warnings })
+    Ok(Files { config, warnings, sources })
 }
 
 /// Takes out the apps that could never be started. What the machine may come to have, a user or a group, is looked for at each start.

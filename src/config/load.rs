@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::parse::{self, parse};
 use super::report::{Mistake, Place, Report, SourceFile};
 use super::{BrokenApp, Config, HostPattern, Loaded, Route};
@@ -61,17 +63,17 @@ const OTHER_ENDS: [&str; 5] = ["conf", "cfg", "ini", "yaml", "yml"];
 /// Reads `path` and, beside it, each `apps.d/NAME.toml` in the order of their names; hidden files are left alone, as editors put their
 /// own there. The errors are those of [`parse()`] and of files that cannot be read, all at once.
 pub fn load(path: &Path, reader: &dyn Reader) -> Result<Loaded, Report> {
-    let Glance { config, report, .. } = glance(path, reader);
-    if report.has_errors() { Err(report) } else { Ok(Loaded { config, warnings: report }) }
+    let Glance { config, report, sources, .. } = glance(path, reader);
+    if report.has_errors() { Err(report) } else { Ok(Loaded { config, warnings: report, sources }) }
 }
 
 /// As [`load`] for a server that has to serve: what is wrong with one app costs that app alone ([`parse_to_serve`]).
 ///
 /// [`parse_to_serve`]: super::parse_to_serve
 pub fn load_to_serve(path: &Path, reader: &dyn Reader) -> Result<Loaded, Report> {
-    let Glance { config, report, knows_server, knows_apps } = glance(path, reader);
+    let Glance { config, report, knows_server, knows_apps, sources } = glance(path, reader);
     // Without the directory it is not known which apps there are.
-    if knows_server && knows_apps { Ok(Loaded { config, warnings: report }) } else { Err(report) }
+    if knows_server && knows_apps { Ok(Loaded { config, warnings: report, sources }) } else { Err(report) }
 }
 
 /// A configuration as far as it can be read, for whoever only looks at it.
@@ -84,15 +86,37 @@ pub struct Glance {
     pub knows_server: bool,
     /// Else there may be more than `config` has.
     pub knows_apps: bool,
+    pub sources: Sources,
+}
+
+/// What a configuration was read from, to be read so again, whatever the files have become ([`crate::upgrade`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// The main one first.
+    pub files: Vec<SourceFile>,
+    /// Those of apps that could not be read, and why.
+    pub unread: Vec<(PathBuf, String)>,
+}
+
+impl Sources {
+    /// The configuration that they say. Err: nobody could be served by that, with all that is wrong.
+    pub fn parse(&self, reader: &dyn Reader) -> Result<Loaded, Report> {
+        let (mut loaded, knows_server) = parse::as_far(&self.files, reader);
+        loaded.config.broken.extend(self.unread.iter().map(|(file, why)| unread(file, why.clone())));
+        loaded.sources = self.clone();
+        if knows_server { Ok(loaded) } else { Err(loaded.warnings) }
+    }
 }
 
 /// Reads what can be read; a file that the reader refuses is as one that cannot be.
 pub fn glance(path: &Path, reader: &dyn Reader) -> Glance {
     let files = Files::read(path, reader);
     let (mut loaded, knows_server) = parse::as_far(&files.readable, reader);
-    loaded.config.broken.extend(files.unreadable.iter().map(unread));
+    let unread_files = || files.unreadable.iter().map(|mistake| (mistake.place.file.clone(), mistake.line()));
+    loaded.config.broken.extend(unread_files().map(|(file, why)| unread(&file, why)));
+    let sources = Sources { files: files.readable.clone(), unread: unread_files().collect() };
     let (knows_server, knows_apps) = (knows_server && files.main.is_none(), files.directory.is_none());
-    Glance { config: loaded.config, report: files.report(&loaded.warnings), knows_server, knows_apps }
+    Glance { config: loaded.config, report: files.report(&loaded.warnings), knows_server, knows_apps, sources }
 }
 
 /// Where a server with this configuration is talked to, as far as that can be read whatever else is wrong. With what is wrong, if the socket
@@ -182,10 +206,9 @@ impl Files {
 }
 
 /// An app whose file cannot be read may be for any requests.
-fn unread(mistake: &Mistake) -> BrokenApp {
-    let file = mistake.place.file.clone();
+fn unread(file: &Path, why: String) -> BrokenApp {
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    BrokenApp { name, file, why: mistake.line(), routes: vec![Route { host: HostPattern::Any, path: "/".to_owned() }] }
+    BrokenApp { name, file: file.to_owned(), why, routes: vec![Route { host: HostPattern::Any, path: "/".to_owned() }] }
 }
 
 fn read_main(path: &Path, reader: &dyn Reader) -> Result<SourceFile, Box<Mistake>> {

@@ -33,6 +33,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::http::error_page::Pages;
 use crate::http::trust::TrustedProxies;
 use crate::ids::AppName;
@@ -42,7 +44,7 @@ pub use change::{Change, Plan};
 pub use command::sets_itself;
 pub use keys::Effect;
 pub use keys::nearest;
-pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, control, glance, load, load_to_serve, stamp};
+pub use load::{DEFAULT_PATH, Glance, NoPage, PageOf, Reader, Sources, control, glance, load, load_to_serve, stamp};
 pub use operators::OperatorName;
 pub use parse::{parse, parse_to_serve};
 pub use report::{Also, Mistake, Place, Position, Report, Severity, SourceFile};
@@ -53,6 +55,8 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings only, perhaps none; errors too of [`Config::broken`].
     pub warnings: Report,
+    /// What it was read from.
+    pub sources: Sources,
 }
 
 /// A whole, valid configuration.
@@ -113,7 +117,7 @@ pub struct ServerConfig {
 }
 
 /// A place that clients connect to, and how. Prints itself as its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenConfig {
     pub at: Listen,
     /// Each connection begins with a PROXY header, and comes from a trusted proxy.
@@ -123,7 +127,7 @@ pub struct ListenConfig {
 }
 
 /// Who may connect to a Unix socket.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketAccess {
     /// Bits of the file, `0o660`. None: everybody may connect who gets to the directory.
     pub mode: Option<u32>,
@@ -138,11 +142,11 @@ impl fmt::Display for ListenConfig {
 }
 
 /// A place that clients connect to. Prints itself as it is written in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Listen {
     /// `[::]` takes IPv4 too (IPV6_V6ONLY off); ":80" is read as `[::]:80`.
     Tcp(SocketAddr),
-    Unix(PathBuf),
+    Unix(#[serde(with = "crate::path_text")] PathBuf),
 }
 
 impl fmt::Display for Listen {
@@ -347,7 +351,7 @@ pub struct BufferConfig {
 }
 
 /// How a process learns where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bind {
     /// A loopback port in PORT.
     Port,
@@ -376,7 +380,7 @@ pub enum HostPattern {
 }
 
 /// How many processes an app has: `min` at most `max`, and `max` at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// 0: the first is started by a request.
     pub min: u16,
@@ -416,7 +420,7 @@ pub struct StopConfig {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopSignal {
     Term,
     Int,
@@ -441,7 +445,7 @@ impl StopSignal {
 }
 
 /// Whether there may be two processes of number 1 for a moment. Words of `leader`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaderPolicy {
     /// As at every number: the new one becomes ready while the old one serves.
     Overlap,
@@ -450,7 +454,7 @@ pub enum LeaderPolicy {
 }
 
 /// What a walk does when a process of the new generation does not start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnFailure {
     /// Stop the walk and keep what serves.
     Resist,
@@ -461,7 +465,7 @@ pub enum OnFailure {
 }
 
 /// When a new release that serves counts as broken, compared with what the older processes do in the same time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BakeConfig {
     /// From the moment at which its first process serves.
     pub time: Duration,
@@ -474,7 +478,7 @@ pub struct BakeConfig {
 }
 
 /// After what a process is replaced though it works.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lifespan {
     /// So many requests, at least 1.
     pub requests: Option<u64>,

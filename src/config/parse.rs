@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::app::{app, long_socket_paths};
 use super::keys::{APP, Role, SERVER, TOP};
-use super::load::{Nothing, Reader};
+use super::load::{Nothing, Reader, Sources};
 use super::report::{Mistake, Place, PlacedApp, Report, SourceFile};
 use super::section::{Section, Source, Value};
 use super::{BrokenApp, Config, HostPattern, Loaded, Route, ServerConfig, routes, server, sizes};
@@ -32,7 +32,8 @@ pub fn parse_to_serve(files: &[SourceFile]) -> Result<Loaded, Report> {
 pub(super) fn as_far(files: &[SourceFile], reader: &dyn Reader) -> (Loaded, bool) {
     let found = Found::all(files, reader);
     let report = Report::new(found.mistakes, files.to_vec());
-    (Loaded { config: config(found.server, found.apps), warnings: report }, !found.is_broken)
+    let sources = Sources { files: files.to_vec(), unread: Vec::new() };
+    (Loaded { config: config(found.server, found.apps), warnings: report, sources }, !found.is_broken)
 }
 
 /// The path of the control socket, whatever else is wrong in the file. `false`: it may be another, because there is no TOML behind a mistake.

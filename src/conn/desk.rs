@@ -217,7 +217,7 @@ mod tests {
         let loaded = config::parse(&[SourceFile { path: "rota.toml".into(), text: text.to_owned() }]).unwrap();
         let poll = Poll::new().unwrap();
         let (master, inbox) = mailbox(poll.registry(), Token(0)).unwrap();
-        let (watch, catalog) = (poll.registry().try_clone().unwrap(), Catalog::open(loaded.config).unwrap());
+        let (watch, catalog) = (poll.registry().try_clone().unwrap(), Catalog::open(loaded.config, loaded.sources).unwrap());
         (Arc::new(Shared::new(catalog, std::path::Path::new("rota.toml"), |_| Err("not here".to_owned()), master, watch)), inbox)
     }
 

@@ -3,12 +3,16 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::fd::AsFd;
 
 use rustix::io::{Errno, ReadWriteFlags};
+use serde::{Deserialize, Serialize};
 
 use super::folders::{Later, Patience};
+use super::save::Heir;
 use super::socket::Socket;
 use crate::ids::GroupId;
+use crate::upgrade::pack::{Pack, Place};
 
 /// An open file, and how much of it is still to go out.
 #[derive(Debug)]
@@ -16,6 +20,15 @@ pub struct FileBody {
     /// The app whose file it is.
     pub group: GroupId,
     file: File,
+    offset: u64,
+    left: u64,
+}
+
+/// One that is left to the next rota.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedFile {
+    group: GroupId,
+    file: Place,
     offset: u64,
     left: u64,
 }
@@ -36,6 +49,11 @@ pub enum Sent {
 impl FileBody {
     pub fn new(group: GroupId, file: File, offset: u64, left: u64) -> Self {
         Self { group, file, offset, left }
+    }
+
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> SavedFile {
+        let Self { group, file, offset, left } = self;
+        SavedFile { group: *group, file: pack.put(file.as_fd()), offset: *offset, left: *left }
     }
 
     /// Bytes that are still to go out.
@@ -75,6 +93,13 @@ impl FileBody {
             read_at(&self.file, &mut [0], at, Patience::None)?;
         }
         Ok(())
+    }
+}
+
+impl SavedFile {
+    pub fn restore(self, heir: &mut Heir<'_>) -> Result<FileBody, String> {
+        let Self { group, file, offset, left } = self;
+        Ok(FileBody { group: heir.group(group)?, file: heir.unpack.take(file)?.into(), offset, left })
     }
 }
 

@@ -14,8 +14,10 @@ pub mod idle;
 pub mod intake;
 mod pace;
 mod pages;
+mod request;
 pub mod request_body;
 pub mod room;
+mod save;
 pub mod socket;
 pub mod spool;
 pub mod spool_place;
@@ -30,27 +32,25 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mio::{Interest, Registry, Token};
+use serde::{Deserialize, Serialize};
 
-use crate::access_log::{AccessLog, Entry, Line};
+use crate::access_log::{AccessLog, Line};
 use crate::deadlines::Deadline;
 use crate::http::cut::Cut;
-use crate::http::exchange::body::BodyReader;
-use crate::http::exchange::facts::RequestFacts;
 use crate::http::refusal::Refusal;
-use crate::http::sticky::Sticky;
-use crate::ids::{GroupId, ProcessId};
+use crate::ids::GroupId;
 use crate::metrics::meter::Share;
 use crate::metrics::tally::{Alone, End};
-use crate::pool::{WaitId, Wish};
+use crate::pool::WaitId;
 use crate::visitor::Visitor;
 pub use count::{ConnCount, Heads};
 use file_body::FileBody;
-use request_body::Credit;
+pub use request::Request;
 use room::{Claimant, Kind, SpoolSpace};
+pub use save::{Heir, SavedConn};
 use socket::Socket;
 use spool::{Piece, Spool};
 use static_files::{FileErrand, Looked};
-use uploads::UploadShare;
 
 /// One client connection.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ pub struct Conn {
 }
 
 /// What a connection is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Before everything else, on listeners that ask for it: a PROXY header is read.
     ProxyHeader,
@@ -114,95 +114,6 @@ pub enum Phase {
     Flush { close: bool },
     /// Our answer is out and our side is shut: read out what still comes, so that no reset destroys the answer. `left`: bytes.
     Linger { left: usize },
-}
-
-/// A request whose head has been read.
-#[derive(Debug)]
-pub struct Request {
-    pub group: GroupId,
-    pub facts: RequestFacts,
-    /// Who asked: the peer, or whom a trusted proxy has named. None: a Unix socket.
-    pub client: Option<IpAddr>,
-    /// The head for the app; without framing and the empty line until `is_framed`.
-    pub head: Vec<u8>,
-    pub is_framed: bool,
-    pub reader: BodyReader,
-    /// The body; of one that goes to the app as it comes, what of it is on its way, framed for the app.
-    pub body: Spool,
-    /// The body goes to the app as it comes (`buffer.request = false`, or it has a share).
-    pub is_streamed: bool,
-    /// Its client waits for word that it may send its body, which depends on the app: nothing of it has been read.
-    pub is_unasked: bool,
-    pub share: Option<UploadShare>,
-    /// Bytes of the body so far, without chunk framing.
-    pub received: u64,
-    /// For how long a body that is streamed has been waited for; the app's time is not the client's.
-    pub waited: Duration,
-    /// Largest body that the app takes (bytes).
-    pub max_body: u64,
-    /// Time since then in which rota did not run.
-    pub lost: Duration,
-    /// How many times it was sent to an app.
-    pub tries: u8,
-    /// Since its head was whole.
-    pub since: Instant,
-    pub entry: Entry,
-    /// None: its app has no sticky sessions.
-    pub sticky: Option<Sticky>,
-    /// What its body may still wait for its client.
-    pub credit: Credit,
-    /// What ends its body next is the least rate, before the limit on standing still would.
-    pub is_slow: bool,
-    /// Since when its body waits for room in a file.
-    pub awaits_room: Option<Instant>,
-}
-
-impl Request {
-    /// Bytes of the body are still to come from the client, of one that is streamed.
-    pub fn is_to_come(&self) -> bool {
-        self.is_streamed && !self.reader.is_done()
-    }
-
-    /// Twice does the same as once (RFC 9110 9.2.2), and nothing of a body was passed on that is not here any more.
-    pub fn may_repeat(&self) -> bool {
-        self.facts.idempotent && (!self.is_streamed || self.is_unasked)
-    }
-
-    /// Method and target for the log, at most 200 bytes.
-    pub fn line(&self) -> String {
-        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
-        String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
-    }
-
-    /// The values of the fields of this name in the head for the app.
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let lines = self.head.split(|byte| *byte == b'\n').skip(1);
-        lines.filter_map(move |line| {
-            let (known, value) = line.split_at_checked(name.len())?;
-            let value = value.strip_prefix(b": ").filter(|_| known.eq_ignore_ascii_case(name.as_bytes()))?;
-            Some(value.strip_suffix(b"\r").unwrap_or(value))
-        })
-    }
-
-    /// Where it would have its slot; `home`: the process whose thread has its connection.
-    pub fn wish(&self, home: Option<ProcessId>) -> Wish {
-        match (self.sticky.and_then(|sticky| sticky.number), home) {
-            (Some(number), _) => Wish::Number(number),
-            (None, Some(home)) => Wish::Home(home),
-            (None, None) => Wish::Anywhere,
-        }
-    }
-
-    /// Who has the room that its body takes.
-    pub fn claimant(&self) -> Claimant {
-        Claimant { visitor: Visitor::of(self.client), group: Some(self.group), kind: Kind::Request }
-    }
-
-    /// As the app is told it; safe bytes.
-    pub fn id(&self) -> Option<&str> {
-        self.values("X-Request-Id").next().and_then(|id| std::str::from_utf8(id).ok())
-    }
 }
 
 impl Drop for Conn {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::desk::Turn;
 use super::intake::{Next, Received, receive};
 use super::room::SpoolSpace;
@@ -147,7 +149,7 @@ pub fn limit(conn: &mut Conn, turn: &mut Turn<'_>) {
 
 /// For how long a body may still be waited for: what comes wins time, and what was waited uses it up. No more is ever saved than one
 /// `timeouts.body`, so that what came long ago wins nothing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Credit {
     /// Not used up. None: nothing is yet.
     left: Option<Duration>,

@@ -11,6 +11,9 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::upgrade::pack::{Pack, Place, Unpack};
 
 /// A non-blocking stream socket.
 #[derive(Debug)]
@@ -19,7 +22,32 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
+/// One that is left to the next rota.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum SavedSocket {
+    Tcp(Place),
+    Unix(Place),
+}
+
+impl SavedSocket {
+    /// It does not block: that is the socket's own, whoever has it (open(2), status flags).
+    pub fn restore(self, unpack: &mut Unpack) -> Result<Socket, String> {
+        Ok(match self {
+            SavedSocket::Tcp(place) => Socket::Tcp(TcpStream::from_std(unpack.take(place)?.into())),
+            SavedSocket::Unix(place) => Socket::Unix(UnixStream::from_std(unpack.take(place)?.into())),
+        })
+    }
+}
+
 impl Socket {
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> SavedSocket {
+        let place = pack.put(self.as_fd());
+        match self {
+            Socket::Tcp(_) => SavedSocket::Tcp(place),
+            Socket::Unix(_) => SavedSocket::Unix(place),
+        }
+    }
+
     /// The other side's address; None: a Unix socket, or it is gone.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         match self {

@@ -3,6 +3,8 @@
 //! Used for request bodies (written, then read from the start, perhaps more than once) and for what a slow client has not taken yet
 //! (read while it is still written). Runs on the thread of its connection; a write to the file goes to the page cache.
 
+mod save;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use super::pages::{self, Pages};
 use super::room::{Claimant, Holding, Kind, SpoolSpace};
+pub use save::SavedSpool;
 
 /// What one spool keeps in memory before it takes a file (bytes).
 pub const MEMORY: usize = 64 * 1024;

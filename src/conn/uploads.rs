@@ -59,6 +59,14 @@ impl Uploads {
         }
         Some(UploadShare { open: self.open.clone(), client })
     }
+
+    /// The share that an upload had in the rota before this one: it is under way, however many there are.
+    pub fn take_again(&self, visitor: Visitor) -> UploadShare {
+        let client = self.hasher.hash_one(visitor.house()) as usize % CLIENTS;
+        self.open.each[client].fetch_add(1, Ordering::Relaxed);
+        self.open.all.fetch_add(1, Ordering::Relaxed);
+        UploadShare { open: self.open.clone(), client }
+    }
 }
 
 fn one_more(open: &AtomicUsize, most: usize) -> bool {

@@ -3,6 +3,8 @@
 //! httparse takes an empty size line for 0, any byte in an extension and LF for CRLF, so this reader is our own. It decodes in place: data
 //! is a part of the input. Extensions and trailers are checked and dropped.
 
+use serde::{Deserialize, Serialize};
+
 use super::head::is_token;
 
 /// What is not chunked coding, or too much of it.
@@ -10,7 +12,7 @@ use super::head::is_token;
 pub struct BadChunk(pub &'static str);
 
 /// Where the reader stands. Small and copied into each message that needs it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ChunkReader {
     state: State,
     /// Bytes of the current size line or trailer line.
@@ -21,7 +23,7 @@ pub struct ChunkReader {
     trailers: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// In the size; `digits` of them so far.
     Size {
@@ -269,12 +271,14 @@ const LARGE: &str = "a chunk size that is too large";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moment::left;
 
-    /// The data, and how many bytes the body took; fed in pieces of `piece` bytes.
+    /// The data, and how many bytes the body took; fed in pieces of `piece` bytes, to a reader that is left to the next rota before each.
     fn decode(bytes: &[u8], piece: usize) -> Result<Option<(Vec<u8>, usize)>, BadChunk> {
         let (mut reader, mut data, mut at) = (ChunkReader::new(), Vec::new(), 0);
         while at < bytes.len() && !reader.is_done() {
             let end = (at + piece).min(bytes.len());
+            reader = left(&reader);
             let (used, part) = reader.read(&bytes[at..end])?;
             data.extend_from_slice(part);
             at += used;

@@ -1,9 +1,11 @@
 //! Why an answer of an app does not come, or ends before it is whole: whose doing that was, and the key that did it. Core; the one place that
 //! turns these causes into words.
 
+use serde::{Deserialize, Serialize};
+
 use super::refusal::Blame;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cut {
     AppSilent,
     AppOverdue,

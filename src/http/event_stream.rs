@@ -2,17 +2,19 @@
 //!
 //! An event ends with a blank line; a line ends with LF, CR or CRLF. What a stream ends in the middle of, its reader drops.
 
+use serde::{Deserialize, Serialize};
+
 use super::framing::ResponseBody;
 use super::head::ResponseHead;
 use super::streaming;
 
 /// Follows the body of an event stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Events {
     place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     /// Between two events. `after_cr`: a LF that comes next is still part of the blank line.
     Between { after_cr: bool },
@@ -27,7 +29,7 @@ enum Place {
     Unknown,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum LineEnd {
     Lf,
     Cr,
@@ -104,6 +106,7 @@ impl Events {
 mod tests {
     use super::*;
     use crate::http::head::{HeaderRoom, parse_response};
+    use crate::moment::left;
 
     /// `|` marks where an event has ended.
     fn marked(text: &str) -> (Vec<u8>, Vec<usize>) {
@@ -131,6 +134,7 @@ mod tests {
             for cut in 0..=bytes.len() {
                 let mut events = Events::new();
                 events.pass(&bytes[..cut]);
+                let mut events = left(&events);
                 assert_eq!(events.is_between(), ends.contains(&cut), "{stream:?} at {cut}");
                 let next = ends.iter().find(|end| **end >= cut).map(|end| end - cut);
                 assert_eq!(events.pass_to_end(&bytes[cut..]), next, "{stream:?} from {cut}");

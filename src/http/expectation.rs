@@ -5,13 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::exchange::facts::RequestFacts;
 use super::framing::RequestBody;
 
 /// Of one exchange.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Expectation {
     /// The client is told to send then, unless there is an answer before.
+    #[serde(with = "crate::moment::option")]
     due: Option<Instant>,
     /// The app has said 100.
     is_asked: bool,

@@ -1,12 +1,14 @@
 //! How long a body is: the only reader of Content-Length and Transfer-Encoding, for requests and responses (RFC 9112 section 6). One
 //! decision per message; what is in doubt is refused.
 
+use serde::{Deserialize, Serialize};
+
 use super::fields::Field;
 use super::head::{BadResponse, Fields, RequestHead, ResponseHead, Version, is_token, list, trim};
 use super::refusal::Refusal;
 
 /// The body of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RequestBody {
     None,
     /// Bytes, more than 0.
@@ -15,7 +17,7 @@ pub enum RequestBody {
 }
 
 /// The body of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResponseBody {
     None,
     Length(u64),

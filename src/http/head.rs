@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Header, Status};
+use serde::{Deserialize, Serialize};
 
 use super::fields::{Field, classify};
 use super::refusal::Refusal;
@@ -29,7 +30,7 @@ pub struct HeadLimits {
     pub target: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Version {
     Http10,
     Http11,

@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use serde::{Deserialize, Serialize};
+
 use super::fields::Field;
 use super::head::{Fields, trim};
 use crate::ids::Number;
 
 /// What a request for an app with sticky sessions brings for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sticky {
     /// The process that the cookie names. None: there is no such cookie, or nothing of ours is in it.
     pub number: Option<Number>,

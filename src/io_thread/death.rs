@@ -7,6 +7,8 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::fault::{Fault, is_refusal};
 use super::{Client, IoThread};
 use crate::conn::Request;
@@ -49,7 +51,7 @@ impl IoThread {
             let it = &self.upstreams.all[upstream];
             // The end that the app had sent before is read first, and that it took no more behind it.
             if it.socket.is_reset() {
-                session.closed = Some(Fault::Broken(ErrorKind::ConnectionReset.into()));
+                session.closed = Some(Fault::Broken(Errno::CONNRESET.into()));
             }
             if let Some(idled) = it.idled {
                 self.upstreams.closed_on_request(idled);

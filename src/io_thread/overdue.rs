@@ -8,30 +8,40 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::IoThread;
 use super::fault::Fault;
 use super::session::Session;
 use super::upstream::Owner;
 use crate::http::cut::Cut;
 use crate::http::refusal::Refusal;
+use crate::ids::GroupId;
 use crate::pool::{Claim, Ended};
 
 /// What is left of a session whose client has been told.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Overdue {
     pub claim: Claim,
     pub upstream: usize,
     /// `GET /path`, for the log.
     pub line: String,
     /// When the app got it.
+    #[serde(with = "crate::moment")]
     pub since: Instant,
     /// The app has so long to be done. None: it was not.
+    #[serde(with = "crate::moment::option")]
     until: Option<Instant>,
     /// Bytes that have come since the client was told.
     pub received: u64,
 }
 
 impl Overdue {
+    /// In the next rota, where the connection to the app and the app itself may have other numbers.
+    pub(super) fn renumbered(self, upstream: usize, group: GroupId) -> Self {
+        Self { upstream, claim: self.claim.in_group(group), ..self }
+    }
+
     pub(super) fn put_off(&mut self, by: Duration) {
         self.since += by;
         self.until = self.until.map(|until| until + by);

@@ -4,12 +4,15 @@
 //!
 //! On the I/O thread of their process. Which client a connection works for is written in it; what is exchanged is not its business.
 
+mod save;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::habit::{self, Habit};
@@ -18,6 +21,7 @@ use crate::conn::socket::Socket;
 use crate::restart::spawn::Endpoint;
 use crate::socket_file::AppSocket;
 use crate::sys::{Asker, Listener};
+pub use save::SavedUpstreams;
 
 /// One connection to the app.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub struct Upstream {
 }
 
 /// Whom it works for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Owner {
     Nobody,
     Client(usize),
@@ -334,79 +338,4 @@ impl Upstreams {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::net::{UnixListener, UnixStream};
-
-    use super::*;
-
-    const CLIENT: Owner = Owner::Client(0);
-
-    /// An app that accepts, and rota's side of its connections.
-    struct Rig {
-        poll: mio::Poll,
-        listener: UnixListener,
-        upstreams: Upstreams,
-        now: Instant,
-        _dir: tempfile::TempDir,
-    }
-
-    impl Rig {
-        fn of(slots: u32) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("socket");
-            let listener = UnixListener::bind(&path).unwrap();
-            let upstreams = Upstreams::new(Endpoint::Unix(path), Duration::from_secs(60), slots);
-            Self { poll: mio::Poll::new().unwrap(), listener, upstreams, now: Instant::now(), _dir: dir }
-        }
-
-        fn open(&mut self) -> (usize, UnixStream) {
-            let key = self.upstreams.open(CLIENT, self.poll.registry(), Token).unwrap();
-            (key, self.listener.accept().unwrap().0)
-        }
-
-        /// So many that were in use at the same time and idle since then, the app's sides of them.
-        fn idle(&mut self, count: usize, since: Duration) -> Vec<UnixStream> {
-            let opened: Vec<_> = (0..count).map(|_| self.open()).collect();
-            let idle_since = self.now.checked_sub(since).unwrap();
-            opened.iter().for_each(|(key, _)| self.upstreams.keep(*key, idle_since));
-            opened.into_iter().map(|(_, stream)| stream).collect()
-        }
-    }
-
-    const LONG: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_new_one_takes_the_place_of_an_idle_one() {
-        let mut rig = Rig::of(3);
-        let _app = rig.idle(3, LONG);
-        for left in [2, 1, 0] {
-            let _app = rig.open();
-            assert_eq!((rig.upstreams.all.len(), rig.upstreams.idle.len()), (3, left));
-        }
-    }
-
-    #[test]
-    fn one_is_left_to_idle_until_the_app_has_shown_that_it_holds_it() {
-        let mut rig = Rig::of(3);
-        let _app = rig.idle(1, Duration::ZERO);
-        let _more = rig.open();
-        assert_eq!(rig.upstreams.idle.len(), 1);
-        rig.upstreams.idle[0].1 -= LONG;
-        assert_eq!(rig.upstreams.reuse_at_once(CLIENT), None, "it has idled for long itself");
-        let _more = rig.open();
-        assert_eq!((rig.upstreams.all.len(), rig.upstreams.idle.len()), (2, 0));
-    }
-
-    #[test]
-    fn one_that_was_closed_unseen_carries_nothing() {
-        let mut rig = Rig::of(3);
-        let _old = rig.idle(1, LONG);
-        let (key, app) = rig.open();
-        rig.upstreams.keep(key, Instant::now() + LONG);
-        assert_eq!(rig.upstreams.reuse_at_once(CLIENT), Some(key), "the app has held the other one");
-        rig.upstreams.keep(key, Instant::now() + LONG);
-        drop(app);
-        assert_eq!(rig.upstreams.reuse_at_once(CLIENT), None);
-        assert_eq!((rig.upstreams.habit, rig.upstreams.all.len()), (Habit::Hasty, 1));
-    }
-}
+mod tests;

@@ -129,7 +129,7 @@ impl Master {
             log::warn!("server.listen {at}: {error}; it is taken when it can be had, and the others are served");
         }
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(Catalog::open(config)?, path, read, mailbox, clients));
+        let shared = Arc::new(Shared::new(Catalog::open(config, Default::default())?, path, read, mailbox, clients));
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
         let file = control.take_file().ok_or("server.control: it has no file")?;
         server::admit(&file, group, &shared.catalog().operators);

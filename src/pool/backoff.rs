@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Group, Outcome};
 use crate::ids::Generation;
 
 /// Failed starts of a group's release, one after another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Backoff {
     pub failures: u32,
+    #[serde(with = "crate::moment::option")]
     pub since: Option<Instant>,
+    #[serde(with = "crate::moment::option")]
     pub until: Option<Instant>,
 }
 
@@ -31,11 +35,12 @@ impl Backoff {
 
 /// Crashes in a row at one number of a group. Kept per number, so that four processes that a short memory kills together are all replaced
 /// at once, and only one that crashes again and again is waited for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Crashes {
     pub count: u32,
     /// Another generation at this number is not held up by the crashes of this one.
     generation: Option<Generation>,
+    #[serde(with = "crate::moment::option")]
     pub until: Option<Instant>,
 }
 
@@ -62,7 +67,7 @@ impl Crashes {
 }
 
 /// Starts of one generation at one number whose port was taken by somebody else in between.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct PortTries {
     generation: Option<Generation>,
     count: u8,
@@ -89,8 +94,8 @@ impl<W> Group<W> {
         let ended =
             self.outcomes.iter().rev().filter(|(_, outcome)| !matches!(outcome, Outcome::Superseded { .. } | Outcome::Aborted { .. }));
         let failed = ended.take_while(|(_, outcome)| matches!(outcome, Outcome::Failed { .. } | Outcome::RolledBack { .. })).count();
-        let (.., last) = self.last_failure.as_ref()?;
-        (failed > 1).then(|| *last + delay(failed as u32 - 1))
+        let last = self.last_failure.as_ref()?.at;
+        (failed > 1).then(|| last + delay(failed as u32 - 1))
     }
 }
 

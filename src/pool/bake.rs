@@ -9,7 +9,7 @@ use super::walk::Walk;
 use super::*;
 
 /// How far the watching is. A walk without any is [`Baking::Passed`] from its beginning.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Baking {
     /// Until a process of the release serves and has proved itself.
     Waits(BakeConfig),
@@ -17,9 +17,10 @@ pub enum Baking {
     Passed,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Trial {
     limits: BakeConfig,
+    #[serde(with = "crate::moment")]
     pub since: Instant,
     /// The first process of the release.
     pub number: Number,
@@ -28,7 +29,7 @@ pub struct Trial {
 }
 
 /// What one side answered.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Sample {
     answered: u32,
     /// With a 5xx, or not at all.
@@ -36,7 +37,25 @@ struct Sample {
     /// With a 4xx.
     refused: u32,
     /// How many took how long, by [`bucket`].
+    #[serde(with = "times")]
     times: [u32; BUCKETS],
+}
+
+/// Longer than what serde has for arrays.
+mod times {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::BUCKETS;
+
+    pub fn serialize<S: Serializer>(times: &[u32; BUCKETS], serializer: S) -> Result<S::Ok, S::Error> {
+        times.as_slice().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u32; BUCKETS], D::Error> {
+        let times = Vec::<u32>::deserialize(deserializer)?;
+        times.try_into().map_err(|times: Vec<u32>| D::Error::custom(format!("{} times, where there are {BUCKETS}", times.len())))
+    }
 }
 
 impl<W> Group<W> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::group::LastFailure;
 use super::*;
 
 /// Words are those of [`FailureKind::label`] and [`Outcome::label`]; one that is not there has not happened.
@@ -48,7 +49,7 @@ impl<W> Group<W> {
     /// The last failure, of any kind.
     pub(super) fn has_failed(&mut self, number: Number, generation: Generation, failure: Failure, now: Instant) {
         Counts::add(&mut self.counts.failures, failure.kind.label());
-        self.last_failure = Some((self.name(number, generation), failure, now));
+        self.last_failure = Some(LastFailure { of: self.name(number, generation), failure, at: now });
     }
 }
 

@@ -5,11 +5,13 @@
 //! A process ends of its own when it exits or dies of a fault (signal 6, 11 ...). One that was told to, or that a signal from outside ended,
 //! says nothing about what it had in hand.
 
+use serde::{Deserialize, Serialize};
+
 use super::process::Process;
 use super::*;
 
 /// How a process ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Death {
     pub exit: Exit,
     /// Its last lines.
@@ -23,28 +25,37 @@ pub struct Death {
 }
 
 /// A request that a process had in hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hand {
     /// `GET /path?query`, printable.
     pub line: String,
     /// As the app was told it.
     pub id: Option<String>,
     /// Since when the process had it.
+    #[serde(with = "crate::moment")]
     pub since: Instant,
 }
 
 /// Requests that were in hand at deaths of late.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Deadly {
     suspects: Vec<Suspect>,
     /// The process that got the last one of those that have ended others, and when.
-    risked: Option<(ProcessId, Instant)>,
+    pub(super) risked: Option<Risked>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Risked {
+    pub id: ProcessId,
+    #[serde(with = "crate::moment")]
+    since: Instant,
 }
 
 /// One kind of them: method and path.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Suspect {
     line: String,
+    #[serde(with = "crate::moment")]
     last: Instant,
     /// Of what they ended a process, the newest last.
     generations: Vec<Generation>,
@@ -176,12 +187,12 @@ impl<W> Group<W> {
         if deaths < KNOWN || self.wanted() < 2 {
             return Ok(());
         }
-        let at_risk = self.deadly.risked.filter(|(_, since)| now.saturating_duration_since(*since) < RISK).map(|(at_risk, _)| at_risk);
+        let at_risk = self.deadly.risked.filter(|risked| now.saturating_duration_since(risked.since) < RISK).map(|risked| risked.id);
         let is_safe = |process: &Process| process.is_serving() && !process.dying && process.id != id && Some(process.id) != at_risk;
         if !self.processes.iter().any(is_safe) {
             return Err(deaths);
         }
-        self.deadly.risked = Some((id, now));
+        self.deadly.risked = Some(Risked { id, since: now });
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What happened to processes: each event is booked where it belongs, and may come in any state. What follows from it is `next_step`'s.
 
 use super::backoff::PortTries;
+use super::group::LastFailure;
 use super::process::Process;
 use super::*;
 
@@ -75,7 +76,7 @@ impl<W> Group<W> {
     /// A process that refused connections has ended: that is why, and what it printed may say more.
     fn explain_refusal(&mut self, id: ProcessId, exit: Exit, output: &[String]) {
         let name = self.name_of(id);
-        if let Some((of, failure, _)) = &mut self.last_failure
+        if let Some(LastFailure { of, failure, .. }) = &mut self.last_failure
             && name.as_ref() == Some(of)
             && failure.output.is_empty()
             && let FailureKind::Refused(what) = &failure.kind

@@ -14,7 +14,17 @@ use super::walk::{Resist, Walk};
 use super::*;
 use crate::visitor::Shares;
 
-#[derive(Debug)]
+/// The last failure of any kind.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LastFailure {
+    pub of: ProcessName,
+    pub failure: Failure,
+    #[serde(with = "crate::moment")]
+    pub at: Instant,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct Group<W> {
     pub(super) id: GroupId,
     pub(super) app: AppName,
@@ -59,7 +69,7 @@ pub struct Group<W> {
     /// One for each number that there may be, in their order.
     pub(super) places: Vec<Place>,
     pub(super) counts: Counts,
-    pub(super) last_failure: Option<(ProcessName, Failure, Instant)>,
+    pub(super) last_failure: Option<LastFailure>,
     /// What the good release answered when it became ready; before there is one, what the one before rota's start did.
     pub(super) answered: Option<Answered>,
     /// What became worse with the good release.
@@ -74,6 +84,7 @@ pub struct Group<W> {
     pub(super) usual_boot: Option<Duration>,
     pub(super) last_generation: Generation,
     /// When a walk was asked for last.
+    #[serde(with = "crate::moment")]
     pub(super) last_asked: Instant,
     pub(super) last_serial: u32,
     /// A process that it wants to start waits for a limit over all groups.
@@ -85,7 +96,7 @@ pub struct Group<W> {
 }
 
 /// Whether the group shall end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Ending {
     No,
     /// When everything that came in has been answered.

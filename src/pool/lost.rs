@@ -9,7 +9,7 @@ use super::process::Process;
 use super::*;
 
 /// Why it could not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lost {
     /// The directory of its release is not there any more.
     Gone,
@@ -20,7 +20,7 @@ pub enum Lost {
 }
 
 /// A start that failed, from the directory of the good release.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct InPlace {
     generation: Generation,
     /// As far as its failure says what is to be changed.

@@ -12,7 +12,7 @@ use super::process::Process;
 use super::size::{Held, Start, What};
 use super::*;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Processes in every state until they are gone. The least numbers of all groups fit into it.
     pub processes: usize,
@@ -35,7 +35,7 @@ impl Default for Limits {
 }
 
 /// Which of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
     Processes,
     Spawning,

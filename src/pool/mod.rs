@@ -3,6 +3,7 @@
 //! Core: no I/O, no clock (`now` comes in), no log. Every method is one critical section of the table's lock. `W` is what waits in the
 //! queue: a connection in the server, a number in the model tests.
 
+mod abort;
 mod backoff;
 mod bake;
 mod change;
@@ -10,6 +11,7 @@ mod check;
 mod counts;
 mod deaths;
 mod events;
+mod failure;
 mod group;
 mod lost;
 mod machine;
@@ -18,6 +20,7 @@ mod outlast;
 mod pause;
 mod process;
 mod queue;
+mod save;
 mod size;
 mod snapshot;
 mod sticky;
@@ -34,20 +37,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{BakeConfig, LeaderPolicy, Lifespan, OnFailure, Sizes};
 use crate::ids::{AppName, Generation, GroupId, Number, ProcessId, ProcessName};
 use crate::visitor::Visitor;
 
+pub use abort::NoAbort;
 pub use counts::Counts;
 pub use deaths::{Death, Hand};
+pub use failure::{Exit, Failure, FailureKind, Obstacle};
 pub use group::Group;
 pub use lost::Lost;
 pub use machine::{Limit, Limits};
 pub use outlast::{NotLonger, WhyCut};
+pub use queue::Waiting;
+pub use save::{CameOver, Differs, Numbers, Saved};
 pub use snapshot::{BackoffView, GroupView, ProcessView, ResistView, WalkView};
 pub use sticky::Wish;
 pub use turned::{Answered, Turned};
-pub use walk::{Ask, NoAbort};
+pub use walk::Ask;
 pub use wear::{Living, ToWeigh, Worn};
 pub use words::{span, thousands};
 
@@ -68,7 +77,7 @@ pub struct Pool<W> {
 }
 
 /// What a group must know of its app's configuration.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub processes: Sizes,
     /// Slots of a process whose release says nothing of its own.
@@ -96,16 +105,22 @@ pub struct Settings {
 
 /// The right to one session on one process. Whoever holds it gives it back with [`Group::finish`]; it cannot be copied.
 #[must_use = "a claim that is not given back leaks a slot"]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     process: ProcessId,
     /// When the slot was taken.
+    #[serde(with = "crate::moment")]
     since: Instant,
 }
 
 impl Claim {
     pub fn process(&self) -> ProcessId {
         self.process
+    }
+
+    /// Of an app that has another number than in the rota before this one.
+    pub fn in_group(self, group: GroupId) -> Self {
+        Self { process: ProcessId { group, ..self.process }, ..self }
     }
 }
 
@@ -123,11 +138,11 @@ pub enum Admission<W> {
 }
 
 /// One waiting request.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct WaitId(pub u64);
 
 /// A request that may have to wait, and whose it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Waiter {
     pub id: WaitId,
     pub visitor: Visitor,
@@ -154,25 +169,50 @@ pub enum Ended {
 }
 
 /// Life of a process. Each state holds what only it needs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum State {
     /// Spawned, not yet ready.
-    Starting { since: Instant },
+    Starting {
+        #[serde(with = "crate::moment")]
+        since: Instant,
+    },
     /// Answered the probe; takes no sessions yet (waits to take the place of an older one, or proves itself).
-    Ready { since: Instant },
+    Ready {
+        #[serde(with = "crate::moment")]
+        since: Instant,
+    },
     /// Takes sessions.
-    Serving { since: Instant, ready: Instant },
+    Serving {
+        #[serde(with = "crate::moment")]
+        since: Instant,
+        #[serde(with = "crate::moment")]
+        ready: Instant,
+    },
     /// Gets no new sessions; when it has none left it is stopped. `cut`: when what was left was told to end.
-    Draining { since: Instant, cut: Option<Instant> },
+    Draining {
+        #[serde(with = "crate::moment")]
+        since: Instant,
+        #[serde(with = "crate::moment::option")]
+        cut: Option<Instant>,
+    },
     /// Told to end, or gone while members of its process group are not. `since`: the first signal, or the exit that nobody asked for.
     /// `told`: who was sent the stop signal so far.
-    Stopping { since: Instant, told: Option<SignalTo>, leader_gone: bool, kill: Kill },
+    Stopping {
+        #[serde(with = "crate::moment")]
+        since: Instant,
+        told: Option<SignalTo>,
+        leader_gone: bool,
+        kill: Kill,
+    },
     /// Nothing is left of it; the next step takes it out of the table.
-    Ended { since: Instant },
+    Ended {
+        #[serde(with = "crate::moment")]
+        since: Instant,
+    },
 }
 
 /// When a process that is told to end is killed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Kill {
     /// After `stop.timeout`.
     InTime,
@@ -181,96 +221,8 @@ pub enum Kill {
     Done,
 }
 
-/// What can go wrong between the decision to start a process and its first session. `Display` is one sentence without the process's name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
-    pub kind: FailureKind,
-    /// The last lines that the process printed, oldest first.
-    pub output: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum FailureKind {
-    /// The release could not be resolved: step and reason.
-    Release(String),
-    /// rota could not start a process: step and reason (`"fork: Resource temporarily unavailable (os error 11)"`).
-    Spawn(String),
-    /// Nothing says how the app is started, or its server is missing: what to do about it.
-    NoCommand(String),
-    /// No such program, or it may not be executed.
-    Command(String),
-    /// No such user or group, or not allowed to become it.
-    User(String),
-    /// It ended before it was ready (also with status 0; `after` the spawn), or within its probation (`after` it was ready). `had`: the requests
-    /// that it had in hand; empty: none.
-    Exited { exit: Exit, after: Duration, in_probation: bool, had: String },
-    /// It ended untold after it had proved itself: no failed start, but what a status shows and a backoff counts. `after` it was ready.
-    Crashed { exit: Exit, after: Duration, had: String },
-    /// Not ready in time; the last thing that the probe saw (`"GET / answered 503"`, `"nothing listens on $PORT 41234"`).
-    NotReady { after: Duration, last: String },
-    /// It was in service and refuses connections.
-    Refused(String),
-    /// Killed for the processes that it had.
-    Processes { count: u64, limit: u64 },
-    /// Killed for the bytes that it took.
-    Memory { used: u64, limit: u64 },
-    /// The program that was started has ended, and another that it started lives on: which, and what helps.
-    Background { program: String, pid: u32, helps: String },
-    /// Something else listens where it should.
-    WrongListener(String),
-    /// Its port was taken between its reservation and the app's bind; by whom, if that can be seen.
-    PortTaken { port: u16, by: Option<String> },
-    /// As `kind`, because another process has what it needs: what, who, and what helps.
-    Held { kind: Box<FailureKind>, by: String },
-    /// The I/O thread of the process panicked.
-    Thread(String),
-    /// In service it did worse than the release before it: in what, and the numbers.
-    Baked(String),
-}
-
-/// What kept a process from being started, as far as somebody else has it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Obstacle {
-    /// Its own port was taken between its reservation and the app's bind; by whom, if that can be seen.
-    OwnPort { port: u16, by: Option<String> },
-    /// What, who has it, and what helps: one sentence.
-    Held(String),
-    /// A program that it started lives on without it, and what helps.
-    Background { program: String, pid: u32, helps: String },
-}
-
-impl FailureKind {
-    /// It says what is to be changed, not only how the process ended.
-    pub fn names_cause(&self) -> bool {
-        match self {
-            Self::Release(_) | Self::Spawn(_) | Self::NoCommand(_) | Self::Command(_) | Self::User(_) => true,
-            Self::Background { .. } | Self::WrongListener(_) | Self::PortTaken { .. } | Self::Held { .. } => true,
-            Self::Processes { .. } | Self::Memory { .. } => true,
-            Self::NotReady { last, .. } => !last.is_empty(),
-            Self::Exited { .. } | Self::Crashed { .. } | Self::Refused(_) | Self::Thread(_) | Self::Baked(_) => false,
-        }
-    }
-
-    /// The same with what is known of why.
-    pub fn with(self, obstacle: Option<Obstacle>) -> Self {
-        match obstacle {
-            Some(Obstacle::Held(by)) => FailureKind::Held { kind: Box::new(self), by },
-            Some(Obstacle::OwnPort { port, by }) => FailureKind::PortTaken { port, by },
-            Some(Obstacle::Background { program, pid, helps }) => FailureKind::Background { program, pid, helps },
-            None => self,
-        }
-    }
-}
-
-/// How an OS process ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    Status(i32),
-    Signal { signal: i32, core: bool },
-}
-
 /// Who asked for a walk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Trigger {
     Boot,
     Command,
@@ -284,20 +236,20 @@ pub enum Trigger {
 }
 
 /// What a walk is for. The release that it goes to is the restart thread's business; here it tells requests apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Aim {
     /// The processes are started, or started anew, from what the app's root names.
     Root,
     /// As [`Aim::Root`], all at once; requests wait meanwhile.
     AllAtOnce,
     /// The release in this directory is to serve.
-    Deploy(Arc<Path>),
+    Deploy(#[serde(with = "crate::path_text")] Arc<Path>),
     /// The one before is to serve again, from this directory.
-    Rollback(Arc<Path>),
+    Rollback(#[serde(with = "crate::path_text")] Arc<Path>),
 }
 
 /// How a walk ended. `Display` is one sentence.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Every process is of the wanted generation.
     Done,
@@ -384,7 +336,7 @@ pub enum WhyDrain {
     Fewer,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SignalTo {
     Leader,
     Group,

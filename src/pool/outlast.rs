@@ -10,7 +10,7 @@ use super::process::Process;
 use super::*;
 
 /// Why what a process still has is cut. `Display` is a sentence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum WhyCut {
     /// `drain.timeout` has passed, and why it was not longer.
     Timeout(NotLonger),
@@ -24,7 +24,7 @@ pub enum WhyCut {
     Now,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum NotLonger {
     /// `drain.longest` is no longer than `drain.timeout`.
     Configured,

@@ -4,9 +4,11 @@ use super::group::Ending;
 use super::*;
 
 /// The app is paused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Pause {
+    #[serde(with = "crate::moment")]
     pub since: Instant,
+    #[serde(with = "crate::moment")]
     pub until: Instant,
 }
 

@@ -3,17 +3,20 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Answered, Ended, Kill, SignalTo, State, Worn};
 use crate::config::Lifespan;
 use crate::ids::{Generation, Number, ProcessId};
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Process {
     pub id: ProcessId,
     pub number: Number,
     pub generation: Generation,
     /// None until the spawn has been answered.
     pub pid: Option<u32>,
+    #[serde(with = "crate::moment")]
     pub created: Instant,
     pub state: State,
     /// It was started after a start that failed.
@@ -41,8 +44,10 @@ pub struct Process {
     pub sessions: u32,
     pub processed: u64,
     pub errors: u64,
+    #[serde(with = "crate::moment::option")]
     pub last_used: Option<Instant>,
     /// Since when it has had no session, as far as it has none; counted while it serves.
+    #[serde(with = "crate::moment")]
     pub idle: Instant,
 }
 

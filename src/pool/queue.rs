@@ -4,32 +4,63 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{WaitId, Waiter};
 use crate::ids::Number;
 use crate::visitor::{Shares, Visitor};
 
-#[derive(Debug)]
+/// What waits is saved by whoever knows what it is ([`Waiting`]), and comes again in its order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct Queue<W> {
     /// In the order of their coming.
+    #[serde(skip)]
     waiting: VecDeque<Waiting<W>>,
+    #[serde(skip)]
     shares: Shares,
     /// Of each client that has something here: when it had its turn last, or came after all that had waited. The one with the least is next.
+    #[serde(with = "turns")]
     turns: HashMap<Visitor, u64>,
     turn: u64,
     pub refused: u64,
     pub expired: u64,
 }
 
-#[derive(Debug)]
-struct Waiting<W> {
-    who: Waiter,
-    since: Instant,
+/// One that waits, and since when.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Waiting<W> {
+    pub who: Waiter,
+    #[serde(with = "crate::moment")]
+    pub since: Instant,
     /// It waits for what serves at this number.
-    bound: Option<Number>,
-    what: W,
+    pub bound: Option<Number>,
+    pub what: W,
+}
+
+/// A visitor is no key of JSON.
+mod turns {
+    use std::collections::{BTreeMap, HashMap};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::visitor::Visitor;
+
+    pub fn serialize<S: Serializer>(turns: &HashMap<Visitor, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(turns.iter().collect::<BTreeMap<_, _>>())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<Visitor, u64>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 impl<W> Waiting<W> {
+    /// The same with what is saved or restored of it.
+    pub fn with<V>(&self, what: V) -> Waiting<V> {
+        Waiting { who: self.who, since: self.since, bound: self.bound, what }
+    }
+
     fn is_for(&self, number: Number) -> bool {
         self.bound.is_none_or(|bound| bound == number)
     }
@@ -50,13 +81,29 @@ impl<W> Queue<W> {
                 return Err(what);
             }
         }
-        let turn = self.turn;
-        for whose in who.visitor.houses() {
+        self.add(Waiting { who, since: now, bound, what });
+        Ok(left)
+    }
+
+    /// However many there may be, and behind those that are there.
+    pub fn add(&mut self, waiting: Waiting<W>) {
+        let (visitor, turn) = (waiting.who.visitor, self.turn);
+        for whose in visitor.houses() {
             self.turns.entry(whose).or_insert(turn);
         }
-        self.shares.add(who.visitor, 1);
-        self.waiting.push_back(Waiting { who, since: now, bound, what });
-        Ok(left)
+        self.shares.add(visitor, 1);
+        self.waiting.push_back(waiting);
+    }
+
+    /// In the order of their coming.
+    pub fn iter(&self) -> impl Iterator<Item = &Waiting<W>> {
+        self.waiting.iter()
+    }
+
+    /// Those that waited and have not come again have no turn.
+    pub fn forget_absent(&mut self) {
+        let shares = &self.shares;
+        self.turns.retain(|visitor, _| shares.of(*visitor) > 0);
     }
 
     /// The next that a process of this number may serve.
@@ -243,5 +290,46 @@ mod tests {
         assert_eq!(push(&mut queue, "192.0.2.4/g", 3), Err("192.0.2.4/g"), "nobody has more than one");
         assert_eq!((queue.len(), queue.refused), (3, 4));
         assert_eq!(queue.drain(), ["192.0.2.1/a", "192.0.2.2/e", "192.0.2.3/f"]);
+    }
+
+    /// As the table does it.
+    fn restored(queue: &Queue<u32>) -> Queue<u32> {
+        let mut again: Queue<u32> = serde_json::from_str(&serde_json::to_string(queue).unwrap()).unwrap();
+        queue.iter().for_each(|waiting| again.add(waiting.with(waiting.what)));
+        again
+    }
+
+    #[test]
+    fn the_turns_of_clients_and_what_each_has_are_the_same_after_it_was_saved() {
+        let addresses = ["192.0.2.1", "192.0.2.2", "127.0.0.1", "127.0.0.2", "2001:db8::1"];
+        let (start, mut random) = (Instant::now(), 7_u64);
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (mut queue, mut served) = (Queue::new(), 0);
+        for what in 0..2_000 {
+            let mut again = restored(&queue);
+            let has = |queue: &Queue<u32>| addresses.map(|address| queue.shares.of(Visitor::of(Some(address.parse().unwrap()))));
+            assert_eq!((has(&queue), queue.shares.of(Visitor::Local)), (has(&again), again.shares.of(Visitor::Local)));
+            let number = Number(1 + next(2) as u16);
+            if next(5) < 3 {
+                let visitor = Visitor::of(Some(addresses[next(5) as usize].parse().unwrap()));
+                let (who, bound) = (Waiter { id: WaitId(u64::from(what)), visitor }, (next(4) == 0).then_some(number));
+                let is_full = queue.len() == 12;
+                let [one, other] = [&mut queue, &mut again].map(|queue| queue.push(who, what, bound, 12, start));
+                // Of clients that have equally many either may give way.
+                assert!(is_full || one == other, "{one:?} {other:?}");
+            } else {
+                let one = queue.pop(number);
+                assert_eq!((one, queue.len()), (again.pop(number), again.len()));
+                served += u32::from(one.is_some());
+            }
+            assert_eq!((queue.turn, queue.refused, queue.expired), (again.turn, again.refused, again.expired));
+        }
+        assert!(served > 500 && queue.refused > 20, "{served} {}", queue.refused);
+        let mut alone: Queue<u32> = serde_json::from_str(&serde_json::to_string(&queue).unwrap()).unwrap();
+        alone.forget_absent();
+        assert!(!queue.turns.is_empty() && alone.turns.is_empty());
     }
 }

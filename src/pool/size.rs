@@ -14,7 +14,7 @@ use super::walk::Walk;
 use super::*;
 
 /// One number of a group.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Place {
     pub wanted: Wanted,
     pub crashes: Crashes,
@@ -22,7 +22,7 @@ pub struct Place {
 }
 
 /// Whether there is to be a process at a number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Wanted {
     #[default]
     No,
@@ -39,7 +39,7 @@ pub struct Start {
     pub what: What,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum What {
     /// Nothing serves at a number that is wanted.
     Fill,
@@ -50,9 +50,10 @@ pub enum What {
 }
 
 /// A wish that is not granted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Held {
     pub what: What,
+    #[serde(with = "crate::moment")]
     pub since: Instant,
     pub by: Limit,
 }

@@ -127,7 +127,7 @@ impl<W> Group<W> {
             backoff: self.view_backoff(now),
             pause: self.pause.map(|pause| (ago(pause.since), pause.until.saturating_duration_since(now))),
             turned: self.turned.clone(),
-            last_failure: self.last_failure.as_ref().map(|(name, failure, at)| (name.clone(), failure.clone(), ago(*at))),
+            last_failure: self.last_failure.as_ref().map(|last| (last.of.clone(), last.failure.clone(), ago(last.at))),
         }
     }
 
@@ -239,7 +239,7 @@ impl<W> Group<W> {
             return (Some(trial.number), "bake", trial.since);
         }
         if let Some(number) = self.next_number(walk) {
-            let since = self.last_failure.as_ref().map_or(walk.ask.since, |(_, _, at)| *at);
+            let since = self.last_failure.as_ref().map_or(walk.ask.since, |last| last.at);
             return (Some(number), if self.view_backoff(now).is_some() { "backoff" } else { "wait" }, since);
         }
         match find(&|process| process.generation == walk.target && !process.proven) {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use super::*;
 
 /// What made a process ready.
@@ -15,7 +13,7 @@ pub struct Answered {
 }
 
 /// The release before was answered with 2xx or 3xx, this one is with 4xx. `Display`: `GET / is answered 404 where g3 answered 200`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Turned {
     pub now: Answered,
     pub before: Answered,

@@ -7,19 +7,20 @@ use super::process::Process;
 use super::*;
 
 /// A request for a walk.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
     /// What was asked for makes this generation; its outcome is told under it.
     pub generation: Generation,
     pub trigger: Trigger,
     pub aim: Aim,
+    #[serde(with = "crate::moment")]
     pub since: Instant,
     /// It waits until the walks before it, of other groups, have ended.
     pub in_turn: bool,
 }
 
 /// A walk says what is wanted and remembers what cannot be seen in the table; it is no list of things to do.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Walk {
     pub ask: Ask,
     /// What every number shall have: what was asked for, or the good generation when it walks back.
@@ -32,6 +33,7 @@ pub struct Walk {
     /// It was found to answer worse when it became ready, with `bake`.
     pub answers_are_judged: bool,
     /// When the first process of it was to be started.
+    #[serde(with = "crate::moment")]
     pub began: Instant,
     /// Numbers that did not get the target (`continue`).
     pub skipped: Vec<(Number, Failure)>,
@@ -47,20 +49,12 @@ pub struct Walk {
 }
 
 /// Why a walk walks back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Back {
     /// None: it was called off.
     pub failure: Option<(Number, Failure)>,
     /// How many it had replaced.
     pub replaced: u16,
-}
-
-/// Why a walk cannot be called off. `Display` is a sentence without the app's name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoAbort {
-    NothingUnderWay,
-    /// No release is known to work: there is nothing to go back to.
-    FirstStart,
 }
 
 impl Back {
@@ -90,9 +84,10 @@ impl Back {
 }
 
 /// A release that the group will not start again.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Resist {
     pub generation: Generation,
+    #[serde(with = "crate::moment")]
     pub since: Instant,
     pub at: Number,
     pub failure: Failure,
@@ -144,37 +139,9 @@ impl<W> Group<W> {
         self.last_generation = self.last_generation.max(generation);
     }
 
-    /// Calls off what is asked for or under way: what was replaced is walked back. Gives the generation whose outcome tells the end.
-    pub fn abort(&mut self) -> Result<Generation, NoAbort> {
-        let waiting: Vec<Ask> = self.asked.take().into_iter().chain(self.resolving.take()).collect();
-        let mut aborted = None;
-        for ask in waiting {
-            if self.walk.as_ref().is_none_or(|walk| walk.asked() != ask.generation) {
-                aborted = aborted.max(Some(ask.generation));
-                self.settle(ask, Outcome::Aborted { replaced: 0 });
-            }
-        }
-        if let (Some(good), Some(walk)) = (self.good, &self.walk) {
-            let generation = walk.asked();
-            if walk.back.is_none() {
-                self.walk_back(good, None);
-            }
-            aborted = Some(generation);
-        }
-        self.checked();
-        aborted.ok_or(if self.walk.is_some() { NoAbort::FirstStart } else { NoAbort::NothingUnderWay })
-    }
-
     /// A walk is under way, or asked for.
     pub fn is_walking(&self) -> bool {
         self.walk.is_some() || self.asked.is_some() || self.resolving.is_some()
-    }
-
-    /// Something is asked for or under way that a release known to work could take back.
-    pub fn can_abort(&self) -> bool {
-        // Of a first start the release is resolved for the walk that is there already.
-        let resolving = self.resolving.as_ref().is_some_and(|ask| self.walk.as_ref().is_none_or(|walk| walk.asked() != ask.generation));
-        self.asked.is_some() || resolving || (self.walk.is_some() && self.good.is_some())
     }
 
     /// Whether a restart was asked for later than `then`: its release is resolved later still, so that it brings in what was there then.
@@ -328,7 +295,7 @@ impl<W> Group<W> {
     }
 
     /// What the walk replaced gets the good generation again.
-    fn walk_back(&mut self, good: Generation, failure: Option<(Number, Failure)>) {
+    pub(super) fn walk_back(&mut self, good: Generation, failure: Option<(Number, Failure)>) {
         let Some(walk) = &self.walk else { return };
         let replaced = self.serving_of(walk.target);
         self.makes_room = None;
@@ -415,7 +382,7 @@ impl<W> Group<W> {
         }
     }
 
-    fn settle(&mut self, ask: Ask, outcome: Outcome) {
+    pub(super) fn settle(&mut self, ask: Ask, outcome: Outcome) {
         self.untold.push_back((ask, outcome));
     }
 

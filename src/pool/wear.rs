@@ -6,7 +6,7 @@ use super::process::Process;
 use super::*;
 
 /// Why a process is to be replaced by another of the same release. `Display` is a phrase that goes on after "replaced".
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Worn {
     /// Somebody asked for it.
     Asked,

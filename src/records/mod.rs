@@ -22,16 +22,21 @@ pub struct Record {
     /// [`FORMAT`].
     pub format: u32,
     /// As in the configuration, symlinks and all.
+    #[serde(with = "crate::path_text")]
     pub root: PathBuf,
     /// The last that was given. Numbers go on after a restart of rota, so that one generation has one place in the history.
     pub generation: Generation,
     /// The release that was accepted last.
+    #[serde(default, with = "crate::path_text")]
     pub good: Option<PathBuf>,
     /// Those that were accepted before it and not rolled back from, each once, the newest last.
+    #[serde(with = "crate::path_text")]
     pub earlier: Vec<PathBuf>,
     /// What the app's root named when another release was chosen by command: a restart stays with that until root names something new.
+    #[serde(default, with = "crate::path_text")]
     pub passed_over: Option<PathBuf>,
     /// The last release that was begun with and was not in service, whatever became of it.
+    #[serde(default, with = "crate::path_text")]
     pub tried: Option<PathBuf>,
     /// What the next start of rota compares the answers of the release that serves with.
     #[serde(default)]
@@ -52,6 +57,7 @@ pub struct Entry {
     /// Who asked: "boot", "command", "signal", "file" or "watch".
     pub trigger: String,
     /// Directory without symlinks; None: it was never found out.
+    #[serde(default, with = "crate::path_text")]
     pub release: Option<PathBuf>,
     /// "done", "failed", "rolled_back", "superseded", "aborted" or "stopped".
     pub outcome: String,

@@ -211,3 +211,16 @@ fn a_walk_that_ends_twice_is_told_once() {
     }
     assert_eq!(record.history, [ended(1, "superseded"), ended(2, "done")]);
 }
+
+#[test]
+fn a_directory_whose_name_is_no_text_is_known_again() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let latin = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/caf\xe9".to_vec()));
+    let (good, earlier) = (Some(latin.clone()), vec![latin]);
+    let record = Record { format: FORMAT, good, earlier, ..Record::default() };
+    let read = read::read(&*serde_json::to_vec_pretty(&record).unwrap()).unwrap();
+    assert_eq!(read, record);
+    let text = r#"{"format":1,"root":"/srv/blog","generation":3,"earlier":[],"history":[]}"#;
+    assert_eq!(read::read(text.as_bytes()).unwrap().good, None);
+}

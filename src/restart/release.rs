@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
+use serde::{Deserialize, Serialize};
 
 use super::env_file;
 use crate::app_tree;
@@ -18,13 +19,15 @@ use crate::pool::{Failure, FailureKind};
 use crate::safe_open;
 
 /// What processes of one generation are started from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// Without symlinks.
+    #[serde(with = "crate::path_text")]
     pub root: PathBuf,
     /// Which directory that is, whatever its name becomes.
     pub identity: Option<lookout::Identity>,
     /// What the app's root named when this was resolved; None: nothing.
+    #[serde(with = "crate::path_text")]
     pub named: Option<PathBuf>,
     pub command: Vec<String>,
     /// By what the command was found; None: the configuration says it.
@@ -47,12 +50,14 @@ pub struct Release {
 }
 
 /// The user that an app runs as.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
+    #[serde(with = "crate::path_text")]
     pub home: PathBuf,
+    #[serde(with = "crate::path_text")]
     pub shell: PathBuf,
 }
 
@@ -244,6 +249,22 @@ mod tests {
         let daemon = start(dir.path(), "command = \"x\"\ngroup = \"daemon\"");
         let user = resolve(&daemon, &pace(), &[], Path::to_owned).unwrap().user.unwrap();
         assert_eq!((user.uid, user.gid), (nix::unistd::geteuid().as_raw(), Group::from_name("daemon").unwrap().unwrap().gid.as_raw()));
+    }
+
+    #[test]
+    fn a_release_goes_through_json_whatever_its_paths_are() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        fs::create_dir(&root).unwrap();
+        let more = "command = \"x $PORT\"\ngroup = \"daemon\"\nlimits.nofile = 99\nstop.signal = \"INT\"\n[app.blog.env]\nLANG = \"C\"";
+        let release = resolve(&start(dir.path(), more), &pace(), &[], |_| root.clone()).unwrap();
+        assert!(
+            release.root.ends_with(root.file_name().unwrap()) && release.credentials.is_some() && !release.attributes.rlimits.is_empty()
+        );
+        let saved = serde_json::to_string(&release).unwrap();
+        assert_eq!(serde_json::from_str::<Release>(&saved).unwrap(), release);
     }
 
     #[test]

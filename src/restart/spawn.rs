@@ -28,9 +28,9 @@ use crate::socket_file;
 use crate::sys::{self, Unit};
 
 /// Where a process can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
-    Unix(PathBuf),
+    Unix(#[serde(with = "crate::path_text")] PathBuf),
     Tcp(SocketAddr),
 }
 

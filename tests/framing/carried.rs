@@ -10,6 +10,7 @@ use rota::http::exchange::{Around, Closed, End, Exchange, Next, Out, Written};
 use rota::http::framing::RequestBody;
 use rota::http::head::ResponseHead;
 use rota::http::rewrite;
+use rota::moment;
 
 pub const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -59,6 +60,10 @@ pub fn carry<'a>(facts: &RequestFacts, pieces: impl IntoIterator<Item = &'a [u8]
                 Closed::Early | Closed::Goodbye | Closed::Tunnel => broken(&exchange),
             };
         };
+        // What comes in pieces is left to the next rota between them.
+        if exchange.is_heard() {
+            exchange = left(&exchange, now);
+        }
         let Some(bytes) = exchange.join(piece) else { continue };
         let Carried { heads, plan: planned, .. } = &mut carried;
         let write_head = |head: &ResponseHead<'_, '_>, plan: &mut ResponsePlan, out: &mut Vec<u8>| {
@@ -96,6 +101,10 @@ pub fn carry<'a>(facts: &RequestFacts, pieces: impl IntoIterator<Item = &'a [u8]
         carried.body = decoded(&carried.output[at..], plan.to_client, &carried.fate);
     }
     carried
+}
+
+fn left(exchange: &Exchange, now: Instant) -> Exchange {
+    moment::counted_from(now, || serde_json::from_str(&serde_json::to_string(exchange).expect("it is saved")).expect("it is restored"))
 }
 
 /// An app that sends what is no answer, or ends too early.

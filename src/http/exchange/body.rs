@@ -1,5 +1,7 @@
 //! A body as it comes, taken out of its framing; of requests and of responses.
 
+use serde::{Deserialize, Serialize};
+
 use crate::http::chunked::ChunkReader;
 use crate::http::framing::{RequestBody, ResponseBody};
 
@@ -14,10 +16,10 @@ impl BadBody {
 }
 
 /// Takes a body apart as it comes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BodyReader(Reader);
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Reader {
     Length(u64),
     Chunked(ChunkReader),

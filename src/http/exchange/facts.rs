@@ -1,12 +1,14 @@
 //! What of a request matters to the exchange once its head is forwarded.
 
+use serde::{Deserialize, Serialize};
+
 use crate::http::fields::Field;
 use crate::http::framing::{self, RequestBody};
 use crate::http::head::{RequestHead, Version, is_token, list};
 use crate::http::refusal::Refusal;
 
 /// What the rest of the exchange depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFacts {
     pub version: Version,
     /// The client wants the connection to go on.

@@ -3,15 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Exchange, Lasts, State};
 
 /// When a stream leaves its process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leave {
     /// Not for now: nothing drains.
     Stay,
     /// From this moment on.
-    At(Instant),
+    At(#[serde(with = "crate::moment")] Instant),
     /// As soon as nothing is cut by it.
     Now,
 }

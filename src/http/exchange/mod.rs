@@ -19,6 +19,7 @@ pub mod facts;
 pub mod failure;
 pub mod leave;
 pub mod limits;
+mod passing;
 pub mod plan;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ pub mod tunnel;
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::chunked;
 use super::event_stream::{self, Events};
@@ -37,14 +40,16 @@ use super::websocket;
 use body::BodyReader;
 use facts::RequestFacts;
 use leave::Leave;
+use passing::take_body;
 use plan::{ClientBody, Kind, ResponsePlan};
 use tunnel::WebSocket;
 
 /// One try of a request: from the moment when an app is asked to the end of its answer.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Exchange {
     state: State,
     /// The beginning of a head of the app's that is not whole.
+    #[serde(with = "crate::bytes")]
     input: Vec<u8>,
     /// Bytes of the app's so far, with heads.
     received: u64,
@@ -54,18 +59,20 @@ pub struct Exchange {
     reusable: bool,
     /// When the app was asked: its time for a final response counts from here. Of a body that goes to the app as it comes: when it last took
     /// some.
+    #[serde(with = "crate::moment")]
     since: Instant,
     /// Bytes of the request's head that the app has taken.
     head_sent: usize,
     /// Part of the request is still to be written.
     is_sending: bool,
     /// Since when the client is waited for, for more of a body that goes to the app as it comes.
+    #[serde(with = "crate::moment::option")]
     awaits_body: Option<Instant>,
     leave: Leave,
 }
 
 /// How far the response has come.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum State {
     /// There is no final head.
     Head {
@@ -82,7 +89,7 @@ enum State {
 }
 
 /// How a body is expected to go on.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Lasts {
     /// It ends by itself; silence in it is a fault.
     Not,
@@ -439,72 +446,6 @@ struct TakenHead {
     used: usize,
     /// Of the final response, or of a switch.
     status: Option<u16>,
-}
-
-/// Bytes of a body: what is sent of them as it is, behind what `out` has got, and what comes behind them. `leaves`: an event stream ends behind
-/// the event that is under way. Chunks become larger ones.
-fn take_body<'b>(
-    reader: &mut BodyReader,
-    to_client: ClientBody,
-    lasts: &mut Lasts,
-    bytes: &'b [u8],
-    leaves: bool,
-    out: &mut Out,
-) -> Result<(&'b [u8], Next), Malformed> {
-    let (mut at, mut tail) = (0, &bytes[..0]);
-    let Out { bytes: out, gathered } = out;
-    gathered.clear();
-    let next = loop {
-        if reader.is_done() {
-            break Next::Ended(if at < bytes.len() { End::WithMore } else { End::Whole });
-        }
-        if at == bytes.len() {
-            break Next::More;
-        }
-        let (used, data) = reader.read(&bytes[at..]).map_err(|bad| Malformed::body(bad.reason(), &bytes[at..]))?;
-        at += used;
-        if data.is_empty() {
-            if used == 0 {
-                break Next::More;
-            }
-            continue;
-        }
-        let to_end = match lasts {
-            Lasts::Events(events) if leaves => events.pass_to_end(data),
-            Lasts::Events(events) => {
-                events.pass(data);
-                None
-            }
-            Lasts::Not | Lasts::Stream => None,
-        };
-        let data = to_end.map_or(data, |passed| &data[..passed]);
-        match to_client {
-            ClientBody::None => {}
-            ClientBody::Chunked if data.is_empty() => {}
-            ClientBody::Chunked if gathered.is_empty() && data.len() >= chunked::GATHERED => chunked::write_chunk(out, data),
-            ClientBody::Chunked => {
-                gathered.extend_from_slice(data);
-                if gathered.len() >= chunked::GATHERED {
-                    chunked::write_chunk(out, gathered);
-                    gathered.clear();
-                }
-            }
-            ClientBody::Length(_) | ClientBody::UntilClose => {
-                out.extend_from_slice(tail);
-                tail = data;
-            }
-        }
-        if to_end.is_some() {
-            break Next::Ended(End::Left);
-        }
-    };
-    if !gathered.is_empty() {
-        chunked::write_chunk(out, gathered);
-    }
-    if next != Next::More && to_client == ClientBody::Chunked {
-        out.extend_from_slice(chunked::LAST_CHUNK);
-    }
-    Ok((tail, next))
 }
 
 impl Class {

@@ -1,12 +1,14 @@
 //! What follows from the head of a response: how its body is framed on both sides, and what becomes of the two connections.
 
+use serde::{Deserialize, Serialize};
+
 use super::facts::RequestFacts;
 use crate::http::fields::Field;
 use crate::http::framing::{self, ResponseBody};
 use crate::http::head::{BadResponse, ResponseHead, Version, list};
 
 /// What to do with a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponsePlan {
     pub status: u16,
     pub kind: Kind,
@@ -18,7 +20,7 @@ pub struct ResponsePlan {
     pub keep_app: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// 1xx, to be passed on: another head follows.
     Interim,
@@ -30,7 +32,7 @@ pub enum Kind {
 }
 
 /// How the body goes to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientBody {
     None,
     Length(u64),

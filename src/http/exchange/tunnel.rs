@@ -4,11 +4,13 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Exchange, State};
 use crate::http::websocket::{self, Boundary, Frames};
 
 /// What is known of a tunnel that is a WebSocket.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct WebSocket {
     to_client: Frames,
     to_app: Frames,
@@ -18,12 +20,13 @@ pub struct WebSocket {
 }
 
 /// We have sent the client a close frame: from here on nothing goes through.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Goodbye {
     /// The app has its close frame, or the client's.
     app_told: bool,
     app_gone: bool,
     /// When it is over, answered or not; None: the client's socket has not taken the close frame yet.
+    #[serde(with = "crate::moment::option")]
     until: Option<Instant>,
 }
 

@@ -10,6 +10,7 @@ mod outlast;
 mod requests;
 mod restarts;
 mod room;
+mod save;
 mod sizes;
 mod status;
 mod sticky;

@@ -144,7 +144,7 @@ impl Server {
         let poll = Poll::new().expect("a poll");
         let (master, inbox) = mailbox(poll.registry(), Token(0)).expect("a mailbox");
         let watch = poll.registry().try_clone().expect("a registry");
-        let catalog = Catalog::open(loaded.config).expect("logs are off");
+        let catalog = Catalog::open(loaded.config, loaded.sources).expect("logs are off");
         let shared = Arc::new(Shared::new(catalog, std::path::Path::new("rota.toml"), |_| Err("not here".to_owned()), master, watch));
         Self { shared, _poll: poll, _inbox: inbox }
     }

@@ -7,14 +7,13 @@ use rota::pool::{Aim, FailureKind, Limits, Outcome, Settings};
 
 use super::books::{App, Check, Proc, ensure};
 use super::rng::Rng;
-use super::tally::Tally;
 use super::wear;
-use super::world::World;
+use super::world::{Told, World};
 
 /// Longer than any chain of timeouts and backoffs.
 const QUIET: Duration = Duration::from_secs(1_800);
 
-pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
+pub fn run(seed: u64, told: Told) -> Result<World, String> {
     let mut rng = Rng::new(seed);
     let apps: Vec<Settings> = (0..rng.pick(&[1, 1, 2, 2, 3]).unwrap_or(1)).map(|_| settings(&mut rng)).collect();
     // Those that may have none need one place between them.
@@ -23,7 +22,7 @@ pub fn run(seed: u64, talks: bool) -> Result<Tally, String> {
         processes: if rng.percent(50) { rng.within(least, least + 3) as usize } else { usize::MAX },
         spawning: if rng.percent(40) { rng.within(1, 3) as usize } else { usize::MAX },
     };
-    let mut world = World::new(rng.next(), limits, talks);
+    let mut world = World::new(rng.next(), limits, told);
     for settings in apps {
         let short = world.rng.pick(&[0, 0, 0, 10, 30, 100]).unwrap_or(0);
         world.add(settings, short);
@@ -221,7 +220,7 @@ fn a_good_release_goes_in(world: &mut World) -> Check {
 }
 
 /// After a stop everything is gone in bounded time.
-fn end(mut world: World) -> Result<Tally, String> {
+fn end(mut world: World) -> Result<World, String> {
     world.calm = world.calm.or(Some(world.now));
     if world.rng.percent(20) {
         let time = world.rng.within(0, 40_000);
@@ -233,5 +232,5 @@ fn end(mut world: World) -> Result<Tally, String> {
     world.drain_queues()?;
     ensure!(world.pool.next_deadline().is_none(), "something is still to come");
     world.apps.iter().try_for_each(App::check_at_rest)?;
-    Ok(world.tally)
+    Ok(world)
 }

@@ -12,6 +12,7 @@ use super::world::{Event, World};
 impl World {
     /// The restart thread looks if it has been woken; it may be slow to (`promptly`: it is not).
     pub fn look(&mut self, promptly: bool) -> Check {
+        self.is_perhaps_replaced()?;
         if !self.awake || (!promptly && self.rng.percent(20)) {
             return Ok(());
         }
@@ -20,6 +21,7 @@ impl World {
         let mut steps = 0;
         while let Some(step) = self.pool.next_step(self.now) {
             self.say(|| format!("  {step:?}"));
+            self.upgrades.note(|| format!("{step:?}"));
             self.learn_what_is_held()?;
             // What a walk has made good is told by its end.
             let made_good = |step: &Step<u32>| match step {
@@ -38,6 +40,7 @@ impl World {
             ensure!(steps < 200, "the steps have no end");
             self.meanwhile(10)?;
         }
+        self.note_views();
         self.learn_what_is_held()?;
         self.learn_what_works()?;
         self.judge(self.apps.len())?;
@@ -61,6 +64,7 @@ impl World {
 
     /// Now and then another thread takes the lock between two steps, or between a step and what comes of it.
     pub fn meanwhile(&mut self, percent: u64) -> Check {
+        self.is_perhaps_replaced()?;
         if self.calm.is_some() || !self.rng.percent(percent) {
             return Ok(());
         }

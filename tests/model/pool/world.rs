@@ -11,6 +11,7 @@ use rota::pool::{FailureKind, Limits, Pool, Settings};
 use super::books::{App, Check, FIRST, ensure};
 use super::rng::Rng;
 use super::tally::{Saw, Tally};
+use super::upgrades::Upgrades;
 
 #[derive(Debug)]
 pub struct World {
@@ -35,6 +36,15 @@ pub struct World {
     pub turns: Vec<(usize, Generation)>,
     /// Apps whose hold was ended by somebody.
     pub resumed: BTreeSet<usize>,
+    pub upgrades: Upgrades,
+}
+
+/// How a schedule is run; no part of it.
+#[derive(Debug)]
+pub struct Told {
+    pub start: Instant,
+    pub talks: bool,
+    pub upgrades: Upgrades,
 }
 
 /// What is going to happen to a process (index in `App::procs`) or a request, at its time.
@@ -48,8 +58,8 @@ pub enum Event {
 }
 
 impl World {
-    pub fn new(seed: u64, limits: Limits, talks: bool) -> Self {
-        let now = Instant::now();
+    pub fn new(seed: u64, limits: Limits, told: Told) -> Self {
+        let Told { start: now, talks, upgrades } = told;
         Self {
             pool: Pool::with_limits(limits),
             limits,
@@ -67,6 +77,7 @@ impl World {
             pids: 1000,
             turns: Vec::new(),
             resumed: BTreeSet::new(),
+            upgrades,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::failure::{Failure, Then};
 use super::super::{Closed, End, Next};
-use super::Rig;
+use super::{Left, Rig};
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
@@ -112,7 +112,7 @@ fn a_connection_is_used_again_when_nothing_speaks_against_it() {
     assert!(!whole(hint).exchange.may_reuse(End::Whole));
     let mut rig = whole("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert!(!rig.exchange.may_reuse(End::Left));
-    rig.exchange = super::super::Exchange::new(rig.now);
+    rig.exchange = Left(super::super::Exchange::new(rig.now));
     rig.hear("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
     assert!(!rig.exchange.may_reuse(End::Whole), "part of the request is still to be written");
 }

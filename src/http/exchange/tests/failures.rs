@@ -2,7 +2,7 @@
 
 use super::super::Exchange;
 use super::super::failure::{Failure, Then};
-use super::Rig;
+use super::{Left, Rig};
 
 #[test]
 fn a_request_goes_to_an_app_again_when_that_is_safe() {
@@ -34,7 +34,7 @@ fn behind_a_byte_of_an_answer_no_other_app_is_asked() {
 #[test]
 fn the_app_takes_a_request_piece_by_piece() {
     let head = b"GET / HTTP/1.1\r\n\r\n";
-    let mut exchange = Exchange::new(Rig::get().now);
+    let mut exchange = Left(Exchange::new(Rig::get().now));
     assert!(exchange.is_unsent() && exchange.is_sending());
     assert_eq!(exchange.head_left(head), head);
     assert_eq!(exchange.app_took(4, head.len()), 0);

@@ -6,6 +6,7 @@ mod heads;
 mod limits;
 mod streams;
 
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::facts::RequestFacts;
@@ -15,6 +16,7 @@ use super::{Around, Exchange, Heard, Next, Out, Written};
 use crate::http::head::{HeadLimits, HeaderRoom, ResponseHead, parse_request};
 use crate::http::malformed::Malformed;
 use crate::http::rewrite;
+use crate::moment;
 
 pub const LIMITS: Limits = Limits { app: secs(60), tunnel: secs(600), write: secs(30), request: Some(secs(45)), upgraded: secs(20) };
 
@@ -22,9 +24,27 @@ pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// One that is left to the next rota before every step, and before every look at it.
+pub struct Left(pub Exchange);
+
+impl Deref for Left {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        Box::leak(Box::new(moment::left(&self.0)))
+    }
+}
+
+impl DerefMut for Left {
+    fn deref_mut(&mut self) -> &mut Exchange {
+        self.0 = moment::left(&self.0);
+        &mut self.0
+    }
+}
+
 /// An exchange, and what its client has got.
 pub struct Rig {
-    pub exchange: Exchange,
+    pub exchange: Left,
     pub facts: RequestFacts,
     pub is_unasked: bool,
     pub closes: bool,
@@ -55,7 +75,7 @@ impl Rig {
         let mut exchange = Exchange::new(now);
         exchange.all_sent();
         Self {
-            exchange,
+            exchange: Left(exchange),
             facts: RequestFacts::of(&head).unwrap(),
             is_unasked: false,
             closes: false,
