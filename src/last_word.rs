@@ -11,6 +11,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::logging::panic_text;
+use crate::signals;
 
 /// Starts a thread that rota cannot do without. `work` says whether its end was meant.
 pub fn start(name: &'static str, stack: usize, work: impl FnOnce() -> bool + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -19,12 +20,19 @@ pub fn start(name: &'static str, stack: usize, work: impl FnOnce() -> bool + Sen
 
 /// Does the work of the thread at hand, as [`start`] would.
 pub fn watch_over(name: &str, work: impl FnOnce() -> bool) {
+    // Signals are for one thread, which waits for nothing else.
+    if name != HEARS {
+        let _ = signals::leave_to_others();
+    }
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(true) => {}
         Ok(false) => fatal(&format!("the thread {name} ended although nobody had told it to")),
         Err(panic) => fatal(&format!("the thread {name} panicked: {}", panic_text(&*panic))),
     }
 }
+
+/// The thread that hears signals.
+pub const HEARS: &str = "rota-porter";
 
 /// A clear last word. Nothing of rota can go on; its processes end with it.
 pub fn fatal(why: &str) -> ! {

@@ -7,14 +7,14 @@
 //!
 //! | thread | where | does |
 //! | --- | --- | --- |
-//! | main | [`master::Porter`] | has signals, and touches no disk once everything runs |
-//! | `rota`, for a moment each | [`master::Porter`] | opens what is listened on late, makes anew what was removed, takes the files away at the end |
+//! | `rota-porter` | [`master::Porter`] | has signals, and touches no disk once everything runs |
+//! | `rota-errand`, for a moment each | [`master::Porter`] | opens what is listened on late, makes anew what was removed, takes the files away at the end |
 //! | `rota-master` | [`master`] | accepts, reads first heads, routes, signals, control socket, queue limits |
 //! | `io APP/N`, one per process | [`io_thread`] | the process's clients, its connections to the app, its output, its readiness probe |
 //! | `rota-log`, if there is a file to write | [`log_files`] | writes the lines of requests that have ended ([`access_log`]) and what apps print ([`app_log`]) |
 //! | `rota-samples` | [`samples`] | memory of processes that have a limit, what all take when somebody asks for the status; sleeps otherwise |
 //! | `rota-wicket`, where the configuration wants it | [`wicket`] | answers balancers that ask how rota is, and monitors that ask what is counted ([`metrics`]); holds up nobody else |
-//! | `rota-restart` | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
+//! | `rota`, the main thread | [`restart`] | asks the pool for the next step and does it: spawn, drain, signal, reap; waits for no disk |
 //! | `rota-records` | [`record_writer`] | has the state directory: reads records when rota starts, and puts them on the disk |
 //! | `APP: look`, one per app | [`errands::lookout`] | its restart file, its root, whether what serves is there; sleeps otherwise |
 //! | `APP: files`, one per app with files to send | [`errands::files`] | opens and reads them where that may take a disk; sleeps otherwise |
@@ -110,6 +110,12 @@
 //! loop goes on with the catalog that it began its turn with ([`conn::desk::Desk::refresh`]); listeners follow (`master/doors.rs`), and threads
 //! that look after an app's files (`restart/tending.rs`).
 //!
+//! # Another version
+//!
+//! `rota upgrade` has [`mod@upgrade`] try the other program, and `restart/leaving.rs` has all threads stand still and executes it; it begins in
+//! `cli/taking_over.rs`. What is a part of a connection is saved in `conn/save.rs` and `io_thread/save.rs`, of the table in `pool/save.rs`, of the
+//! threads in `io_thread/left.rs`, `restart/saved.rs` and `master/upgrade.rs`.
+//!
 //! # A process that wears out
 //!
 //! What a process has had, its age, its memory ([`samples`]) and a request that it does not come back from (`io_thread::overdue`) are books of the
@@ -147,7 +153,7 @@
 //!
 //! Credentials belong to threads ([`credentials`]); SECURITY.md has the table of threads and rights. Where rota is root, the threads that read the
 //! network or act for an app have none of root's: the master has the number of the user `rota`, or root's without its capabilities where there is no
-//! such user, and opens files as nobody (setfsuid(2)); what acts for an app has the same number, and opens files as the app's user. Main opens what is listened on, `rota-restart` starts and signals processes, and errands become
+//! such user, and opens files as nobody (setfsuid(2)); what acts for an app has the same number, and opens files as the app's user. The porter opens what is listened on, the restart thread starts and signals processes, and errands become
 //! the app's user for what they touch; each keeps of root's capabilities what that takes ([`credentials::Rights`]).
 //!
 //! A thread that acts for an app is the app's user for files and in nothing else: its real, effective and saved user are others, so that the app can
@@ -193,6 +199,7 @@
 //! | a command | `cli/verbs.rs`, a file of its own in `cli/`, its request in `control/proto.rs` and `control/server/` | the table in docs/running.md |
 //! | a server that is found in an app | `detect/`, a file for each kind | the table in docs/first-app.md |
 //! | another protocol to apps (FastCGI) | a writer beside `http/rewrite.rs` (the head for the app is written in `conn/intake.rs`, before there is a process), a reader in the place of `http/head.rs` and `http/exchange/body.rs`, given to `http/exchange/`; its connections in `io_thread/upstream.rs`, its bodies in `io_thread/session.rs`, its probe in `io_thread/probe.rs` | |
+//! | what has to live through `rota upgrade` | its struct is serializable: times by [`moment`], bytes by [`bytes`], paths by [`path_text`], descriptors by [`upgrade::pack`]; a new field that an older version does not leave has a default, and `upgrade::left::FORMAT` grows where that will not do | |
 //! | a limit in time on an exchange | `http/exchange/limits.rs` | its key |
 //! | another protocol of clients (HTTP/2) | a thread that owns such connections and turns each stream into a [`conn::Conn`]: a kind of socket in `conn/socket.rs`, and a writer of heads and bodies beside `http/rewrite.rs` | |
 //! | a system call | `sys.rs` or `sys/`, with a safe name | |
@@ -201,7 +208,7 @@
 //! # Layers
 //!
 //! `ids ← core ← shell ← main`. Core (no sockets, no threads, no clock, no log): [`config`], [`detect`], [`http`], [`pool`], [`records`], [`router`],
-//! [`deadlines`], [`control::proto`]. A test reads the `use` lines and fails when an arrow turns round.
+//! [`deadlines`], [`control::proto`], and how times and bytes are left to the next rota ([`moment`], [`bytes`]). A test reads the `use` lines and fails when an arrow turns round.
 //!
 //! # In scope, out of scope
 //!

@@ -4,14 +4,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::safe_open;
+use crate::upgrade::pack::{Pack, Place, Unpack};
 
 /// The lock, until this is dropped.
 #[derive(Debug)]
@@ -96,6 +99,30 @@ impl LockFile {
     pub fn is_there(&self) -> bool {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         is_same(directory, &self.directory.file) && self.file.as_ref().is_none_or(|file| is_same(&self.path, &file.file))
+    }
+}
+
+/// What is left of a lock to the next rota, which has it with the descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedLock {
+    #[serde(with = "crate::path_text")]
+    path: PathBuf,
+    directory: (Place, bool),
+    file: Option<(Place, bool)>,
+}
+
+impl LockFile {
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> SavedLock {
+        let Self { path, directory, file } = self;
+        let mut save = |locked: &'a Locked| (pack.put(locked.file.as_fd()), locked.is_locked);
+        SavedLock { path: path.clone(), directory: save(directory), file: file.as_ref().map(save) }
+    }
+}
+
+impl SavedLock {
+    pub fn restore(self, unpack: &mut Unpack) -> Result<LockFile, String> {
+        let mut restore = |(place, is_locked)| Ok::<_, String>(Locked { file: File::from(unpack.take(place)?), is_locked });
+        Ok(LockFile { path: self.path, directory: restore(self.directory)?, file: self.file.map(restore).transpose()? })
     }
 }
 

@@ -4,12 +4,14 @@
 use std::io;
 
 use mio::net::UnixStream;
+use nix::sys::signal::{SigSet, Signal};
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 /// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// TERM, INT.
     Stop,
@@ -30,12 +32,27 @@ pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
 }
 
+/// For the calling thread these signals wait, until another hears them.
+pub fn leave_to_others() -> io::Result<()> {
+    Ok(set().thread_block()?)
+}
+
+/// The calling thread hears them, also those that have waited.
+pub fn hear() -> io::Result<()> {
+    Ok(set().thread_unblock()?)
+}
+
+fn set() -> SigSet {
+    SIGNALS.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).collect()
+}
+
+const SIGNALS: [i32; 7] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT, SIGCHLD];
+
 impl Signals {
     /// Takes over the signals of this process.
     pub fn new() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let signals = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT, SIGCHLD];
-        Ok(Self { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, signals)? })
+        Ok(Self { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, SIGNALS)? })
     }
 
     /// Readable when a signal is pending.

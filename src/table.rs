@@ -6,8 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use crate::handoff::{Mailbox, Wake};
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::last_word::fatal;
+use crate::master::ToPorter;
 use crate::master::listeners::Listener;
 use crate::operators::Person;
 use crate::pool::{Claim, Exit, Pool, Settings, Trigger, WaitId};
@@ -37,6 +38,8 @@ use crate::reload::{self, Reading};
 use crate::restart::release::Release;
 use crate::samples::Sample;
 use crate::sys::Unit;
+use crate::upgrade::standstill::Still;
+use crate::upgrade::trial;
 use crate::watchdog::Turns;
 
 /// What the threads share.
@@ -63,6 +66,9 @@ pub struct Shared {
     /// Balancers are told to go, by the health path and the agent.
     pub drained: AtomicBool,
     pub master: Mailbox<ToMaster>,
+    porter: OnceLock<Mailbox<ToPorter>>,
+    /// I/O threads that run, of processes that are gone too.
+    pub io_threads: AtomicUsize,
     /// The master's poll watches the clients that wait in a queue.
     pub watch: mio::Registry,
     /// Tests may make an I/O thread panic by asking for `/__panic`, and the reading of a head by asking for `/__panic_head`; other threads:
@@ -107,6 +113,10 @@ pub struct State {
     pub orphans: Option<Vec<(u32, u64)>>,
     /// The configuration is to be read again; the restart thread takes it out.
     pub reload: Option<reload::Asked>,
+    /// It is, from when that is asked for until its answer has been heard.
+    pub reloading: bool,
+    /// Another program is to take over; the restart thread takes it out.
+    pub upgrade: Option<trial::Asked>,
     /// The last walk of each app that came of a reload.
     pub of_reload: HashMap<GroupId, Generation>,
     /// A thread that looks after an app's files has ended.
@@ -118,6 +128,8 @@ pub struct State {
     pub turns: Turns,
     /// The restart thread has nothing left to do and ends.
     pub finished: bool,
+    /// The server has ended, whatever is left.
+    pub has_ended: bool,
     /// What the processes of each generation are started from.
     pub releases: HashMap<(GroupId, Generation), Arc<Release>>,
     /// What is written down of each app, by [`GroupId`]; the restart thread alone changes it.
@@ -163,6 +175,8 @@ pub enum ToThread {
     Count(Instant),
     /// Some of those have to go.
     GiveUp(GiveUp),
+    /// Everybody is to stand still.
+    StandStill(Still),
     /// What came of the look for a file that an answer names, by the number of the question.
     Named(u64, Came),
     /// Nothing is left of the process.
@@ -196,6 +210,10 @@ pub enum ToMaster {
     Counted(Instant, ProcessId, Box<Holdings>),
     /// Connections have gone that were asked for by [`ToThread::GiveUp`].
     GaveUp,
+    /// Everybody is to stand still.
+    StandStill(Still),
+    /// The other program did not take over: why.
+    NotUpgraded(Ticket, String),
     /// The pool changed: followers may have news, waiting connections a place.
     Changed,
 }
@@ -221,10 +239,21 @@ impl Shared {
             stopping: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             master,
+            porter: OnceLock::new(),
+            io_threads: AtomicUsize::new(0),
             watch,
             fault_panic: std::env::var_os("ROTA_FAULT_PANIC").is_some(),
             waits: AtomicU64::new(0),
         }
+    }
+
+    /// None: nobody has told yet who it is.
+    pub fn porter(&self) -> Option<&Mailbox<ToPorter>> {
+        self.porter.get()
+    }
+
+    pub fn has_porter(&self, porter: Mailbox<ToPorter>) {
+        let _ = self.porter.set(porter);
     }
 
     /// The configuration that is in force now. An event loop has one for each of its turns.

@@ -53,6 +53,9 @@ impl Exit {
     /// Of a verb that waits for something else.
     pub const OF_A_WAIT: [Exit; 6] = [Exit::Done, Exit::Bad, Exit::Usage, Exit::NoServer, Exit::Stopped, Exit::Interrupted];
 
+    /// Of an upgrade: a program that could not take over is [`Exit::Failed`].
+    pub const OF_AN_UPGRADE: [Exit; 5] = [Exit::Done, Exit::Bad, Exit::Usage, Exit::NoServer, Exit::Failed];
+
     /// Of a verb that asks once.
     pub const OF_A_QUESTION: [Exit; 4] = [Exit::Done, Exit::Bad, Exit::Usage, Exit::NoServer];
 

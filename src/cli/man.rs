@@ -182,7 +182,8 @@ mod tests {
             assert!(page.contains(&format!("\n.SS \"rota {name}\"\n")), "{name}\n{page}");
             let waits = ["restart", "reload", "deploy", "rollback", "abort"].contains(&name);
             assert_eq!(statuses_of(verb).len() == Exit::OF_A_WALK.len(), waits, "{name}: {:?}", statuses_of(verb));
-            for option in verb.get_arguments().filter_map(|argument| argument.get_long()).filter(|option| *option != "help") {
+            let shown = verb.get_arguments().filter(|argument| !argument.is_hide_set());
+            for option in shown.filter_map(|argument| argument.get_long()).filter(|option| *option != "help") {
                 assert!(page.contains(&format!("--{option}")), "{name} --{option}");
             }
         }

@@ -22,7 +22,9 @@ pub mod serve;
 mod status;
 mod stop;
 mod table;
+mod taking_over;
 mod up;
+mod upgrade;
 pub mod verbs;
 mod walk;
 mod when;
@@ -51,7 +53,8 @@ pub fn run() -> u8 {
         Verb::Keeper => return crate::restart::keeper::run(),
         Verb::DemoApp => return status_of(demo::app::run()),
         Verb::Demo { seconds } => return status_of(demo::run(*seconds)),
-        Verb::Serve { ready } => serve::run(&cli.config, *ready),
+        Verb::Serve { taking_over: true, .. } => taking_over::run(),
+        Verb::Serve { ready, taking_over: false } => serve::run(&cli.config, *ready),
         Verb::Up { directory, port, listen } => up::run(directory, listen.clone().unwrap_or_else(|| format!(":{port}"))),
         Verb::Check => check::run(&cli.config, cli.colour(std::io::stderr().is_terminal())),
         Verb::Init { directory, name, user, output, force } => {
@@ -70,6 +73,7 @@ pub fn run() -> u8 {
             Err(why) => complain(&why, Exit::Bad),
         },
         Verb::Reload { dry_run, how } => cli.walk(how, |wait| Request::Reload { dry_run: *dry_run, wait }),
+        Verb::Upgrade { program, json } => cli.with_socket(|socket| upgrade::run(socket, program.as_deref(), *json)),
         Verb::Rollback { app, how } => cli.walk(how, |wait| Request::Rollback { app: app.clone(), wait }),
         Verb::Abort { app, how } => cli.walk(how, |wait| Request::Abort { app: app.clone(), wait }),
         Verb::History { app, last, json } => cli.with_socket(|socket| history::run(socket, app.as_deref(), *last, *json, cli.paint())),

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::catalog::{limits, settings};
-use crate::config::{self, AppConfig, BrokenApp, Config, Glance, ResourceLimit, Severity};
+use crate::config::{self, AppConfig, BrokenApp, Config, Glance, Loaded, ResourceLimit, Severity};
 use crate::credentials::{self, Credentials};
 use crate::descriptors::Descriptors;
 use crate::lock_file::LockFile;
-use crate::master::Master;
 use crate::master::supervisor::Ready;
+use crate::master::{Bound, Master, Porter};
 use crate::pool::Pool;
 use crate::printable::counted;
 use crate::record_writer::RecordWriter;
@@ -43,7 +43,12 @@ pub fn run(config: &Path, ready: Ready) -> Exit {
         log::error!("there is no app that could be served");
         return Exit::Bad;
     }
-    match serve(loaded.config, config, stamp, ready) {
+    ended(serve(loaded, config, stamp, ready))
+}
+
+/// How a server has ended.
+pub fn ended(how: Result<(), String>) -> Exit {
+    match how {
         Ok(()) => Exit::Done,
         Err(error) => {
             log::error!("{error}");
@@ -53,7 +58,7 @@ pub fn run(config: &Path, ready: Ready) -> Exit {
 }
 
 /// As for a start; but what costs one app there costs the whole reload, which somebody is there to hear of.
-fn read_again(path: &Path) -> Result<Files, String> {
+pub fn read_again(path: &Path) -> Result<Files, String> {
     let Glance { config, report, sources, .. } = config::glance(path, &check::gate(path));
     if report.has_errors() {
         return Err(report.to_string().trim_end().to_owned());
@@ -86,9 +91,10 @@ fn leave_out(config: &mut Config, file: &Path) {
 
 /// Serves this configuration, which `path` has, until the server is told to stop.
 /// `stamp`: of its files ([`config::stamp`]).
-pub fn serve(config: Config, path: &Path, stamp: Option<u64>, ready: Ready) -> Result<(), String> {
+pub fn serve(loaded: Loaded, path: &Path, stamp: Option<u64>, ready: Ready) -> Result<(), String> {
+    let config = &loaded.config;
     let nofile = sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
-    if let Some(problem) = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), &config).problem(&config) {
+    if let Some(problem) = Descriptors::share_out(sys::hard_limit(ResourceLimit::Nofile), config).problem(config) {
         log::warn!("{problem}");
     }
     let (server, apps) = (config.server.clone(), config.apps.clone());
@@ -96,11 +102,9 @@ pub fn serve(config: Config, path: &Path, stamp: Option<u64>, ready: Ready) -> R
     let run = LockFile::take(&server.run_dir, &groups).map_err(|error| error.of("run_dir", &server.run_dir))?;
     let mut writer = RecordWriter::start(&server, &apps, groups).map_err(|error| format!("thread for records: {error}"))?;
     let records = writer.known(apps.len())?;
-    let users: Vec<u32> = restart::release::credentials(apps.iter().map(|app| &app.start)).iter().map(Credentials::uid).collect();
-    if let Err(why) = credentials::find_own(&users) {
-        log::info!("{why}");
-    }
-    let (mut master, mut porter) = Master::new(config, path, read_again, run, writer.bell())?;
+    find_own_user(&apps);
+    let bound = Bound::bind(config, run)?;
+    let (mut master, porter) = Master::new(loaded, path, read_again, bound, writer.bell())?;
     master.shared().config_stamp.store(stamp.unwrap_or(0), Ordering::Relaxed);
     let now = Instant::now();
     master.shared().table.lock().pool = Pool::with_limits(limits(&server.machine));
@@ -113,22 +117,49 @@ pub fn serve(config: Config, path: &Path, stamp: Option<u64>, ready: Ready) -> R
         state.records.push(Arc::new(record));
     }
     writer.serve(master.shared());
-    let restart = restart::start(master.shared().clone(), nofile, writer.bell()).map_err(|error| format!("restart thread: {error}"))?;
     let at = master.listens_on();
     let at = if at.is_empty() { "nothing yet".to_owned() } else { at.join(", ") };
     log::info!("rota {} pid {}: listens on {at}; {}", env!("CARGO_PKG_VERSION"), std::process::id(), counted(apps.len(), "app"));
     master.is_ready_when(ready);
-    let shared = master.shared().clone();
+    until_the_end(master, porter, writer, restart::Begin { nofile, taken_up: None })
+}
+
+/// Rota's own user is looked for, before any thread needs it.
+pub fn find_own_user(apps: &[AppConfig]) {
+    let users: Vec<u32> = restart::release::credentials(apps.iter().map(|app| &app.start)).iter().map(Credentials::uid).collect();
+    if let Err(why) = credentials::find_own(&users) {
+        log::info!("{why}");
+    }
+}
+
+/// Serves until the server is told to stop; the calling thread, which is the main one, is the restart thread.
+pub fn until_the_end(master: Master, mut porter: Porter, writer: RecordWriter, begin: restart::Begin) -> Result<(), String> {
+    let (shared, bell) = (master.shared().clone(), writer.bell());
     let thread = master.start().map_err(|error| format!("master thread: {error}"))?;
-    last_word::watch_over("main", || {
+    let (own, (done, is_done)) = (shared.clone(), crossbeam_channel::bounded::<()>(0));
+    let ends = last_word::start(last_word::HEARS, PORTER_STACK, move || {
         porter.run();
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        porter.end();
+        own.catalog().finish_logs();
+        drop(writer);
+        log::info!("stopped");
+        // The restart thread has ended, or was overtaken by a second signal to stop.
+        own.table.lock().has_ended = true;
+        own.table.notify();
+        if is_done.recv_timeout(OVERTAKEN) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            std::process::exit(Exit::Done as i32);
+        }
         true
     });
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    porter.end();
-    shared.catalog().finish_logs();
-    // It has ended, or was overtaken by a second signal to stop.
-    drop((restart, writer));
-    log::info!("stopped");
+    let ends = ends.map_err(|error| format!("thread for what is listened on: {error}"))?;
+    restart::run(shared, begin.nofile, bell, begin.taken_up);
+    drop(done);
+    ends.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     Ok(())
 }
+
+/// What reads a group's name may ask much of it (NSS).
+const PORTER_STACK: usize = 1024 * 1024;
+/// For a step of the restart thread that is under way when the server has ended.
+const OVERTAKEN: Duration = Duration::from_secs(2);

@@ -52,6 +52,9 @@ pub enum Verb {
         /// When it is ready, for systemd: started (each app, or it has failed once), listening
         #[arg(long, value_enum, value_name = "WHEN", default_value = "started", hide_possible_values = true)]
         ready: Ready,
+        /// What another program has left at the standard input
+        #[arg(long, hide = true)]
+        taking_over: bool,
     },
     /// Serve the app in a directory, without any file, until Ctrl-C
     ///
@@ -156,6 +159,20 @@ pub enum Verb {
         dry_run: bool,
         #[command(flatten)]
         how: How,
+    },
+    /// Put another version of rota in the place of the one that serves
+    ///
+    /// In the same process: its listeners, the processes of the apps and all
+    /// connections stay, with their requests. A program that could not take
+    /// over changes nothing.
+    #[command(after_help = statuses(&Exit::OF_AN_UPGRADE))]
+    Upgrade {
+        /// The program [what stands now where the server was started from]
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        program: Option<PathBuf>,
+        /// As JSON: the server's answer in one line
+        #[arg(long)]
+        json: bool,
     },
     /// Put the release in a directory into service, as a restart does
     #[command(after_help = statuses(&Exit::OF_A_WALK))]

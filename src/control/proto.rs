@@ -14,6 +14,7 @@
 //! {"v":1,"do":"requests","draining":true}            what is in hand; only with processes that drain
 //! {"v":1,"do":"drain"}                              balancers are told to go; "undrain": how it is; "drained" only asks
 //! {"v":1,"do":"reload","dry_run":false,"wait":true}   the configuration is read again
+//! {"v":1,"do":"upgrade","program":"/usr/bin/rota"}   another program takes over, without "program" the one that stands where this one did
 //! {"v":1,"do":"stop"}
 //! ```
 //!
@@ -28,6 +29,7 @@ mod convert;
 mod parts;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +41,7 @@ use crate::ids::{AppName, Generation, Number};
 
 pub use convert::seconds;
 pub use parts::{AppHistory, InHand, Pausing, Traffic};
+pub use upgrade::Upgraded;
 
 /// Of the protocol.
 pub const VERSION: u64 = 1;
@@ -138,6 +141,13 @@ pub enum Request {
         #[serde(default)]
         wait: bool,
     },
+    /// Another program takes over everything. Answered by [`Reply::Upgrading`], and when it serves by [`Reply::Upgraded`]; or by [`Reply::Error`],
+    /// and the one that served serves.
+    Upgrade {
+        /// An absolute path. None: what stands now where the one that serves was started from.
+        #[serde(default)]
+        program: Option<PathBuf>,
+    },
     /// Answered by [`Reply::Stopping`]; the connection ends when the server does. Asked again: what drains is cut.
     Stop {},
 }
@@ -159,6 +169,7 @@ impl Request {
             | Request::Drain {}
             | Request::Undrain {}
             | Request::Reload { .. }
+            | Request::Upgrade { .. }
             | Request::Stop {} => false,
         }
     }
@@ -227,6 +238,11 @@ pub enum Reply {
         /// Nothing of it is done.
         dry_run: bool,
     },
+    Upgrading {
+        /// The version that serves.
+        rota: String,
+    },
+    Upgraded(Upgraded),
     Stopping,
     /// Nothing was done. The connection ends.
     Error {

@@ -6,17 +6,20 @@
 mod closes;
 mod connection;
 pub mod rights;
+mod saved;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::net::UCred;
+use serde::{Deserialize, Serialize};
 
 use super::proto::{AppHistory, Asked, ConfigRead, Pausing, Planned, Progress, Reply, WalkEnd, reply_line};
 use crate::ids::{AppName, Generation, Number, ProcessId};
@@ -24,10 +27,12 @@ use crate::metrics::page::Form;
 use crate::operators::Operators;
 use crate::safe_open;
 use crate::socket_file::SocketFile;
+use crate::upgrade::pack::{Pack, Place, Unpack};
 use closes::Closes;
 pub use connection::COLLECTING;
 use connection::{Connection, Level};
 use rights::Guest;
+use saved::SavedConnection;
 
 /// What the requests do. Errors are sentences for whoever asked.
 pub trait Operator {
@@ -73,6 +78,10 @@ pub trait Operator {
     fn drain(&mut self, drained: bool) -> Result<(), String>;
     /// [`Reply::Drained`].
     fn drained(&mut self, now: Instant) -> Reply;
+    /// Has another program take over; the answer comes from that.
+    fn upgrade(&mut self, program: Option<PathBuf>, now: Instant) -> Result<Ticket, String>;
+    /// Why it did not come to that; None: not known yet.
+    fn has_not_upgraded(&mut self, ticket: Ticket) -> Option<String>;
     /// Ends the server; told again: now.
     fn stop(&mut self);
 }
@@ -145,6 +154,30 @@ impl ControlServer {
         Ok(Self { file: Some(file), own, listener, first_token, places, accept_at: None })
     }
 
+    /// What is left to the next rota.
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> SavedControl {
+        let clients = self.places.iter().flatten().filter_map(|connection| connection.save(pack)).collect();
+        SavedControl { listener: pack.put(self.listener.as_fd()), clients }
+    }
+
+    /// Where another rota stood. Clients are those of the places from the first on.
+    pub fn restore(saved: SavedControl, unpack: &mut Unpack, first_token: usize, tokens: usize) -> Result<Self, String> {
+        let listener = UnixListener::from_std(unpack.take(saved.listener)?.into());
+        let mut places: Vec<Option<Connection>> = (1..tokens).map(|_| None).collect();
+        for (place, saved) in places.iter_mut().zip(saved.clients) {
+            *place = Some(saved.restore(unpack)?);
+        }
+        let own = rustix::process::geteuid();
+        Ok(Self { file: None, own, listener, first_token, places, accept_at: None })
+    }
+
+    /// Whoever has another program take over is told what came of it.
+    pub fn has_upgraded<O: Operator>(&mut self, registry: &Registry, operator: &mut O, now: Instant, reply: &Reply) {
+        for index in 0..self.places.len() {
+            self.tend(index, registry, |connection| connection.has_upgraded(operator, reply, now));
+        }
+    }
+
     /// The file of the socket, which is whoever's who takes it away.
     pub fn take_file(&mut self) -> Option<SocketFile> {
         self.file.take()
@@ -153,11 +186,17 @@ impl ControlServer {
     /// Listens on another socket. Clients that have one of the old stay.
     pub fn replace(&mut self, listener: UnixListener, registry: &Registry) -> io::Result<()> {
         self.listener = listener;
-        self.register(registry)
+        registry.register(&mut self.listener, Token(self.first_token), Interest::READABLE)
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(&mut self.listener, Token(self.first_token), Interest::READABLE)
+        registry.register(&mut self.listener, Token(self.first_token), Interest::READABLE)?;
+        // Of one that another rota has left.
+        for (index, connection) in self.places.iter_mut().enumerate() {
+            let token = Token(self.first_token + 1 + index);
+            connection.iter_mut().try_for_each(|one| registry.register(one.stream(), token, Interest::READABLE | Interest::WRITABLE))?;
+        }
+        Ok(())
     }
 
     /// One of the tokens is ready. An event for a client that has gone meanwhile is expected and does nothing.
@@ -253,6 +292,13 @@ impl ControlServer {
             Err(error) => turn_away(stream, format!("cannot be served: {error}")),
         }
     }
+}
+
+/// What is left of it to the next rota.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedControl {
+    listener: Place,
+    clients: Vec<SavedConnection>,
 }
 
 /// For its owner only (0600), or for the members of a group as well, who may look: [`Request::only_looks`](super::proto::Request::only_looks); who

@@ -15,6 +15,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::config::AppConfig;
+use crate::control::server::Ticket;
 use crate::credentials::Rights;
 use crate::ids::{Generation, GroupId};
 use crate::last_word;
@@ -24,6 +25,7 @@ use crate::records::Record;
 use crate::restart::release;
 use crate::sys;
 use crate::table::Shared;
+use crate::upgrade::trial::Able;
 use folders::Opened;
 use prepare::Prepared;
 
@@ -34,6 +36,8 @@ pub enum Answer {
     Opened(GroupId, Opened),
     /// A record is on the disk, as it was when this was asked for, or why it is not ([`crate::record_writer`]).
     Saved(GroupId, u64, Result<(), String>),
+    /// The program that is to take over was tried.
+    Tried(Ticket, Result<Box<Able>, String>),
     /// What was known of an app before, which could not be read until now.
     Found(GroupId, Box<Record>),
 }

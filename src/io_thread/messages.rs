@@ -12,7 +12,7 @@ use crate::table::{ToMaster, ToThread};
 
 impl IoThread {
     pub(super) fn take_messages(&mut self) {
-        while let Some(message) = self.inbox.take() {
+        while let Some(message) = self.held.pop_front().or_else(|| self.inbox.take()) {
             match message {
                 ToThread::Request(conn, claim) => self.granted.push_back((conn, claim)),
                 ToThread::Conn(conn) => self.take_in(conn),
@@ -33,6 +33,7 @@ impl IoThread {
                 }
                 ToThread::Named(question, came) => self.is_found(question, came),
                 ToThread::GiveUp(asked) => self.give_up(asked),
+                ToThread::StandStill(still) => still.keep(self),
                 ToThread::Gone => {
                     self.drain();
                     self.gone = true;

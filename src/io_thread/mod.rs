@@ -13,12 +13,14 @@ mod files;
 mod habit;
 mod in_hand;
 mod leave;
+mod left;
 mod messages;
 pub mod output;
 mod overdue;
 mod probe;
 mod proof;
 mod room;
+mod save;
 mod session;
 mod slots;
 mod tail;
@@ -32,6 +34,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -40,9 +43,9 @@ use slab::Slab;
 
 use crate::about;
 use crate::config::AppConfig;
-use crate::conn::Conn;
 use crate::conn::desk::Desk;
 use crate::conn::intake;
+use crate::conn::{Conn, Heir};
 use crate::credentials::{self, Credentials};
 use crate::handoff::{self, Inbox, Mailbox, slept};
 use crate::http::cut::Cut;
@@ -57,9 +60,11 @@ use crate::seccomp;
 use crate::sys::Unit;
 use crate::table::{Shared, ToThread};
 use death::Fate;
+pub use left::SavedThread;
 use output::{Pipes, Printed};
 use overdue::Overdue;
 use probe::Probe;
+pub use save::SavedClients;
 use session::Session;
 use upstream::Upstreams;
 
@@ -72,10 +77,11 @@ pub struct Process {
     pub endpoint: Endpoint,
     /// How many requests it takes at a time.
     pub slots: u32,
-    pub stdout: OwnedFd,
-    pub stderr: OwnedFd,
-    /// End of file: the program was executed. A message: why it was not.
-    pub report: std::os::unix::net::UnixStream,
+    /// None: they have ended.
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+    /// End of file: the program was executed. A message: why it was not. None: it has been read.
+    pub report: Option<std::os::unix::net::UnixStream>,
     /// It was started aside of those that serve ([`crate::sys::step_back`]).
     pub aside: bool,
     /// Of the app's user. None: rota's own.
@@ -86,38 +92,41 @@ pub struct Process {
 pub fn start(shared: Arc<Shared>, process: Process) -> io::Result<Mailbox<ToThread>> {
     let poll = Poll::new()?;
     let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER)?;
-    let (id, name) = (process.id, process.name.clone());
-    let thread_name = format!("io {}/{}", name.app, name.number);
-    let thread = std::thread::Builder::new().name(thread_name.clone()).stack_size(STACK);
     let credentials = process.credentials.clone();
-    let mut io_thread = IoThread::new(shared.clone(), process, poll, inbox)?;
-    let about = shared.ledger(id.group).about.clone();
-    let work = move || {
-        let _works = about::works_for(&about);
-        let run = || {
-            let assumed = credentials.map_or_else(credentials::give_up_what_was_lent, |credentials| credentials.assume());
-            if let Err(error) = assumed {
-                panic!("it cannot act for the app's user: {error}");
-            }
-            seccomp::restrict();
-            io_thread.run();
-        };
-        // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-            io_thread.lose_all();
-            drop(io_thread);
-            let what = panic_text(&*panic);
-            log::error!("{name}: its I/O thread panicked ({what}); its connections are lost, the process is replaced");
-            let mut state = shared.table.lock();
-            state.threads.remove(&id);
-            state.pool.group_mut(id.group).broken(id, FailureKind::Thread(what), Instant::now());
-            drop(state);
-            shared.table.notify();
-        }
-        true
-    };
-    thread.spawn(move || watch_over(&thread_name, work))?;
+    IoThread::new(shared, process, poll, inbox)?.begin_as(credentials)?;
     Ok(mailbox)
+}
+
+/// A thread that has all that another rota has left of it, and has not begun.
+pub struct TakenUp {
+    pub mailbox: Mailbox<ToThread>,
+    /// How many requests the process has.
+    pub claims: u32,
+    thread: IoThread,
+    credentials: Option<Credentials>,
+}
+
+/// The thread of a process goes on with what another rota has left of it, once that is begun.
+pub fn take_up(shared: &Arc<Shared>, process: Process, left: SavedThread<'_>, heir: &mut Heir<'_>) -> Result<TakenUp, String> {
+    let said = |error: io::Error| error.to_string();
+    let poll = Poll::new().map_err(said)?;
+    let (mailbox, inbox) = handoff::mailbox(poll.registry(), WAKER).map_err(said)?;
+    let credentials = process.credentials.clone();
+    let mut thread = IoThread::new(shared.clone(), process, poll, inbox).map_err(said)?;
+    let claims = thread.take_up(left, &mailbox, heir);
+    Ok(TakenUp { mailbox, claims, thread, credentials })
+}
+
+impl TakenUp {
+    pub fn begin(self) -> io::Result<()> {
+        self.thread.begin_as(self.credentials)
+    }
+}
+
+impl std::fmt::Debug for TakenUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TakenUp").field("name", &self.thread.name).finish_non_exhaustive()
+    }
 }
 
 /// A client connection here, and what it has with the app.
@@ -138,6 +147,9 @@ struct IoThread {
     pid: u32,
     /// The process with all that comes of it.
     unit: Arc<Unit>,
+    /// Where the process was told to listen.
+    endpoint: Endpoint,
+    slots: u32,
     poll: Poll,
     inbox: Inbox<ToThread>,
     clients: Slab<Client>,
@@ -184,15 +196,69 @@ struct IoThread {
     leaving_since: Option<Instant>,
     /// Set when the process is gone: the thread ends when it has nothing left.
     gone: bool,
+    /// Messages that came while all stood still.
+    held: VecDeque<ToThread>,
+}
+
+/// Counts a thread among those that run.
+struct Runs(Arc<Shared>);
+
+impl Runs {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.io_threads.fetch_add(1, Ordering::AcqRel);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.io_threads.fetch_sub(1, Ordering::AcqRel);
+        // Somebody may wait for that.
+        self.0.table.notify();
+    }
 }
 
 impl IoThread {
+    fn begin_as(mut self, credentials: Option<Credentials>) -> io::Result<()> {
+        let (shared, id, name) = (self.shared.clone(), self.id, self.name.clone());
+        let thread_name = format!("io {}/{}", name.app, name.number);
+        let thread = std::thread::Builder::new().name(thread_name.clone()).stack_size(STACK);
+        let about = shared.ledger(id.group).about.clone();
+        let runs = Runs::begin(&shared);
+        let work = move || {
+            let _runs = runs;
+            let _works = about::works_for(&about);
+            let run = || {
+                let assumed = credentials.map_or_else(credentials::give_up_what_was_lent, |credentials| credentials.assume());
+                if let Err(error) = assumed {
+                    panic!("it cannot act for the app's user: {error}");
+                }
+                seccomp::restrict();
+                self.run();
+            };
+            // Everything that the thread owns is dropped with it; what it shares is behind the lock, whose poisoning is fatal by itself.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                self.lose_all();
+                drop(self);
+                let what = panic_text(&*panic);
+                log::error!("{name}: its I/O thread panicked ({what}); its connections are lost, the process is replaced");
+                let mut state = shared.table.lock();
+                state.threads.remove(&id);
+                state.pool.group_mut(id.group).broken(id, FailureKind::Thread(what), Instant::now());
+                drop(state);
+                shared.table.notify();
+            }
+            true
+        };
+        thread.spawn(move || watch_over(&thread_name, work)).map(drop)
+    }
+
     fn new(shared: Arc<Shared>, process: Process, poll: Poll, inbox: Inbox<ToThread>) -> io::Result<Self> {
         let desk = Desk::new(BUFFER, Some(process.id.group), &shared);
         let app = desk.catalog.app(process.id.group).clone();
         let printed = Printed::new(shared.clone(), process.id.group, process.name.clone(), process.unit.leader);
-        let pipes = Pipes::new(printed, process.stdout, process.stderr, poll.registry(), [STDOUT, STDERR])?;
-        let report = probe::Report::new(process.report, poll.registry(), REPORT)?;
+        let pipes = Pipes::new(printed, [process.stdout, process.stderr], poll.registry(), [STDOUT, STDERR])?;
+        let report = process.report.map(|report| probe::Report::new(report, poll.registry(), REPORT)).transpose()?;
         Ok(Self {
             upstreams: Upstreams::new(process.endpoint.clone(), app.timeouts.pooled, process.slots),
             probe: Some(Probe::new(&app, app.default_host(), &process.endpoint, process.aside, desk.now)),
@@ -202,6 +268,8 @@ impl IoThread {
             name: process.name,
             pid: process.unit.leader,
             unit: process.unit,
+            endpoint: process.endpoint,
+            slots: process.slots,
             poll,
             inbox,
             clients: Slab::new(),
@@ -221,13 +289,14 @@ impl IoThread {
             cut_lately: Vec::new(),
             pipes,
             talkative: Vec::new(),
-            report: Some(report),
+            report,
             buffer: vec![0; BUFFER],
             desk,
             draining: false,
             exit: None,
             leaving_since: None,
             gone: false,
+            held: VecDeque::new(),
             shared,
         })
     }

@@ -1,17 +1,19 @@
 //! What a process prints: by line into its log ([`crate::app_log`]), and the last lines kept for error reports. On the process's I/O thread; never blocks.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use serde::{Deserialize, Serialize};
 
 use super::tail::Tail;
 use crate::app_log::{Line, Stream};
 use crate::ids::{GroupId, ProcessName};
 use crate::printable::{clean, kind_of, without_looks};
 use crate::table::Shared;
+use crate::upgrade::pack::{Pack, Place};
 
 /// Standard output and standard error of one process.
 #[derive(Debug)]
@@ -62,12 +64,35 @@ impl Printed {
 }
 
 impl Pipes {
-    pub fn new(printed: Printed, stdout: OwnedFd, stderr: OwnedFd, registry: &Registry, tokens: [Token; 2]) -> io::Result<Self> {
+    /// Of standard output and standard error; None: that has ended.
+    pub fn new(printed: Printed, [stdout, stderr]: [Option<OwnedFd>; 2], registry: &Registry, tokens: [Token; 2]) -> io::Result<Self> {
         for (fd, token) in [&stdout, &stderr].into_iter().zip(tokens) {
-            registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+            if let Some(fd) = fd {
+                registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+            }
         }
-        let pipe = |stream, fd| Pipe { stream, fd: Some(fd), lines: Lines::default() };
+        let pipe = |stream, fd| Pipe { stream, fd, lines: Lines::default() };
         Ok(Self { pipes: [pipe(Stream::Stdout, stdout), pipe(Stream::Stderr, stderr)], tokens, printed, buffer: vec![0; BUFFER] })
+    }
+
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> SavedPipes {
+        let [stdout, stderr] = self.pipes.each_ref();
+        let mut place = |pipe: &'a Pipe| pipe.fd.as_ref().map(|fd| pack.put(fd.as_fd()));
+        SavedPipes {
+            places: [place(stdout), place(stderr)],
+            lines: [stdout.lines.clone(), stderr.lines.clone()],
+            tail: self.printed.tail.clone(),
+            kinds: self.printed.kinds.clone(),
+        }
+    }
+
+    /// What was known besides the pipes themselves.
+    pub fn take_up(&mut self, saved: SavedPipes) {
+        let SavedPipes { places: _, lines, tail, kinds } = saved;
+        for (pipe, lines) in self.pipes.iter_mut().zip(lines) {
+            pipe.lines = lines;
+        }
+        (self.printed.tail, self.printed.kinds) = (tail, kinds);
     }
 
     /// Something can be read. True: there is more than one turn takes.
@@ -128,9 +153,19 @@ impl Pipes {
     }
 }
 
+/// What is left of both to the next rota.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedPipes {
+    pub places: [Option<Place>; 2],
+    lines: [Lines; 2],
+    tail: Tail,
+    kinds: Option<Vec<u64>>,
+}
+
 /// Cuts bytes into lines. CR, LF and CR LF each end one; what a progress bar draws over with CR is a line too, unless it is empty.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Lines {
+    #[serde(with = "crate::bytes")]
     rest: Vec<u8>,
     /// Of the line that `rest` is of, this much has been given already.
     has_begun: bool,

@@ -11,9 +11,11 @@ pub mod seen;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
+use serde::{Deserialize, Serialize};
 
 use super::upstream::Owner;
 use super::{IoThread, Name};
@@ -23,6 +25,7 @@ use crate::pool::FailureKind;
 use crate::restart::shim::ShimError;
 use crate::restart::spawn::Endpoint;
 use crate::sys::{self, ListenerOwner, Look};
+use crate::upgrade::pack::{Pack, Place};
 use address::{Elsewhere, chosen, elsewhere};
 use seen::{Saw, Seen};
 
@@ -65,6 +68,16 @@ pub struct Probe {
     told: Option<Instant>,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedProbe {
+    #[serde(with = "crate::moment")]
+    began: Instant,
+    #[serde(with = "crate::moment")]
+    until: Instant,
+    #[serde(with = "crate::moment::option")]
+    aside: Option<Instant>,
+}
+
 /// The report of the spawn.
 #[derive(Debug)]
 pub struct Report {
@@ -103,6 +116,15 @@ impl Probe {
             elsewhere: Elsewhere::new(now),
             told: None,
         }
+    }
+
+    /// What is left of it to the next rota: it asks anew, within the same time.
+    pub fn save(&self) -> SavedProbe {
+        SavedProbe { began: self.began, until: self.until, aside: self.aside }
+    }
+
+    pub fn take_up(&mut self, saved: SavedProbe) {
+        (self.began, self.until, self.aside) = (saved.began, saved.until, saved.aside);
     }
 
     /// Nobody looked for so long: it may have become ready meanwhile.
@@ -150,6 +172,11 @@ impl Report {
         let mut socket = mio::net::UnixStream::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Self { socket, text: Vec::new() })
+    }
+
+    /// What was read of it is as good as all: it is short, and written at once.
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> Place {
+        pack.put(self.socket.as_fd())
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Gid, Mode};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockFilter, SockRef, TcpKeepalive, Type};
 
 use super::porter::Door;
@@ -15,6 +16,7 @@ use crate::config::{Listen, ListenConfig, SocketAccess};
 use crate::conn::socket::Socket;
 use crate::safe_open;
 use crate::socket_file::SocketFile;
+use crate::upgrade::pack::{Pack, Place, Unpack};
 
 /// One listening socket.
 #[derive(Debug)]
@@ -31,6 +33,24 @@ enum Listening {
     Closed,
     Tcp(mio::net::TcpListener),
     Unix(mio::net::UnixListener),
+}
+
+/// What is left of one to the next rota.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedListener {
+    config: ListenConfig,
+    socket: Option<Place>,
+}
+
+impl SavedListener {
+    pub fn restore(self, unpack: &mut Unpack) -> Result<Listener, String> {
+        let socket = match (self.socket.map(|place| unpack.take(place)).transpose()?, &self.config.at) {
+            (None, _) => Listening::Closed,
+            (Some(socket), Listen::Tcp(_)) => Listening::Tcp(mio::net::TcpListener::from_std(socket.into())),
+            (Some(socket), Listen::Unix(_)) => Listening::Unix(mio::net::UnixListener::from_std(socket.into())),
+        };
+        Ok(Listener { config: self.config, socket, ready: true })
+    }
 }
 
 /// What is not open yet, and why.
@@ -130,6 +150,15 @@ impl Listener {
             }
         };
         Ok((Self { config: config.clone(), socket, ready: true }, file))
+    }
+
+    pub fn save<'a>(&'a self, pack: &mut Pack<'a>) -> SavedListener {
+        let socket = match &self.socket {
+            Listening::Closed => None,
+            Listening::Tcp(socket) => Some(pack.put(socket.as_fd())),
+            Listening::Unix(socket) => Some(pack.put(socket.as_fd())),
+        };
+        SavedListener { config: self.config.clone(), socket }
     }
 
     /// In its place stays one on which nobody ever comes.

@@ -5,6 +5,7 @@
 //! restart thread does it. It touches no path that an app could have made.
 
 mod accept;
+mod bound;
 mod census;
 mod clients;
 mod crowd;
@@ -20,6 +21,7 @@ mod signalled;
 mod stopping;
 pub mod supervisor;
 mod turning;
+pub mod upgrade;
 mod watchers;
 
 use std::collections::VecDeque;
@@ -34,12 +36,13 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::Loaded;
 use crate::conn::answering;
 use crate::conn::desk::Desk;
 use crate::conn::intake::{self, Next};
 use crate::conn::room::Books;
 use crate::conn::{Conn, Phase};
+use crate::control::proto::Reply;
 use crate::control::server::{self, ControlServer};
 use crate::credentials::Credentials;
 use crate::dispatch::{self, Place};
@@ -47,20 +50,21 @@ use crate::handoff::{self, Inbox, Mailbox, Wake, slept};
 use crate::http::head;
 use crate::http::refusal::Refusal;
 use crate::last_word;
-use crate::lock_file::LockFile;
 use crate::plight;
 use crate::record_writer::Bell;
 use crate::restart::release;
 use crate::seccomp;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::table::{NotListening, Shared, ToMaster};
 use crate::watchdog::Watchdog;
+pub use bound::Bound;
 use clients::Clients;
 use crowd::Crowd;
 use listeners::Listener;
+pub use listeners::SavedListener;
 use operator::Operations;
-pub use porter::Porter;
-use porter::{Opened, ToPorter};
+use porter::Opened;
+pub use porter::{Porter, ToPorter};
 use stopping::Stopping;
 use supervisor::Supervisor;
 use turning::Turning;
@@ -85,6 +89,8 @@ pub struct Master {
     /// Who has room for bodies in files.
     room: Books,
     signals: Signals,
+    /// Came while all stood still.
+    held_signals: Vec<signals::Event>,
     control: ControlServer,
     porter: Mailbox<ToPorter>,
     operations: Operations,
@@ -95,6 +101,8 @@ pub struct Master {
     wakes: Vec<Wake>,
     stopping: Option<Stopping>,
     watchdog: Option<Watchdog>,
+    /// What came of an upgrade, for whoever asked for it.
+    news: Option<Reply>,
     supervisor: Option<Supervisor>,
 }
 
@@ -106,21 +114,17 @@ struct Held {
 }
 
 impl Master {
-    /// Binds everything that the configuration names; each error says what could not be done.
-    pub fn new(config: Config, path: &Path, read: crate::reload::Read, run: LockFile, records: Bell) -> Result<(Self, Porter), String> {
+    /// `read`: how the configuration at `path` is read again. Errors say what could not be done.
+    pub fn new(loaded: Loaded, path: &Path, read: crate::reload::Read, bound: Bound, records: Bell) -> Result<(Self, Porter), String> {
+        let Loaded { config, sources, warnings: _ } = loaded;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let (mailbox, inbox) = handoff::mailbox(registry, WAKER).map_err(|error| format!("eventfd: {error}"))?;
         let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
         registry.register(signals.source(), SIGNALS, mio::Interest::READABLE).map_err(|error| format!("signals: {error}"))?;
-        let control_path = config.server.control.clone();
-        let group = config.server.control_group.as_deref().map(server::control_group).transpose()?;
         let groups = release::groups(config.apps.iter().map(|app| &app.start));
-        let mut control = ControlServer::bind(&control_path, group, &groups, CONTROL, CONTROL_TOKENS)
-            .map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        control.register(registry).map_err(|error| format!("server.control {}: {error}", control_path.display()))?;
-        let (opened, waiting) = listeners::open_all(&config.server.listen, &groups)?;
-        let (mut listeners, doors): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+        let Bound { mut control, control_file, control_group, mut listeners, doors, waiting, wanted, run } = bound;
+        control.register(registry).map_err(|error| format!("server.control {}: {error}", config.server.control.display()))?;
         for (i, listener) in listeners.iter_mut().enumerate() {
             let registered = listener.register(registry, Token(LISTENERS + i));
             registered.map_err(|error| format!("server.listen {}: {error}", listener.config))?;
@@ -129,16 +133,15 @@ impl Master {
             log::warn!("server.listen {at}: {error}; it is taken when it can be had, and the others are served");
         }
         let clients = registry.try_clone().map_err(|error| format!("epoll: {error}"))?;
-        let shared = Arc::new(Shared::new(Catalog::open(config, Default::default())?, path, read, mailbox, clients));
+        let shared = Arc::new(Shared::new(Catalog::open(config, sources)?, path, read, mailbox, clients));
         shared.table.lock().not_listening = waiting.iter().map(NotListening::of).collect();
-        let file = control.take_file().ok_or("server.control: it has no file")?;
-        server::admit(&file, group, &shared.catalog().operators);
+        server::admit(&control_file, control_group, &shared.catalog().operators);
         let waiting = waiting.into_iter().map(|(config, _)| config).collect();
-        let opened = Opened { doors, waiting, control: file, control_group: group, run, groups, records };
+        let opened = Opened { doors, waiting, wanted, control: control_file, control_group, run, groups, records };
         let (porter, to_porter) = Porter::new(shared.clone(), opened).map_err(|error| format!("epoll: {error}"))?;
         let desk = Desk::new(BUFFER, None, &shared);
         let master = Self {
-            operations: Operations::new(shared.clone(), group.map(rustix::fs::Gid::as_raw))
+            operations: Operations::new(shared.clone(), control_group.map(rustix::fs::Gid::as_raw))
                 .map_err(|error| format!("sampler thread: {error}"))?,
             shared,
             poll,
@@ -153,6 +156,7 @@ impl Master {
             turning: Turning::default(),
             room: Books::default(),
             signals,
+            held_signals: Vec::new(),
             control,
             porter: to_porter,
             conns: Slab::new(),
@@ -161,6 +165,7 @@ impl Master {
             wakes: Vec::new(),
             stopping: None,
             watchdog: Watchdog::of_environment(Instant::now()),
+            news: None,
             supervisor: Supervisor::of_environment(Instant::now()),
         };
         Ok((master, porter))
@@ -192,6 +197,7 @@ impl Master {
     /// Serves until the server is told to stop and everything has ended.
     fn run(&mut self) {
         let mut events = Events::with_capacity(1024);
+        self.tell_news();
         loop {
             let due_back = self.due_back();
             let timeout = self.desk.sleeps(due_back);
@@ -311,6 +317,11 @@ impl Master {
                 ToMaster::MakeRoom(need) => self.make_room(&need),
                 ToMaster::Counted(asked, process, holdings) => self.counted(asked, process, *holdings),
                 ToMaster::GaveUp => self.gave_up(),
+                ToMaster::StandStill(still) => self.stand_still(still),
+                ToMaster::NotUpgraded(ticket, why) => {
+                    self.operations.not_upgraded(ticket, why);
+                    changed = true;
+                }
                 ToMaster::Changed => changed = true,
             }
         }

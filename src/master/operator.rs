@@ -24,12 +24,15 @@ use crate::pool::{Aim, Group, GroupView, Trigger};
 use crate::reload;
 use crate::samples::{self, Asker, Sample};
 use crate::table::{Shared, State, ToThread};
+use crate::upgrade::trial;
 use crate::wicket::ToWicket;
 
 #[derive(Debug)]
 pub struct Operations {
     pub(super) shared: Arc<Shared>,
     started: Instant,
+    /// How often another program has taken over since then.
+    pub upgrades: u32,
     /// How often the server was told to stop.
     pub stop_asked: u32,
     /// Asks the sampler.
@@ -42,6 +45,10 @@ pub struct Operations {
     reload: Option<(Ticket, Instant)>,
     /// What came of reloads, until whoever asked takes it or has gone.
     reloaded: HashMap<Ticket, (Instant, Result<Reloaded, String>)>,
+    /// Another program is asked for to take over, and has not.
+    upgrade: Option<Ticket>,
+    /// Why it has not, until whoever asked takes it.
+    not_upgraded: Option<(Ticket, String)>,
     /// The group whose members may look.
     looks: Option<u32>,
     strangers: Strangers,
@@ -84,12 +91,15 @@ impl Operations {
         Ok(Self {
             shared,
             started: Instant::now(),
+            upgrades: 0,
             stop_asked: 0,
             sampler,
             wicket: None,
             ended: (0, Instant::now()),
             reload: None,
             reloaded: HashMap::new(),
+            upgrade: None,
+            not_upgraded: None,
             looks,
             strangers: Strangers::default(),
             known: HashMap::new(),
@@ -107,6 +117,21 @@ impl Operations {
         }
         let known: Vec<String> = state.pool.groups().filter(|group| !group.is_removed()).map(|group| group.app().to_string()).collect();
         Err(format!("there is no app \"{app}\"; there is {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") }))
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// For so long it has run, with other programs before this one.
+    pub fn has_run(&mut self, time: Duration, upgrades: u32) {
+        (self.started, self.upgrades) = (self.started.checked_sub(time).unwrap_or(self.started), upgrades);
+    }
+
+    /// No other program has taken over.
+    pub fn not_upgraded(&mut self, ticket: Ticket, why: String) {
+        self.upgrade = None;
+        self.not_upgraded = Some((ticket, why));
     }
 
     /// An I/O thread says what it has in hand.
@@ -495,7 +520,9 @@ impl Operator for Operations {
         }
         let ticket = self.ticket(now);
         self.reload = Some((ticket, now));
-        self.shared.table.lock().reload = Some(reload::Asked { ticket, dry_run });
+        let mut state = self.shared.table.lock();
+        (state.reload, state.reloading) = (Some(reload::Asked { ticket, dry_run }), true);
+        drop(state);
         self.shared.table.notify();
         Ok(ticket)
     }
@@ -525,6 +552,24 @@ impl Operator for Operations {
             agent: server.agent,
             traffic: self.traffic(now),
         }
+    }
+
+    fn upgrade(&mut self, program: Option<PathBuf>, now: Instant) -> Result<Ticket, String> {
+        if self.stop_asked > 0 {
+            return Err("the server is stopping".to_owned());
+        }
+        if self.upgrade.is_some() {
+            return Err("another program is about to take over already".to_owned());
+        }
+        let ticket = self.ticket(now);
+        self.upgrade = Some(ticket);
+        self.shared.table.lock().upgrade = Some(trial::Asked { ticket, program });
+        self.shared.table.notify();
+        Ok(ticket)
+    }
+
+    fn has_not_upgraded(&mut self, ticket: Ticket) -> Option<String> {
+        self.not_upgraded.take_if(|(of, _)| *of == ticket).map(|(_, why)| why)
     }
 
     fn stop(&mut self) {

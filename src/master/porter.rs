@@ -1,8 +1,8 @@
 //! What rota should listen on and does not: addresses that come later than rota, and the files of directories that somebody has removed.
 //! Looks again now and then while something is missing, and otherwise when inotify(7) says that a file of ours is gone.
 //!
-//! On the main thread and errands of it, which keep root's number for that, and for taking the files away at the end: the master has none of root's
-//! rights. They face nobody, and what they open they hand to the master. Signals reach the main thread first (signal(7)).
+//! On a thread of its own and errands of it, which keep root's number for that, and for taking the files away at the end: the master has none of root's
+//! rights. They face nobody, and what they open they hand to the master. It hears the signals, which the others leave to it.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::fs::Gid;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::listeners::{Listener, turn_away};
 use crate::config::{Listen, ListenConfig, ServerConfig};
@@ -28,8 +29,10 @@ use crate::last_word;
 use crate::lock_file::LockFile;
 use crate::record_writer::Bell;
 use crate::seccomp;
+use crate::signals;
 use crate::socket_file::SocketFile;
 use crate::table::{NotListening, Shared, ToMaster};
+use crate::upgrade::standstill::Still;
 
 /// From the master.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub enum ToPorter {
     TurnAwayFrom(OwnedFd),
     /// The master has ended.
     End,
+    /// Everybody is to stand still.
+    StandStill(Still),
     /// An errand is back. True: something is missing still.
     Back(Box<Files>, bool),
 }
@@ -52,13 +57,13 @@ pub enum ToPorter {
 /// reaches nobody: an errand does that, one at a time, and has `Files` meanwhile.
 #[derive(Debug)]
 pub struct Porter {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     poll: Poll,
-    inbox: Inbox<ToPorter>,
+    pub(super) inbox: Inbox<ToPorter>,
     /// For the errand.
     own: Mailbox<ToPorter>,
     /// None: an errand has them.
-    files: Option<Files>,
+    pub(super) files: Option<Files>,
     /// When the errand went that is out.
     out: Instant,
     /// That it does not come back was said.
@@ -73,7 +78,7 @@ pub struct Porter {
     /// Nothing is opened any more.
     is_closed: bool,
     /// What is to be listened on from now on, and the groups of the apps' users.
-    wanted: Option<(Vec<ListenConfig>, Vec<u32>)>,
+    pub(super) wanted: Option<(Vec<ListenConfig>, Vec<u32>)>,
     /// Who connects to a socket that has a file is to be turned away, which is done by taking the file away.
     turns_away: bool,
 }
@@ -84,9 +89,9 @@ pub struct Files {
     shared: Arc<Shared>,
     /// By the number that the listener has with the master.
     pub(super) doors: Vec<Option<Door>>,
-    control: SocketFile,
+    pub(super) control: SocketFile,
     control_group: Option<Gid>,
-    run: LockFile,
+    pub(super) run: LockFile,
     /// Of the apps' users.
     groups: Vec<u32>,
     /// Not opened yet.
@@ -109,7 +114,7 @@ struct Todo {
 }
 
 /// A listener that is open.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Door {
     pub config: ListenConfig,
     /// Of a Unix socket.
@@ -119,8 +124,10 @@ pub struct Door {
 /// What was opened at the start.
 #[derive(Debug)]
 pub struct Opened {
-    pub doors: Vec<Door>,
+    pub doors: Vec<Option<Door>>,
     pub waiting: Vec<ListenConfig>,
+    /// What a reload wants to be listened on, while something else is still open.
+    pub wanted: Vec<ListenConfig>,
     pub control: SocketFile,
     pub control_group: Option<Gid>,
     pub run: LockFile,
@@ -139,12 +146,11 @@ impl Porter {
         });
         let inotify =
             watched.inspect_err(|error| log::warn!("a run directory that is removed would not be noticed: inotify: {error}")).ok();
-        let Opened { doors, waiting, control, control_group, run, groups, records } = opened;
+        let Opened { doors, waiting, wanted, control, control_group, run, groups, records } = opened;
         let now = Instant::now();
         let try_at = (!waiting.is_empty()).then(|| now + RETRY);
-        let doors = doors.into_iter().map(Some).collect();
-        let files =
-            Files { shared: shared.clone(), doors, control, control_group, run, groups, waiting, wanted: Vec::new(), soon: 0, told: false };
+        let files = Files { shared: shared.clone(), doors, control, control_group, run, groups, waiting, wanted, soon: 0, told: false };
+        shared.has_porter(mailbox.clone());
         let porter = Self {
             shared,
             poll,
@@ -169,6 +175,7 @@ impl Porter {
     pub fn run(&mut self) {
         Rights::Porter.keep_or_warn();
         seccomp::restrict();
+        hear_signals();
         let mut events = Events::with_capacity(4);
         loop {
             let due = self.next_deadline();
@@ -190,6 +197,7 @@ impl Porter {
                     ToPorter::Reloaded { listen, groups } => self.wanted = Some((listen, groups)),
                     ToPorter::TurnAwayFrom(socket) => turn_away(&socket),
                     ToPorter::Back(files, lacks) => self.back(*files, lacks, now),
+                    ToPorter::StandStill(still) => self.stand_still(still),
                     ToPorter::End => return,
                 }
             }
@@ -445,6 +453,13 @@ impl Files {
     }
 }
 
+/// A rota that takes over begins with all of them waiting.
+pub(super) fn hear_signals() {
+    if let Err(error) = signals::hear() {
+        log::warn!("signals: {error}; none is heard");
+    }
+}
+
 fn directories(server: &ServerConfig) -> HashSet<PathBuf> {
     let sockets = server.listen.iter().filter_map(|listen| match &listen.at {
         Listen::Unix(path) => path.parent(),
@@ -462,8 +477,7 @@ const LONG: Duration = Duration::from_secs(10);
 /// A disk is waited for at the end, for what it has in hand, and to take away files.
 const END: Duration = Duration::from_secs(2);
 const BRIEFLY: Duration = Duration::from_millis(50);
-/// As the main thread is called: they have its rights.
-const NAME: &str = "rota";
+const NAME: &str = "rota-errand";
 const ERRAND: &str = "rota-porter";
 const STACK: usize = 512 * 1024;
 /// Behind the last removal: `rm -r` is through by then.

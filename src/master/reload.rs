@@ -33,6 +33,7 @@ impl Master {
             }
             Reloaded { changes: plan.changes.iter().map(planned).collect(), warnings, walks }
         });
+        self.shared.table.lock().reloading = false;
         if let Some(supervisor) = &mut self.supervisor {
             let came_of_it = reloaded.as_ref().map(|reloaded| reloaded.walks.as_slice()).map_err(String::as_str);
             supervisor.has_read(ticket, came_of_it, self.desk.now);

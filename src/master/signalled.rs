@@ -12,7 +12,8 @@ use crate::signals;
 
 impl Master {
     pub(super) fn take_signals(&mut self) {
-        for signal in self.signals.pending() {
+        let signals = self.signals.pending();
+        for signal in std::mem::take(&mut self.held_signals).into_iter().chain(signals) {
             match signal {
                 signals::Event::ChildEnded => {
                     self.shared.table.lock().child_ended = true;

@@ -51,6 +51,10 @@ impl Bare {
         self.try_again();
     }
 
+    pub fn all(&self) -> Vec<PathBuf> {
+        self.0.borrow().clone()
+    }
+
     /// Where a child has ended.
     pub fn try_again(&self) {
         self.0.borrow_mut().retain(|group| cgroup::remove(group).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));

@@ -62,6 +62,11 @@ impl Keeper {
         self.pid
     }
 
+    /// At its end rota is gone.
+    pub fn pipe(&self) -> &ChildStdin {
+        &self.pipe
+    }
+
     /// This process lives. After an error this keeper is no more: start another.
     pub fn born(&mut self, unit: &Unit) -> io::Result<()> {
         self.tell(&Told::Born(Cow::Borrowed(unit)))

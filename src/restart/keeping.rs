@@ -24,6 +24,20 @@ impl Keeping {
         self.keeper.as_ref().map(Keeper::pid)
     }
 
+    pub fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
+    }
+
+    /// Orphans that it is told of.
+    pub fn orphans(&self) -> &[(u32, u64)] {
+        &self.orphans
+    }
+
+    /// What the one before knew.
+    pub fn knows(&mut self, orphans: Vec<(u32, u64)>) {
+        self.orphans = orphans;
+    }
+
     /// When it is to be started, of one that is not there.
     pub fn due(&self) -> Option<Instant> {
         self.keeper.is_none().then(|| self.tried.map(|tried| tried + AGAIN)).flatten()

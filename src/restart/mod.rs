@@ -2,7 +2,7 @@
 //!
 //! It waits on the table's condition variable with the nearest deadline and never sleeps inside a step, so that a slow drain of one group
 //! holds up nothing else. It must live as long as rota: the processes' parent-death signal is tied to the thread that started them
-//! (prctl(2), PR_SET_PDEATHSIG).
+//! (prctl(2), PR_SET_PDEATHSIG). It is the main thread: [`run`].
 
 mod deployments;
 mod ending;
@@ -13,11 +13,13 @@ mod groups;
 pub mod interpreter;
 pub mod keeper;
 mod keeping;
+mod leaving;
 pub mod memory;
 mod owned;
 mod preparing;
 pub mod private_dir;
 pub mod release;
+mod saved;
 mod saving;
 pub mod shim;
 pub mod spawn;
@@ -35,7 +37,7 @@ use crate::conn::Conn;
 use crate::credentials::Rights;
 use crate::deadlines::Pulse;
 use crate::dispatch;
-use crate::errands::{Answer, sweep};
+use crate::errands::Answer;
 use crate::http::cut::Cut;
 use crate::ids::{Generation, GroupId, ProcessId, ProcessName};
 use crate::io_thread;
@@ -48,10 +50,12 @@ use crate::sys::{self, Unit};
 use crate::table::{Shared, State, ToMaster, ToThread};
 use groups::Bare;
 use keeping::Keeping;
+use leaving::Leaving;
 pub use owned::MOST_HELD;
 use owned::{Owned, Survivors};
 use preparing::Preparing;
 use private_dir::PrivateDir;
+pub use saved::{Queues, SavedProcesses, TakenUp};
 use saving::Saves;
 use spawn::{LaunchRequest, Launched};
 pub use work::Doing;
@@ -98,6 +102,8 @@ struct Restart {
     orphans_seen: Option<Instant>,
     /// When the last process was gone of a server that is to end.
     stopped: Option<Instant>,
+    /// Another program that could take over, and is to.
+    leaving: Option<Leaving>,
 }
 
 /// What this thread keeps of a process that is not gone.
@@ -111,9 +117,20 @@ struct Living {
     dir: PrivateDir,
 }
 
-/// Starts the thread. It ends when the pool is stopped.
-pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<std::thread::JoinHandle<()>> {
-    last_word::start(NAME, STACK, move || {
+/// What it begins with.
+#[derive(Debug)]
+pub struct Begin {
+    /// Soft limit of descriptors that rota was started with.
+    pub nofile: u64,
+    /// What another program has left.
+    pub taken_up: Option<TakenUp>,
+}
+
+/// Does its work on the calling thread, which is the main one, until the pool is stopped or the server has ended without it. The apps' processes are
+/// children of this very thread (prctl(2), PR_SET_PDEATHSIG), and what executes another program in the place of this one has to be the same one,
+/// in each of a row of them: that makes it the main thread. `taken_up`: what another program has left.
+pub fn run(shared: Arc<Shared>, nofile: u64, writer: Bell, taken_up: Option<TakenUp>) {
+    last_word::watch_over(NAME, move || {
         // An instrumented program is not the file that the kernel runs (bench/instructions).
         let program = std::env::var_os("ROTA_FAULT_SHIM").map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
         let mut restart = Restart {
@@ -139,10 +156,16 @@ pub fn start(shared: Arc<Shared>, nofile: u64, writer: Bell) -> std::io::Result<
             below: Vec::new(),
             orphans_seen: None,
             stopped: None,
+            leaving: None,
         };
+        match taken_up {
+            Some(taken_up) => restart.take_up(taken_up),
+            None => restart.begin_anew(),
+        }
         restart.run();
-        restart.shared.table.lock().pool.is_stopped()
-    })
+        let state = restart.shared.table.lock();
+        state.pool.is_stopped() || state.has_ended
+    });
 }
 
 impl Restart {
@@ -151,12 +174,7 @@ impl Restart {
         if let Err(error) = sys::become_subreaper() {
             log::warn!("PR_SET_CHILD_SUBREAPER: {error}; orphans of apps will not come back to rota");
         }
-        self.plant();
-        self.keep();
         self.tend();
-        for (app, names) in sweep::leftovers(&self.shared.catalog().server.run_dir) {
-            sweep::remove(&self.shared, &app, names);
-        }
         loop {
             last_word::fault(NAME);
             let work = self.next();
@@ -173,6 +191,8 @@ impl Restart {
                 Work::Look(lingering) => self.look(&lingering),
                 Work::Orphans(orphans) => self.tell_orphans(orphans),
                 Work::Reload(asked) => self.reload(asked),
+                Work::Try(asked) => self.try_program(asked),
+                Work::Leave => self.leave(),
                 Work::Tend => self.tend(),
                 Work::Accept(group, generation) => self.accept(group, generation),
                 Work::WriteAgain(group) => self.write_again(group),
@@ -189,6 +209,13 @@ impl Restart {
         self.shared.tell_master();
     }
 
+    /// Nothing is there that another program has left.
+    fn begin_anew(&mut self) {
+        self.plant();
+        self.keep();
+        self.sweep_leftovers();
+    }
+
     fn next(&mut self) -> Work {
         let shared = self.shared.clone();
         let mut state = shared.table.lock();
@@ -199,6 +226,9 @@ impl Restart {
             if let Some(lost) = self.pulse.wakes(false, now) {
                 state.pool.groups_mut().for_each(|group| group.put_off(lost.since, now + AFTER_SLEEP));
                 return Work::Late(lost);
+            }
+            if state.has_ended {
+                return Work::End;
             }
             let is_to_reap = state.child_ended || self.orphans_due.is_some_and(|at| at <= now);
             // Not twice in a row: an app can have more children end than are reaped, and others wait for their steps.
@@ -225,6 +255,12 @@ impl Restart {
             }
             if let Some(asked) = state.reload.take() {
                 return Work::Reload(asked);
+            }
+            if let Some(asked) = state.upgrade.take() {
+                return Work::Try(asked);
+            }
+            if self.may_leave(&state, now) {
+                return Work::Leave;
             }
             if let Some(step) = state.pool.next_step(now) {
                 return Work::Step(step);
@@ -260,7 +296,7 @@ impl Restart {
             }
             looked = true;
             let mut deadline = state.pool.next_deadline().into_iter().chain(again.map(|(at, _)| at)).chain(self.orphans_due).min();
-            deadline = deadline.into_iter().chain(ends).chain(self.waits()).chain(self.tend_at).min();
+            deadline = deadline.into_iter().chain(ends).chain(self.waits()).chain(self.tend_at).chain(self.leaves_at(now)).min();
             if !lingering.is_empty() {
                 deadline = Some(deadline.map_or(now + LOOK, |at| at.min(now + LOOK)));
             }
@@ -290,13 +326,17 @@ impl Restart {
     }
 
     fn hear(&mut self, answer: Answer) {
-        let (Answer::Prepared(group, ..) | Answer::Opened(group, ..) | Answer::Saved(group, ..) | Answer::Found(group, ..)) = answer;
-        let _works = about::works_for(&self.shared.ledger(group).about);
+        let group = match &answer {
+            Answer::Prepared(group, ..) | Answer::Opened(group, ..) | Answer::Saved(group, ..) | Answer::Found(group, ..) => Some(*group),
+            Answer::Tried(..) => None,
+        };
+        let _works = group.map(|group| about::works_for(&self.shared.ledger(group).about));
         match answer {
             Answer::Prepared(group, generation, result) => self.prepared(group, generation, result),
             Answer::Opened(group, opened) => self.opened(group, opened),
             Answer::Saved(group, serial, result) => self.saved(group, serial, result),
             Answer::Found(group, before) => self.found(group, *before),
+            Answer::Tried(ticket, tried) => self.tried(ticket, tried),
         }
         self.shared.tell_master();
     }
@@ -411,6 +451,7 @@ impl Restart {
         self.tell_keeper(|keeper| keeper.born(&unit));
         let (slots, credentials) = (release.concurrency, release.credentials.clone());
         catalog.ledger(id.group).uploads.has_slots(slots, catalog.app(id.group).processes.min);
+        let (stdout, stderr, report) = (Some(stdout), Some(stderr), Some(report));
         Ok(io_thread::Process { id, name: name.clone(), unit, endpoint, slots, stdout, stderr, report, aside, credentials })
     }
 
@@ -504,4 +545,3 @@ const LOOK: Duration = Duration::from_millis(20);
 const NAME: &str = "rota-restart";
 /// For records, and for what the last processes left on the disk; the next start of rota removes the rest.
 const LAST_SWEEP: Duration = Duration::from_secs(1);
-const STACK: usize = 512 * 1024;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::GroupId;
 use crate::sys::{self, Handle, Look, Seen, Signal, Unit};
 
@@ -26,12 +28,22 @@ pub(super) struct Owned {
 }
 
 /// What has outlived a process of a group.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Survivors {
     pub group: GroupId,
     /// Number and start. None of them is signalled.
     pub left: Vec<(u32, u64)>,
+    #[serde(with = "crate::path_text")]
     pub cgroup: Option<PathBuf>,
+}
+
+/// What is left to the next rota.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedOwned {
+    pub unit: Unit,
+    leader_ended: bool,
+    known: Vec<(u32, u64)>,
+    killed: bool,
 }
 
 impl Survivors {
@@ -45,6 +57,15 @@ impl Survivors {
 impl Owned {
     pub fn new(unit: Arc<Unit>) -> Self {
         Self { unit, leader_ended: false, known: Vec::new(), left: Vec::new(), killed: false, beyond: HashSet::new(), doubts_since: None }
+    }
+
+    /// What another rota knew of it, but that its end was heard of: that is heard again.
+    pub fn known(unit: Arc<Unit>, saved: SavedOwned) -> Self {
+        Self { known: saved.known, killed: saved.killed, leader_ended: saved.leader_ended, ..Self::new(unit) }
+    }
+
+    pub fn save(&self) -> SavedOwned {
+        SavedOwned { unit: Unit::clone(&self.unit), leader_ended: self.leader_ended, known: self.known.clone(), killed: self.killed }
     }
 
     pub fn unit(&self) -> &Unit {

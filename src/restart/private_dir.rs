@@ -45,6 +45,11 @@ impl PrivateDir {
         Ok((Self { path, is_let_go: false }, opened))
     }
 
+    /// One that is there.
+    pub(super) fn known(path: PathBuf) -> Self {
+        Self { path, is_let_go: false }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

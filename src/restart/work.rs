@@ -9,6 +9,7 @@ use crate::errands::Answer;
 use crate::ids::{Generation, GroupId, ProcessId};
 use crate::pool::Step;
 use crate::reload;
+use crate::upgrade::trial;
 
 /// What there is to do.
 pub(super) enum Work {
@@ -35,6 +36,10 @@ pub(super) enum Work {
     Tend,
     /// The configuration is to be read again.
     Reload(reload::Asked),
+    /// A program that is to take over is to be tried.
+    Try(trial::Asked),
+    /// It could, and nothing is under way that it would not see the end of; or it takes too long to wait for that.
+    Leave,
     /// It was kept from running, or a step was slow.
     Late(Lost),
     End,
@@ -69,6 +74,8 @@ impl Work {
             Work::Orphans(_) => ("looking at orphans", None),
             Work::Tend => ("seeing to the threads of apps", None),
             Work::Reload(_) => ("having the configuration read", None),
+            Work::Try(_) => ("having a program tried that is to take over", None),
+            Work::Leave => ("having another program take over", None),
             Work::Late(_) => ("coming back", None),
             Work::End => ("ending", None),
         };

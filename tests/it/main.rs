@@ -83,6 +83,7 @@ mod supervisor;
 mod threads;
 mod timeouts;
 mod tiny_pieces;
+mod upgrade;
 mod users;
 mod walk;
 mod watch;

@@ -341,7 +341,7 @@ fn what_rota_was_given_for_itself_reaches_no_app() {
         get(&site, "/").1,
         "CapInh:\t0000000000000000 CapPrm:\t0000000000000000 CapEff:\t0000000000000000 CapAmb:\t0000000000000000"
     );
-    let own = threads(site.pid()).into_iter().find(|(name, _)| name == "rota-restart").unwrap().1;
+    let own = threads(site.pid()).into_iter().find(|(name, _)| name == "rota").unwrap().1;
     assert_ne!(own["CapEff"], "0000000000000000", "rota has its own");
 }
 
@@ -521,7 +521,7 @@ fn each_thread_has_the_rights_that_are_promised_of_it() {
     // What comes and goes is held by a disk that does not answer.
     fs::create_dir(site.path("dead")).unwrap();
     let dead = crate::app_trees::Dead::mount(&site.path("dead"));
-    let passing = ["rota-who", "app: prepare", "app: open", "app: sweep", "as daemon", "proc", "rota-reload"];
+    let passing = ["rota-errand", "rota-upgrade", "rota-who", "app: prepare", "app: open", "app: sweep", "as daemon", "proc", "rota-reload"];
     let mut waits = Vec::new();
     if dead.is_some() {
         std::os::unix::fs::symlink("dead/release", site.path("next")).unwrap();

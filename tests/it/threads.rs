@@ -50,12 +50,19 @@ fn a_thread_that_panics_takes_the_server_with_it_and_says_so() {
 
 /// What the server says to its supervisor within a time.
 fn is_fed(supervisor: &UnixDatagram, within: Duration) -> bool {
-    let mut word = [0; 64];
-    supervisor.set_read_timeout(Some(within)).unwrap();
-    match supervisor.recv(&mut word) {
-        Ok(count) => word[..count] == *b"WATCHDOG=1",
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
-        Err(error) => panic!("{error}"),
+    let until = std::time::Instant::now() + within;
+    loop {
+        let mut word = [0; 512];
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        supervisor.set_read_timeout(Some(left.max(millis(1)))).unwrap();
+        match supervisor.recv(&mut word) {
+            Ok(count) if word[..count] == *b"WATCHDOG=1" => return true,
+            // How it is, and that it is ready.
+            Ok(_) if !left.is_zero() => {}
+            Ok(_) => return false,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return false,
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use mio::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Uid;
 use rustix::net::UCred;
+use serde::{Deserialize, Serialize};
 
 use super::closes::Closes;
 use super::rights::Guest;
@@ -17,7 +18,7 @@ use crate::control::proto::{Asked, Pausing, Progress, Reply, Request, WalkEnd, p
 use crate::operators::LOOKING_UP;
 
 /// What a client may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Level {
     /// Everything.
     Operate,
@@ -28,22 +29,22 @@ pub enum Level {
 /// A client and how far it is.
 #[derive(Debug)]
 pub struct Connection {
-    stream: UnixStream,
-    peer: UCred,
-    level: Level,
+    pub(super) stream: UnixStream,
+    pub(super) peer: UCred,
+    pub(super) level: Level,
     /// Who it is, of [`Level::Guest`], once that is known.
-    guest: Option<Guest>,
-    stage: Stage,
+    pub(super) guest: Option<Guest>,
+    pub(super) stage: Stage,
     /// Of the request; empty once that is read.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// Bytes that came after the request.
-    ignored: usize,
+    pub(super) ignored: usize,
     /// Not yet written.
-    output: Vec<u8>,
+    pub(super) output: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Its request must be there by `until`.
     Asking { until: Instant },
     /// It is looked up who it is, for at most until `until`; then the request is answered.
@@ -58,14 +59,16 @@ enum Stage {
     Collecting { ticket: Ticket, until: Instant },
     /// It waits until the configuration has been read, at most until `until`.
     Reloading { ticket: Ticket, dry_run: bool, wait: bool, until: Instant },
+    /// It waits until another program has taken over, which tells it so.
+    Upgrading { ticket: Ticket },
     /// It has heard all and goes when that is written; some of it must have been written by `until`.
     Leaving { until: Instant },
     /// It waits for the end of the server.
     Staying,
 }
 
-#[derive(Debug)]
-struct Followed {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Followed {
     walk: Asked,
     told: Option<Progress>,
 }
@@ -146,6 +149,10 @@ impl Connection {
                     None => Ok(()),
                 };
             }
+            Stage::Upgrading { ticket } => match operator.has_not_upgraded(*ticket) {
+                Some(message) => Reply::Error { message },
+                None => return Ok(()),
+            },
             Stage::Introducing { ticket, .. } => match operator.introduced(*ticket) {
                 Some(guest) => return self.introduced(guest, operator, now),
                 None => return Ok(()),
@@ -208,7 +215,7 @@ impl Connection {
             | Stage::Leaving { until }
             | Stage::Collecting { until, .. }
             | Stage::Reloading { until, .. } => Some(until),
-            Stage::Following { .. } | Stage::Quieting { .. } | Stage::Detaching { .. } | Stage::Staying => None,
+            Stage::Following { .. } | Stage::Quieting { .. } | Stage::Detaching { .. } | Stage::Upgrading { .. } | Stage::Staying => None,
         }
     }
 
@@ -237,6 +244,7 @@ impl Connection {
             | Stage::Detaching { .. }
             | Stage::Collecting { .. }
             | Stage::Reloading { .. }
+            | Stage::Upgrading { .. }
             | Stage::Staying => Ok(()),
         }
     }
@@ -297,6 +305,15 @@ impl Connection {
         }
     }
 
+    /// Another program has taken over, or could not; whoever asked for that hears it.
+    pub fn has_upgraded<O: Operator>(&mut self, _: &mut O, reply: &Reply, now: Instant) -> Result<(), Closes> {
+        if !matches!(self.stage, Stage::Upgrading { .. }) {
+            return Ok(());
+        }
+        self.last_word(reply, now)?;
+        self.flush(now)
+    }
+
     fn last_word(&mut self, reply: &Reply, now: Instant) -> Result<(), Closes> {
         self.stage = Stage::Leaving { until: now + PATIENCE };
         self.say(reply)
@@ -339,6 +356,7 @@ impl Connection {
             | Stage::Detaching { .. }
             | Stage::Collecting { .. }
             | Stage::Reloading { .. }
+            | Stage::Upgrading { .. }
             | Stage::Staying => Ok(()),
         }
     }

@@ -70,6 +70,8 @@ impl Guest {
             | Reply::Metrics { .. }
             | Reply::Drained { .. }
             | Reply::Plan { .. }
+            | Reply::Upgrading { .. }
+            | Reply::Upgraded(_)
             | Reply::Stopping
             | Reply::Error { .. } => {}
         }
@@ -97,6 +99,7 @@ fn of_operators(request: &Request) -> Option<(&'static str, Option<&str>)> {
         | Request::Drained {}
         | Request::Metrics { .. }
         | Request::Reload { .. }
+        | Request::Upgrade { .. }
         | Request::Stop {} => None,
     }
 }
@@ -110,6 +113,7 @@ fn others(request: &Request) -> Cow<'static, str> {
         Request::Drained {} => Cow::Borrowed("ask whether this rota is drained"),
         Request::Metrics { .. } => Cow::Borrowed("read what this rota counts"),
         Request::Reload { .. } => Cow::Borrowed("reload this rota"),
+        Request::Upgrade { .. } => Cow::Borrowed("upgrade this rota"),
         Request::Stop {} => Cow::Borrowed("stop this rota"),
         Request::Status { .. }
         | Request::History { .. }

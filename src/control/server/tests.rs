@@ -445,19 +445,20 @@ struct Fake {
     /// Requests with the app.
     sessions: u32,
     is_drained: bool,
+    metrics: Option<Form>,
     /// Who asked and is looked up.
     stranger: Option<u32>,
     /// Nobody is ever found.
     knows_nobody: bool,
-    metrics: Option<Form>,
     /// When the I/O threads have said what they have in hand.
     answers_at: Option<Instant>,
 }
 
 const STATUS: Ticket = Ticket(7);
 const RELOAD: Ticket = Ticket(8);
-const WHO: Ticket = Ticket(9);
-const METRICS: Ticket = Ticket(10);
+const UPGRADE: Ticket = Ticket(10);
+const METRICS: Ticket = Ticket(9);
+const WHO: Ticket = Ticket(11);
 
 impl Operator for Fake {
     fn drain(&mut self, drained: bool) -> Result<(), String> {
@@ -500,6 +501,16 @@ impl Operator for Fake {
     fn reload(&mut self, dry_run: bool, _: Instant) -> Result<Ticket, String> {
         self.asked.push(if dry_run { "plan" } else { "reload" }.to_owned());
         Ok(RELOAD)
+    }
+
+    fn upgrade(&mut self, program: Option<PathBuf>, _: Instant) -> Result<Ticket, String> {
+        self.asked.push(format!("upgrade {program:?}"));
+        Ok(UPGRADE)
+    }
+
+    fn has_not_upgraded(&mut self, ticket: Ticket) -> Option<String> {
+        assert_eq!(ticket, UPGRADE);
+        None
     }
 
     fn has_reloaded(&mut self, ticket: Ticket) -> Option<Result<Reloaded, String>> {

@@ -78,6 +78,14 @@ impl Connection {
                 }
                 Err(message) => self.last_word(&Reply::Error { message }, now),
             },
+            Request::Upgrade { program } => match operator.upgrade(program, now) {
+                Ok(ticket) => {
+                    log::info!("control socket: upgrade, asked for by {}", self.who());
+                    self.stage = Stage::Upgrading { ticket };
+                    self.say(&Reply::Upgrading { rota: env!("CARGO_PKG_VERSION").to_owned() })
+                }
+                Err(message) => self.last_word(&Reply::Error { message }, now),
+            },
             Request::Stop {} => {
                 log::info!("control socket: stop, asked for by {}", self.who());
                 operator.stop();
