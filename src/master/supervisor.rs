@@ -9,6 +9,7 @@ use crate::control::server::Ticket;
 use crate::notify::Notify;
 use crate::pool::GroupView;
 use crate::printable::{counted, is_harmless, shorten};
+use crate::upgrade::left::clock;
 
 /// When a server says that it is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -169,9 +170,7 @@ fn brief(text: &str) -> String {
 
 /// CLOCK_MONOTONIC, by which systemd tells an older answer from a newer question.
 fn monotonic_micros() -> u128 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let (seconds, nanos) = (u128::try_from(now.tv_sec).unwrap_or_default(), u128::try_from(now.tv_nsec).unwrap_or_default());
-    seconds * 1_000_000 + nanos / 1_000
+    clock().as_micros()
 }
 
 impl Master {

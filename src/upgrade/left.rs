@@ -118,8 +118,7 @@ impl Left {
 
 /// Since the machine was started, without the time that it slept: [`Instant`] counts so, and says no number (clock_gettime(2), CLOCK_MONOTONIC).
 pub fn clock() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 #[cfg(test)]

@@ -521,7 +521,8 @@ fn each_thread_has_the_rights_that_are_promised_of_it() {
     // What comes and goes is held by a disk that does not answer.
     fs::create_dir(site.path("dead")).unwrap();
     let dead = crate::app_trees::Dead::mount(&site.path("dead"));
-    let passing = ["rota-errand", "rota-upgrade", "rota-who", "app: prepare", "app: open", "app: sweep", "as daemon", "proc", "rota-reload"];
+    let passing =
+        ["rota-errand", "rota-upgrade", "rota-who", "app: prepare", "app: open", "app: sweep", "as daemon", "proc", "rota-reload"];
     let mut waits = Vec::new();
     if dead.is_some() {
         std::os::unix::fs::symlink("dead/release", site.path("next")).unwrap();
