@@ -176,9 +176,9 @@ pub enum ToThread {
     /// Some of those have to go.
     GiveUp(GiveUp),
     /// Everybody is to stand still.
-    StandStill(Still),
+    StandStill(Box<Still>),
     /// What came of the look for a file that an answer names, by the number of the question.
-    Named(u64, Came),
+    Named(u64, Box<Came>),
     /// Nothing is left of the process.
     Gone,
 }

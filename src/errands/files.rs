@@ -199,8 +199,12 @@ fn answer(shared: &Shared, question: &Question) -> Result<(), String> {
         Err(panic) => (Came::Nothing, Err(panic)),
     };
     // A thread that is gone has nobody left who waits for it.
-    let told =
-        shared.table.lock().threads.get(&question.process).and_then(|thread| thread.send(ToThread::Named(question.number, came)).ok());
+    let told = shared
+        .table
+        .lock()
+        .threads
+        .get(&question.process)
+        .and_then(|thread| thread.send(ToThread::Named(question.number, Box::new(came))).ok());
     if let Some(wake) = told {
         wake.wake();
     }

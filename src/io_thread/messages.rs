@@ -12,35 +12,46 @@ use crate::table::{ToMaster, ToThread};
 
 impl IoThread {
     pub(super) fn take_messages(&mut self) {
-        while let Some(message) = self.held.pop_front().or_else(|| self.inbox.take()) {
-            match message {
-                ToThread::Request(conn, claim) => self.granted.push_back((conn, claim)),
-                ToThread::Conn(conn) => self.take_in(conn),
-                ToThread::Drain => self.drain(),
-                ToThread::Cut(cut) => {
-                    self.begin_granted();
-                    self.drop_overdue(|_| true);
-                    self.fail_all(|| Fault::Cut(cut));
+        while let Some(message) = self.inbox.take() {
+            self.heed(message);
+        }
+    }
+
+    #[inline]
+    fn heed(&mut self, message: ToThread) {
+        match message {
+            ToThread::Request(conn, claim) => self.granted.push_back((conn, claim)),
+            ToThread::Conn(conn) => self.take_in(conn),
+            ToThread::Drain => self.drain(),
+            ToThread::Cut(cut) => {
+                self.begin_granted();
+                self.drop_overdue(|_| true);
+                self.fail_all(|| Fault::Cut(cut));
+            }
+            ToThread::CloseIdle => self.close_idle(),
+            ToThread::Tell(ticket) => self.tell_requests(ticket),
+            ToThread::Exited(exit, out_of_memory) => self.exited(exit, out_of_memory),
+            ToThread::MakeRoom => self.make_room(),
+            ToThread::DropIdle(asked) => self.drop_idle(&asked),
+            ToThread::Count(asked) => {
+                let holdings = Holdings::of(self.clients.iter().map(|(_, client)| &*client.conn));
+                self.tell_master(ToMaster::Counted(asked, self.id, Box::new(holdings)));
+            }
+            ToThread::Named(question, came) => self.is_found(question, *came),
+            ToThread::GiveUp(asked) => self.give_up(asked),
+            ToThread::StandStill(still) => {
+                still.keep(self);
+                // What came meanwhile, if this goes on.
+                for message in std::mem::take(&mut self.held) {
+                    self.heed(message);
                 }
-                ToThread::CloseIdle => self.close_idle(),
-                ToThread::Tell(ticket) => self.tell_requests(ticket),
-                ToThread::Exited(exit, out_of_memory) => self.exited(exit, out_of_memory),
-                ToThread::MakeRoom => self.make_room(),
-                ToThread::DropIdle(asked) => self.drop_idle(&asked),
-                ToThread::Count(asked) => {
-                    let holdings = Holdings::of(self.clients.iter().map(|(_, client)| &*client.conn));
-                    self.tell_master(ToMaster::Counted(asked, self.id, Box::new(holdings)));
-                }
-                ToThread::Named(question, came) => self.is_found(question, came),
-                ToThread::GiveUp(asked) => self.give_up(asked),
-                ToThread::StandStill(still) => still.keep(self),
-                ToThread::Gone => {
-                    self.drain();
-                    self.gone = true;
-                    self.begin_granted();
-                    self.drop_overdue(|_| true);
-                    self.fail_all(|| Fault::Ended);
-                }
+            }
+            ToThread::Gone => {
+                self.drain();
+                self.gone = true;
+                self.begin_granted();
+                self.drop_overdue(|_| true);
+                self.fail_all(|| Fault::Ended);
             }
         }
     }

@@ -137,7 +137,7 @@ impl Restart {
         let state = self.shared.table.lock();
         for (id, thread) in &state.threads {
             let (still, stands) = stand();
-            wakes.extend(thread.send(ToThread::StandStill(still)));
+            wakes.extend(thread.send(ToThread::StandStill(Box::new(still))));
             standing.push((Of::Thread(state.pool.group(id.group).app().clone(), id.serial), stands));
         }
         drop(state);

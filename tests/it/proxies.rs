@@ -353,7 +353,8 @@ fn nginx_names_its_clients() {
     let temporary: String =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {dir}/{kind};\n")).concat();
     // The documents' own, without its certificate.
-    let own = configuration("nginx", "keepalive").replace("127.0.0.1:8080", &site.addr.to_string()).replace("443 ssl", &addr.to_string());
+    let own =
+        configuration("nginx", "keepalive 32").replace("127.0.0.1:8080", &site.addr.to_string()).replace("443 ssl", &addr.to_string());
     let own: String = own.lines().filter(|line| !line.contains("ssl_certificate")).collect::<Vec<_>>().join("\n");
     let config = format!(
         "{user} daemon off; master_process off; pid {dir}/pid; error_log {dir}/log;\nevents {{}}\nhttp {{ access_log off; {temporary}\n{own}\n}}\n"
