@@ -326,7 +326,7 @@ impl Table {
 impl State {
     /// An app that came with a reload starts for the first time. `group`: its number in the catalog that is in force. Gives the generation.
     pub fn add_app(&mut self, group: GroupId, app: &App, settings: Settings, now: Instant) -> Generation {
-        let (record, name) = (Record::default(), app.config.name.clone());
+        let (record, name) = (Record::default().of_root(&app.config.start.root), app.config.name.clone());
         let first = record.generation.next();
         let added = self.pool.add(name, settings, first, now);
         debug_assert_eq!(added, group);

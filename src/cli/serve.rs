@@ -126,10 +126,14 @@ pub fn serve(loaded: Loaded, path: &Path, stamp: Option<u64>, ready: Ready) -> R
 
 /// Rota's own user is looked for, before any thread needs it.
 pub fn find_own_user(apps: &[AppConfig]) {
-    let users: Vec<u32> = restart::release::credentials(apps.iter().map(|app| &app.start)).iter().map(Credentials::uid).collect();
-    if let Err(why) = credentials::find_own(&users) {
+    if let Err(why) = credentials::find_own(&own_users(apps)) {
         log::info!("{why}");
     }
+}
+
+/// Those that apps run as.
+pub fn own_users(apps: &[AppConfig]) -> Vec<u32> {
+    restart::release::credentials(apps.iter().map(|app| &app.start)).iter().map(Credentials::uid).collect()
 }
 
 /// Serves until the server is told to stop; the calling thread, which is the main one, is the restart thread.

@@ -13,10 +13,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use serde::Deserialize;
 
 use super::Exit;
-use super::serve::{ended, find_own_user, read_again, until_the_end};
+use super::serve::{ended, own_users, read_again, until_the_end};
+use crate::catalog::Catalog;
 use crate::config::{BrokenApp, Loaded};
 use crate::conn::{Conn, Heir};
 use crate::control::proto::{Reply, Upgraded};
+use crate::control::server::control_group;
 use crate::dispatch;
 use crate::ids::{AppName, GroupId, ProcessId};
 use crate::io_thread::{self, SavedThread};
@@ -35,7 +37,7 @@ use crate::upgrade::left::{Configuration, Left, Of};
 use crate::upgrade::pack::Unpack;
 use crate::upgrade::trial::{self, Word};
 use crate::visitor::Visitor;
-use crate::{last_word, logging, sys};
+use crate::{credentials, last_word, logging, sys};
 
 pub fn run() -> Exit {
     let received = match Received::read(rustix::stdio::stdin()) {
@@ -46,7 +48,7 @@ pub fn run() -> Exit {
         }
     };
     match Left::read(&received.state) {
-        Ok(left) if left.is_trial => say(judge(&left).err()),
+        Ok(left) if left.is_trial => say(judge(&left).and_then(|()| would_open(&left)).err()),
         Ok(left) => take_over(received, left),
         Err(why) => give_back(&received, &[], &why),
     }
@@ -106,6 +108,13 @@ fn judge(left: &Left) -> Result<(), String> {
     moment::counted_from(left.reference(), || {
         part::<SavedProcesses<'_, Group<Box<Conn>>>>(left, &Of::Processes).and_then(|processes| processes.judge(&apps))
     })
+}
+
+/// Err: what is opened anew, log files and names of groups, cannot be had, so that nobody could take over: not this program, and not the one before.
+fn would_open(left: &Left) -> Result<(), String> {
+    let Loaded { config, sources, .. } = configuration(&left.configuration)?;
+    config.server.control_group.as_deref().map(control_group).transpose()?;
+    Catalog::open(config, sources).map(drop)
 }
 
 fn read(left: &Left) -> Result<Parts<'_>, String> {
@@ -231,7 +240,8 @@ impl<'a> Begun<'a> {
         let loaded = configuration(&left.configuration)?;
         sys::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
         let (server, apps) = (loaded.config.server.clone(), loaded.config.apps.clone());
-        find_own_user(&apps);
+        // Which it is was said when the first one began.
+        let _ = credentials::find_own(&own_users(&apps));
         let groups = restart::release::groups(apps.iter().map(|app| &app.start));
         let mut writer = RecordWriter::start(&server, &apps, groups).map_err(|error| format!("thread for records: {error}"))?;
         let bound = Bound::restore(&server, own.porter, &mut descriptors.porter, own.listens, &mut descriptors.master)?;
@@ -239,7 +249,7 @@ impl<'a> Begun<'a> {
         let shared = master.shared();
         shared.config_stamp.store(left.configuration.stamp, Ordering::Relaxed);
         let nofile = own.processes.nofile;
-        let (taken_up, numbers, queues) = own.processes.take_up(shared, |place| descriptors.processes.take(place))?;
+        let (taken_up, numbers, queues) = own.processes.take_up(shared, &mut descriptors.processes)?;
         writer.serve(shared);
         Ok(Self { master, porter, writer, taken_up, numbers, queues, nofile })
     }

@@ -3,6 +3,8 @@
 //! The restart thread opens them when a release is resolved or accepted and puts them into the table; each event loop has a copy of the list,
 //! so that a request takes no lock. A loop opens what the kernel has in memory; what may take a disk is an errand's ([`crate::errands::files`]).
 
+mod save;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,11 +15,13 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::http::static_file::{FileFacts, looks_built};
 use crate::ids::GroupId;
 use crate::once::Said;
 use crate::table::Shared;
+pub use save::SavedFolders;
 
 /// The directories of one app.
 #[derive(Debug, Default)]
@@ -52,7 +56,7 @@ pub struct Way {
 }
 
 /// What a release is to its app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// It was accepted last, or there is none besides it: any file may be in it.
     Good,
@@ -75,7 +79,7 @@ pub struct Folder {
 }
 
 /// Which symlinks in a directory are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Links {
     /// Those that stay in it.
     Beneath,

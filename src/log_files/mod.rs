@@ -121,6 +121,15 @@ impl LogFiles {
         }
     }
 
+    /// Waits until the lines so far are written, for a moment: another program goes on with the files.
+    pub fn flush(&self) {
+        let Some(queue) = &self.queue else { return };
+        let (done, wait) = crossbeam_channel::bounded(1);
+        if queue.tell(Message::Flush(done)) && wait.recv_timeout(FLUSH).is_err() {
+            log::warn!("log files: not everything could be written within {FLUSH:?}; the rest is lost");
+        }
+    }
+
     /// Waits until the lines so far are written, but not for long.
     pub fn finish(&self) {
         let Some(queue) = &self.queue else { return };
@@ -141,6 +150,8 @@ impl Queue {
 
 /// Bytes of lines that may wait for one file: some seconds of a busy server, in which a disk has come to itself again.
 const ROOM: usize = 4 * 1024 * 1024;
+/// Nobody is served meanwhile: a disk that takes longer has what it has.
+const FLUSH: Duration = Duration::from_millis(100);
 /// A disk that takes longer at the end of rota has what it has.
 const FINISH: Duration = Duration::from_secs(2);
 /// The deepest frames are the logger's.

@@ -25,7 +25,9 @@ pub enum Message {
         text: Vec<u8>,
     },
     Reopen,
-    /// Says so when all before it is done.
+    /// Says so when all before it is written.
+    Flush(Sender<()>),
+    /// As before, as the last one.
     End(Sender<()>),
 }
 
@@ -116,6 +118,10 @@ impl Writer {
                 sink.write();
                 sink.reopen();
             }),
+            Message::Flush(done) => {
+                self.sinks.iter_mut().for_each(Sink::write);
+                let _ = done.send(());
+            }
             Message::End(done) => {
                 self.sinks.iter_mut().for_each(Sink::write);
                 self.tell(true);

@@ -63,6 +63,7 @@ impl Restart {
     pub(super) fn opened(&mut self, group: GroupId, opened: Opened) {
         self.opening.remove(&group);
         let sendfile = self.shared.table.lock().folders.get(group.index()).and_then(|folders| folders.sendfile.clone());
+        let sendfile = sendfile.or_else(|| opened.sendfile.clone());
         self.set_folders(group, Some(Opened { sendfile, ..opened }));
     }
 

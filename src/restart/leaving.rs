@@ -179,6 +179,7 @@ impl Restart {
         }
         let own = self.save_own(&carrier, reference).map_err(NotLeft::Never)?;
         parts.push(left_part(&Of::Processes, own));
+        self.shared.catalog().logs.files.flush();
         let mut left = self.left(false, parts).map_err(NotLeft::Never)?;
         left.clock = left.clock.saturating_sub(reference.elapsed());
         let text = serde_json::to_vec(&left).map_err(|error| NotLeft::Never(error.to_string()))?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::private_dir::PrivateDir;
 use super::release::Release;
 use super::{Living, Restart};
 use crate::config::StopSignal;
+use crate::conn::folders::{AppFolders, SavedFolders};
 use crate::conn::{Conn, SavedConn};
 use crate::errands::sweep;
 use crate::ids::{AppName, Generation, GroupId, ProcessId, ProcessName};
@@ -21,13 +23,16 @@ use crate::pool::{self, Group, Waiting};
 use crate::records::Record;
 use crate::sys::{self, cgroup::Tree};
 use crate::table::{Shared, State};
-use crate::upgrade::pack::{Pack, Place};
+use crate::upgrade::pack::{Pack, Place, Unpack};
 use crate::upgrade::standstill::Leaves;
 
 /// `G`: the groups of the pool, which are borrowed when they are saved.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedProcesses<'a, G> {
     pool: pool::Saved<G>,
+    /// What files are sent from.
+    #[serde(default)]
+    folders: Vec<(AppName, SavedFolders)>,
     /// Requests that wait for a slot, by their app.
     queues: Vec<(AppName, Waiting<SavedConn<'a>>)>,
     releases: Vec<(AppName, Generation, Release)>,
@@ -105,7 +110,12 @@ impl Leaves for Own<'_> {
             owned: living.owned.save(),
             dir: living.dir.path().to_owned(),
         });
+        let mut folders = Vec::new();
+        for group in state.pool.groups().filter(|group| !group.is_removed()) {
+            folders.extend(state.folders.get(group.id().index()).map(|of| (group.app().clone(), of.save(pack))));
+        }
         Ok(SavedProcesses {
+            folders,
             pool: state.pool.save()?,
             queues,
             releases: releases.map(|((group, generation), release)| (app(*group), *generation, Release::clone(release))).collect(),
@@ -128,12 +138,8 @@ pub type Queues<'a> = Vec<(GroupId, Waiting<SavedConn<'a>>)>;
 
 impl<'a> SavedProcesses<'a, Group<Box<Conn>>> {
     /// Puts into the table what belongs there; gives what is the restart thread's, the numbers that apps have now, and the requests that wait.
-    /// `descriptor`: takes one. Err: it does not fit together; then nothing has been done.
-    pub fn take_up(
-        self,
-        shared: &Shared,
-        descriptor: impl FnOnce(Place) -> Result<OwnedFd, String>,
-    ) -> Result<(TakenUp, pool::Numbers, Queues<'a>), String> {
+    /// Err: it does not fit together; then nothing has been done.
+    pub fn take_up(self, shared: &Shared, descriptors: &mut Unpack) -> Result<(TakenUp, pool::Numbers, Queues<'a>), String> {
         let catalog = shared.catalog();
         let number = |app: &AppName| catalog.apps().find(|(_, config)| config.name == *app).map(|(group, _)| group);
         let of = |app: &AppName| number(app).ok_or_else(|| format!("{app} was left, and is not in the configuration"));
@@ -151,13 +157,20 @@ impl<'a> SavedProcesses<'a, Group<Box<Conn>>> {
         let survivors = survivors.collect::<Result<_, String>>()?;
         let not_written = self.not_written.iter().map(of).collect::<Result<_, String>>()?;
         let queues = self.queues.into_iter().map(|(app, waiting)| Ok((of(&app)?, waiting))).collect::<Result<_, String>>()?;
-        let keeper = self.keeper.map(|(pid, pipe)| Ok::<_, String>((pid, descriptor(pipe)?))).transpose()?;
+        let keeper = self.keeper.map(|(pid, pipe)| Ok::<_, String>((pid, descriptors.take(pipe)?))).transpose()?;
+        let mut folders: Vec<Arc<AppFolders>> = Vec::new();
+        for (app, saved) in self.folders {
+            let index = of(&app)?.index();
+            folders.resize_with(folders.len().max(index + 1), Arc::default);
+            folders[index] = Arc::new(saved.restore(descriptors)?);
+        }
         pool.groups_mut().for_each(Group::resolve_again);
         let mut state = shared.table.lock();
         for (id, living) in &living {
             state.units.insert(*id, Arc::new(living.owned.unit.clone()));
         }
-        (state.pool, state.records, state.releases) = (pool, records, releases);
+        (state.pool, state.records, state.releases, state.folders) = (pool, records, releases, folders);
+        shared.folders_edition.fetch_add(1, Ordering::Release);
         state.controllers = self.tree.as_ref().map(|tree| tree.controllers.clone());
         // Whoever ended meanwhile has told nobody.
         state.child_ended = true;

@@ -64,6 +64,11 @@ pub fn start(shared: Arc<Shared>, asked: Asked, state: String) -> io::Result<()>
 
 /// Where this program was started from, whatever stands there now.
 pub fn own_path() -> io::Result<PathBuf> {
+    // As it was called, which may be a link that leads elsewhere now; where it was searched for, what the kernel says.
+    let called = std::env::args_os().next().map(PathBuf::from).filter(|called| called.components().count() > 1);
+    if let Some(called) = called.map(std::path::absolute).transpose()?.filter(|called| called.exists()) {
+        return Ok(called);
+    }
     let path = std::fs::read_link("/proc/self/exe")?;
     // So the kernel says that another file has come into its place (proc(5)).
     let shown = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));

@@ -218,6 +218,58 @@ fn a_program_that_fails_when_it_is_too_late_gives_everything_back() {
 }
 
 #[test]
+fn what_could_not_be_opened_again_is_found_out_before_anything_happens() {
+    let site = Site::prepare("");
+    site.release("1", "");
+    site.flip("1");
+    let logs = site.path("logs");
+    fs::create_dir(&logs).unwrap();
+    let config = fs::read_to_string(site.path("rota.toml")).unwrap();
+    let log = format!("[server]\naccess_log = {{ format = \"json\", file = \"{}\" }}\n", logs.join("access.log").display());
+    fs::write(site.path("rota.toml"), config.replacen("[server]\n", &log, 1)).unwrap();
+    let site = site.serve();
+    for _ in 0..50 {
+        assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
+    }
+    let lines = |at: &Path| fs::read_to_string(at.join("access.log")).unwrap().lines().count();
+    upgrade(&site).expect(0);
+    assert!(lines(&logs) >= 50, "what was logged is in the file when the next one has it: {}", lines(&logs));
+    fs::rename(&logs, site.path("elsewhere")).unwrap();
+    let said = upgrade(&site);
+    assert!(said.expect(4).err.contains("access_log"), "{}", said.err);
+    assert_eq!(wire::get(site.addr, "/").unwrap().status, 200);
+    fs::rename(site.path("elsewhere"), &logs).unwrap();
+    upgrade(&site).expect(0);
+}
+
+#[test]
+fn files_are_sent_as_before_from_the_first_request_on() {
+    let site = Site::prepare("public = \"public\"\n");
+    site.release("1", "");
+    fs::create_dir(site.path("releases/1/public")).unwrap();
+    fs::write(site.path("releases/1/public/style.css"), "of the file").unwrap();
+    site.flip("1");
+    let site = site.serve();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let asks = scope.spawn(|| {
+            let mut asked = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(wire::get(site.addr, "/style.css").unwrap().text(), "of the file");
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..rounds(5) {
+            upgrade(&site).expect(0);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        asks.join().unwrap()
+    });
+    assert!(asked > 5, "{asked}");
+}
+
+#[test]
 fn no_signal_is_lost_and_none_ends_it() {
     let site = Site::start("");
     for round in 1..=rounds(10) {
